@@ -1,0 +1,134 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/posta-mail/posta/auth/sasl"
+)
+
+// Service is the protocol a user logs in to, by its SASL service name
+// (RFC 4422 §4 and the IANA GSSAPI service name registry).
+type Service string
+
+// The services of Posta.
+const (
+	SMTP        Service = "smtp"
+	IMAP        Service = "imap"
+	POP3        Service = "pop"
+	ManageSieve Service = "sieve"
+)
+
+// Request says what an authentication is for.
+type Request struct {
+	Peer      Peer
+	Service   Service
+	Mechanism string // SASL mechanism name in upper case; "" for LOGIN and USER/PASS commands
+}
+
+// Identity is a user who has proved who they are.
+type Identity struct {
+	// Account is the key of the user's account in the store.
+	Account string
+	// Login is the name the user authenticated with, in canonical form.
+	Login string
+	// Senders lists the addresses the user may send as, in the form
+	// local@domain; "@domain" allows a whole domain. Empty: none.
+	Senders []string
+	// Groups are the groups the user belongs to; their meaning is the caller's.
+	Groups []string
+}
+
+// MaySend reports whether the identity may use address as a sender. The
+// local part is compared exactly (RFC 5321 §2.4), the domain without case;
+// callers give the domain as A-label.
+func (id *Identity) MaySend(address string) bool {
+	if id == nil {
+		return false
+	}
+	at := strings.LastIndexByte(address, '@')
+	if at <= 0 {
+		return false
+	}
+	for _, s := range id.Senders {
+		i := strings.LastIndexByte(s, '@')
+		if i < 0 || !strings.EqualFold(s[i:], address[at:]) {
+			continue
+		}
+		if i == 0 || s[:i] == address[:at] {
+			return true
+		}
+	}
+	return false
+}
+
+// Authenticator proves users. It must be safe for concurrent use. Further
+// abilities are optional interfaces: [SCRAMAuthenticator],
+// [TokenAuthenticator], [ExternalAuthenticator], [Governed]. What a server
+// offers is derived from them.
+type Authenticator interface {
+	// Password checks a plain-text password and returns the identity to act
+	// as: authzid when it is not empty and user may act for it (else
+	// ErrForbidden), otherwise user's own. A wrong password and an unknown
+	// user are the same error, ErrCredentials, after the same work. A back
+	// end that cannot answer returns ErrUnavailable.
+	Password(ctx context.Context, req Request, authzid, user, password string) (*Identity, error)
+}
+
+// SCRAMAuthenticator is implemented by an Authenticator that keeps SCRAM keys
+// (RFC 5802, RFC 7677).
+type SCRAMAuthenticator interface {
+	Authenticator
+	// SCRAMKeys returns the user's keys for the named hash ("SHA-256"). For
+	// an unknown user it returns deterministic fake keys and no error, so
+	// that the exchange fails at its end and reveals nothing.
+	SCRAMKeys(ctx context.Context, req Request, user, hash string) (sasl.SCRAMKeys, error)
+	// Authorize returns the identity for a user whose proof the mechanism has
+	// already verified.
+	Authorize(ctx context.Context, req Request, authzid, user string) (*Identity, error)
+}
+
+// TokenAuthenticator is implemented by an Authenticator that checks bearer
+// tokens (RFC 7628).
+type TokenAuthenticator interface {
+	Authenticator
+	Token(ctx context.Context, req Request, user, token string) (*Identity, error)
+}
+
+// ExternalAuthenticator is implemented by an Authenticator that maps what the
+// TLS client certificate in req.Peer.TLS proves to an identity (RFC 4422
+// appendix A).
+type ExternalAuthenticator interface {
+	Authenticator
+	External(ctx context.Context, req Request, authzid string) (*Identity, error)
+}
+
+// Governed is implemented by an Authenticator that brings its own [Governor],
+// so that several servers over one Authenticator share their counts.
+type Governed interface {
+	Governor() *Governor
+}
+
+// Reasons why a login fails. Implementations wrap them; protocols map each to
+// one reply and never show the text of what is wrapped.
+var (
+	// ErrCredentials: wrong password or unknown user, without saying which.
+	ErrCredentials = errors.New("auth: wrong user or password")
+	// ErrForbidden: the user is who they say but may not act as authzid, or
+	// may not use this service.
+	ErrForbidden = errors.New("auth: not permitted")
+	// ErrUnavailable: the back end cannot answer now; a temporary condition.
+	ErrUnavailable = errors.New("auth: temporarily unavailable")
+	// ErrThrottled: too many failures from this address or for this account;
+	// a temporary condition.
+	ErrThrottled = errors.New("auth: too many failures, try again later")
+	// ErrEncryptionRequired: the mechanism needs TLS.
+	ErrEncryptionRequired = errors.New("auth: encryption required")
+	// ErrMechanism: the mechanism is unknown or not offered.
+	ErrMechanism = errors.New("auth: mechanism not available")
+	// ErrMalformed: the client's message breaks the mechanism's syntax.
+	ErrMalformed = errors.New("auth: malformed exchange")
+	// ErrCanceled: the client gave up with "*".
+	ErrCanceled = errors.New("auth: exchange cancelled")
+)
