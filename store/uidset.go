@@ -1,0 +1,96 @@
+package store
+
+import (
+	"iter"
+	"sort"
+)
+
+// UIDRange is the UIDs From to To, both included.
+type UIDRange struct{ From, To UID }
+
+// UIDSet is a set of UIDs as ranges, ascending, neither overlapping nor
+// touching. The zero value is empty. Build it with Add and AddRange.
+type UIDSet []UIDRange
+
+// AllUIDs holds every UID.
+func AllUIDs() UIDSet { return UIDSet{{1, 1<<32 - 1}} }
+
+// UIDs returns the set of the given UIDs, in any order.
+func UIDs(uids ...UID) UIDSet {
+	var s UIDSet
+	for _, u := range uids {
+		s.Add(u)
+	}
+	return s
+}
+
+// Empty reports whether the set holds nothing.
+func (s UIDSet) Empty() bool { return len(s) == 0 }
+
+// Len is the number of UIDs in the set.
+func (s UIDSet) Len() int {
+	n := 0
+	for _, r := range s {
+		n += int(r.To-r.From) + 1
+	}
+	return n
+}
+
+// Contains reports whether uid is in the set.
+func (s UIDSet) Contains(uid UID) bool { return s.Overlaps(uid, uid) }
+
+// Overlaps reports whether a UID between from and to is in the set.
+func (s UIDSet) Overlaps(from, to UID) bool {
+	i := sort.Search(len(s), func(i int) bool { return s[i].To >= from })
+	return i < len(s) && s[i].From <= to
+}
+
+// Add adds one UID. Ascending order is the fast case.
+func (s *UIDSet) Add(uid UID) { s.AddRange(uid, uid) }
+
+// AddRange adds from to to, in either order. Zero is not a UID and is ignored.
+func (s *UIDSet) AddRange(from, to UID) {
+	if from > to {
+		from, to = to, from
+	}
+	if to == 0 {
+		return
+	}
+	from = max(from, 1)
+	if n := len(*s); n == 0 || (*s)[n-1].To < from-1 {
+		*s = append(*s, UIDRange{from, to})
+		return
+	}
+	// The first range that overlaps or touches, and the first beyond.
+	i := sort.Search(len(*s), func(i int) bool { return uint64((*s)[i].To)+1 >= uint64(from) })
+	j := i
+	for j < len(*s) && uint64((*s)[j].From) <= uint64(to)+1 {
+		from, to = min(from, (*s)[j].From), max(to, (*s)[j].To)
+		j++
+	}
+	if i == j {
+		*s = append(*s, UIDRange{})
+		copy((*s)[i+1:], (*s)[i:])
+		(*s)[i] = UIDRange{from, to}
+		return
+	}
+	(*s)[i] = UIDRange{from, to}
+	*s = append((*s)[:i+1], (*s)[j:]...)
+}
+
+// All yields every UID, ascending. Bound it by a snapshot before iterating a
+// set that came from a peer.
+func (s UIDSet) All() iter.Seq[UID] {
+	return func(yield func(UID) bool) {
+		for _, r := range s {
+			for u := r.From; ; u++ {
+				if !yield(u) {
+					return
+				}
+				if u == r.To {
+					break
+				}
+			}
+		}
+	}
+}
