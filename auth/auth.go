@@ -65,14 +65,18 @@ func (id *Identity) MaySend(address string) bool {
 
 // Authenticator proves users. It must be safe for concurrent use. Further
 // abilities are optional interfaces: [SCRAMAuthenticator],
-// [TokenAuthenticator], [ExternalAuthenticator], [Governed]. What a server
-// offers is derived from them.
+// [TokenAuthenticator], [ExternalAuthenticator], [Governed], [Namer]. What a
+// server offers is derived from them.
 type Authenticator interface {
 	// Password checks a plain-text password and returns the identity to act
 	// as: authzid when it is not empty and user may act for it (else
 	// ErrForbidden), otherwise user's own. A wrong password and an unknown
 	// user are the same error, ErrCredentials, after the same work. A back
-	// end that cannot answer returns ErrUnavailable.
+	// end that cannot answer returns ErrUnavailable, which is also what any
+	// other error is taken for. Neither user nor password is empty; both are
+	// as the client sent them, so that comparing them is preceded by preparing
+	// them (RFC 4616 §2), and IMAP's and POP3's own commands may hand over
+	// what is not UTF-8.
 	Password(ctx context.Context, req Request, authzid, user, password string) (*Identity, error)
 }
 
@@ -93,6 +97,10 @@ type SCRAMAuthenticator interface {
 // tokens (RFC 7628).
 type TokenAuthenticator interface {
 	Authenticator
+	// Token checks a token's issuer, audience, expiry and algorithm and
+	// returns its owner's identity, or the one user asks to act as (else
+	// ErrForbidden). user may be empty. A token that is not good is
+	// ErrCredentials.
 	Token(ctx context.Context, req Request, user, token string) (*Identity, error)
 }
 
@@ -101,6 +109,9 @@ type TokenAuthenticator interface {
 // appendix A).
 type ExternalAuthenticator interface {
 	Authenticator
+	// External returns the certificate's identity, or the one authzid asks to
+	// act as (else ErrForbidden). It is called only when req.Peer.TLS has a
+	// verified chain.
 	External(ctx context.Context, req Request, authzid string) (*Identity, error)
 }
 
@@ -108,6 +119,15 @@ type ExternalAuthenticator interface {
 // so that several servers over one Authenticator share their counts.
 type Governed interface {
 	Governor() *Governor
+}
+
+// Namer is implemented by an Authenticator under which one user can be written
+// in several ways (case, Unicode form, with or without the domain).
+type Namer interface {
+	// CanonicalName is the one name under which the [Governor] counts
+	// failures. It is made from the name alone, whether such a user exists or
+	// not, and quickly.
+	CanonicalName(user string) string
 }
 
 // Reasons why a login fails. Implementations wrap them; protocols map each to

@@ -2,31 +2,191 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	gosasl "github.com/emersion/go-sasl"
+
+	"github.com/posta-mail/posta/auth/sasl"
 )
 
+// scramHash is the hash of the SCRAM mechanism that is offered.
+const scramHash = "SHA-256"
+
 // Exchange is one SASL authentication in progress. It belongs to one
-// connection and is not safe for concurrent use.
+// connection and is not safe for concurrent use. One that is not carried on
+// can simply be dropped.
 type Exchange struct {
+	login    *Login
+	req      Request
+	server   gosasl.Server
+	ctx      context.Context // of the Next under way
 	identity *Identity
+	over     bool
+	// SCRAM runs over two messages: user is set and proving true between them.
+	user    string
+	proving bool
 }
 
 // Start begins an authentication by the mechanism named in req.Mechanism.
 // It returns ErrMechanism for one that is not offered here and
-// ErrEncryptionRequired for one that would be under TLS.
+// ErrEncryptionRequired for one that would be under TLS. It does not block.
 func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
-	return nil, ErrMechanism
+	req.Mechanism = strings.ToUpper(req.Mechanism) // RFC 4422 §3.1: registered in upper case
+	if !slices.Contains(l.Mechanisms(req.Peer), req.Mechanism) {
+		if slices.Contains(l.mechanisms(req.Peer, true), req.Mechanism) {
+			return nil, ErrEncryptionRequired
+		}
+		return nil, ErrMechanism
+	}
+	x := &Exchange{login: l, req: req, ctx: ctx}
+	switch req.Mechanism {
+	case sasl.Plain:
+		x.server = sasl.NewPlainServer(x.password)
+	case sasl.Login:
+		x.server = sasl.NewLoginServer(func(user, password string) error { return x.password("", user, password) })
+	case sasl.External:
+		x.server = sasl.NewExternalServer(x.external)
+	case sasl.OAuthBearer:
+		x.server = sasl.NewOAuthBearerServer(x.token)
+	case sasl.SCRAMSHA256:
+		server, err := sasl.NewSCRAMServer(scramHash, x.keys, x.authorize)
+		if err != nil {
+			return nil, ErrMechanism
+		}
+		x.server = server
+	default:
+		return nil, ErrMechanism
+	}
+	return x, nil
 }
 
 // Next takes the client's message, decoded from base64, and returns the
 // server's. A nil response at the first call means that the client sent no
 // initial response; an empty one is an empty response. When done is true and
 // err is nil the user is authenticated; challenge then holds the mechanism's
-// final data (SCRAM), for protocols that can carry it with success, and nil
-// when there is none. Errors are the package's Err values, possibly wrapped;
-// after an error the exchange is over. The governor may make the call wait.
+// final data (SCRAM), and is nil when there is none. A protocol that can
+// carry it with success does so; the others (SMTP, RFC 4954 §4; IMAP, RFC
+// 9051 §6.2.2; POP3, RFC 5034 §4) send it as one more challenge, read an
+// answer that must be empty, and report success then; "*" as that answer
+// cancels. Errors are the package's Err values, possibly wrapped, and a ctx
+// that ends is ErrUnavailable; after an error the exchange is over. The
+// governor may make the call wait.
 func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
-	return nil, false, ErrMalformed
+	if x.over {
+		return nil, false, fmt.Errorf("%w: exchange is over", ErrMalformed)
+	}
+	x.ctx = ctx
+	g, addr := x.login.governor(), x.req.Peer.Addr()
+	final := x.proving
+	if final {
+		// The client may have begun many exchanges before it failed one.
+		if err := g.resume(addr, x.user); err != nil {
+			x.over = true
+			return nil, false, err
+		}
+	}
+	challenge, done, err = x.server.Next(response)
+	if done && err == nil && x.identity == nil {
+		err = fmt.Errorf("%w: no identity", ErrUnavailable)
+	}
+	err = classify(err)
+	if final {
+		g.settle(addr, x.user, err)
+	}
+	if err != nil {
+		x.over, x.identity = true, nil
+		return nil, false, err
+	}
+	x.over = done
+	return challenge, done, nil
 }
 
 // Identity is who has been authenticated, nil before that.
-func (x *Exchange) Identity() *Identity { return x.identity }
+func (x *Exchange) Identity() *Identity {
+	if !x.over {
+		return nil
+	}
+	return x.identity
+}
+
+func (x *Exchange) password(authzid, user, password string) (err error) {
+	x.identity, err = x.login.governed(x.ctx, x.req, user, func() (*Identity, error) {
+		return x.login.Auth.Password(x.ctx, x.req, authzid, user, password)
+	})
+	return err
+}
+
+func (x *Exchange) external(authzid string) (err error) {
+	back, ok := x.login.Auth.(ExternalAuthenticator)
+	if !ok {
+		return ErrMechanism
+	}
+	x.identity, err = x.login.governed(x.ctx, x.req, "", func() (*Identity, error) {
+		return back.External(x.ctx, x.req, authzid)
+	})
+	return err
+}
+
+func (x *Exchange) token(user, token string) (err error) {
+	back, ok := x.login.Auth.(TokenAuthenticator)
+	if !ok {
+		return ErrMechanism
+	}
+	x.identity, err = x.login.governed(x.ctx, x.req, user, func() (*Identity, error) {
+		return back.Token(x.ctx, x.req, user, token)
+	})
+	return err
+}
+
+// keys admits the attempt, whose outcome Next tells the governor when the
+// proof has come.
+func (x *Exchange) keys(user string) (sasl.SCRAMKeys, error) {
+	back, ok := x.login.Auth.(SCRAMAuthenticator)
+	if !ok {
+		return sasl.SCRAMKeys{}, ErrMechanism
+	}
+	x.user = x.login.canonical(user)
+	g, addr := x.login.governor(), x.req.Peer.Addr()
+	if err := g.Admit(x.ctx, addr, x.user); err != nil {
+		return sasl.SCRAMKeys{}, err
+	}
+	g.Release(addr, x.user) // the client may take its time, or never answer
+	k, err := back.SCRAMKeys(x.ctx, x.req, user, scramHash)
+	x.proving = err == nil
+	return k, err
+}
+
+func (x *Exchange) authorize(authzid, user string) (err error) {
+	back, ok := x.login.Auth.(SCRAMAuthenticator)
+	if !ok {
+		return ErrMechanism
+	}
+	x.identity, err = back.Authorize(x.ctx, x.req, authzid, user)
+	return err
+}
+
+// classify turns what mechanisms and back ends return into the package's
+// errors.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{
+		ErrCredentials, ErrForbidden, ErrUnavailable, ErrThrottled,
+		ErrEncryptionRequired, ErrMechanism, ErrMalformed, ErrCanceled,
+	} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, sasl.ErrMalformed):
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	case errors.Is(err, sasl.ErrProof):
+		return fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

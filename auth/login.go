@@ -3,35 +3,49 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 
 	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // Login is how servers authenticate: it derives the mechanisms to offer,
 // drives the exchange, and keeps the governor in front of the Authenticator.
-// A zero Login offers nothing and refuses everything. Safe for concurrent use.
+// A zero Login offers nothing and refuses everything. Safe for concurrent use;
+// the fields must not change once it is in use, and it must not be copied.
 type Login struct {
 	// Auth proves users; nil refuses everybody.
 	Auth Authenticator
 	// Governor slows and locks out guessers. Nil: Auth's own if it is
-	// [Governed]; otherwise one is made with defaults by [NewLogin].
+	// [Governed], otherwise one of this Login with defaults.
 	Governor *Governor
 	// InsecurePlaintext allows mechanisms that send the password, and LOGIN
 	// or USER/PASS commands, without TLS. For tests and closed networks.
 	InsecurePlaintext bool
+
+	once    sync.Once
+	settled *Governor
 }
 
 // NewLogin returns a Login with its governor settled.
 func NewLogin(a Authenticator, g *Governor, insecure bool) *Login {
-	if g == nil {
-		if gv, ok := a.(Governed); ok {
-			g = gv.Governor()
+	l := &Login{Auth: a, Governor: g, InsecurePlaintext: insecure}
+	l.Governor = l.governor()
+	return l
+}
+
+// governor is the one that the field's documentation tells.
+func (l *Login) governor() *Governor {
+	l.once.Do(func() {
+		l.settled = l.Governor
+		if gv, ok := l.Auth.(Governed); ok && l.settled == nil {
+			l.settled = gv.Governor()
 		}
-	}
-	if g == nil {
-		g = new(Governor)
-	}
-	return &Login{Auth: a, Governor: g, InsecurePlaintext: insecure}
+		if l.settled == nil {
+			l.settled = new(Governor)
+		}
+	})
+	return l.settled
 }
 
 // PlaintextAllowed reports whether a password may be sent over this
@@ -43,6 +57,13 @@ func (l *Login) PlaintextAllowed(p Peer) bool {
 // Mechanisms lists what can be offered on this connection, strongest first.
 // Empty when nobody can log in.
 func (l *Login) Mechanisms(p Peer) []string {
+	if l == nil {
+		return nil
+	}
+	return l.mechanisms(p, l.PlaintextAllowed(p))
+}
+
+func (l *Login) mechanisms(p Peer, plaintext bool) []string {
 	if l == nil || l.Auth == nil {
 		return nil
 	}
@@ -53,7 +74,7 @@ func (l *Login) Mechanisms(p Peer) []string {
 	if _, ok := l.Auth.(SCRAMAuthenticator); ok {
 		names = append(names, sasl.SCRAMSHA256)
 	}
-	if l.PlaintextAllowed(p) {
+	if plaintext {
 		if _, ok := l.Auth.(TokenAuthenticator); ok {
 			names = append(names, sasl.OAuthBearer)
 		}
@@ -64,29 +85,60 @@ func (l *Login) Mechanisms(p Peer) []string {
 
 // Password authenticates with a plain-text password, as the LOGIN command of
 // IMAP and USER/PASS of POP3 do. The governor may make it wait; ctx ends the
-// wait. Errors are the package's Err values, possibly wrapped.
+// wait. Errors are the package's Err values, possibly wrapped; a ctx that ends
+// is ErrUnavailable.
 func (l *Login) Password(ctx context.Context, req Request, user, password string) (*Identity, error) {
+	if l == nil || l.Auth == nil {
+		return nil, ErrMechanism
+	}
 	if !l.PlaintextAllowed(req.Peer) {
 		return nil, ErrEncryptionRequired
 	}
 	return l.governed(ctx, req, user, func() (*Identity, error) {
+		// No back end may take an empty password for an anonymous login, as
+		// LDAP's simple bind does (RFC 4513 §5.1.2).
+		if user == "" || password == "" {
+			return nil, ErrCredentials
+		}
 		return l.Auth.Password(ctx, req, "", user, password)
 	})
 }
 
 // governed runs one attempt behind the governor.
-func (l *Login) governed(ctx context.Context, req Request, user string, attempt func() (*Identity, error)) (*Identity, error) {
-	if err := l.Governor.Admit(ctx, req.Peer.Addr(), user); err != nil {
+func (l *Login) governed(ctx context.Context, req Request, user string, attempt func() (*Identity, error)) (id *Identity, err error) {
+	g, addr, user := l.governor(), req.Peer.Addr(), l.canonical(user)
+	if err := g.Admit(ctx, addr, user); err != nil {
+		return nil, classify(err)
+	}
+	settled := false
+	defer func() {
+		if !settled { // attempt has panicked
+			g.Release(addr, user)
+		}
+	}()
+	id, err = attempt()
+	if err == nil && id == nil {
+		err = fmt.Errorf("%w: no identity", ErrUnavailable)
+	}
+	err = classify(err)
+	settled = true
+	g.settle(addr, user, err)
+	if err != nil {
 		return nil, err
 	}
-	id, err := attempt()
-	switch {
-	case err == nil:
-		l.Governor.Succeeded(req.Peer.Addr(), user)
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCanceled), ctx.Err() != nil:
-		// Not the guesser's doing: nothing is learned about the password.
-	default:
-		l.Governor.Failed(req.Peer.Addr(), user)
+	return id, nil
+}
+
+// canonical is the name the governor counts by.
+func (l *Login) canonical(user string) string {
+	if n, ok := l.Auth.(Namer); ok {
+		return n.CanonicalName(user)
 	}
-	return id, err
+	return user
+}
+
+// countable reports whether an attempt that failed with err says anything
+// about the password, or is the back end's doing and not the guesser's.
+func countable(err error) bool {
+	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrThrottled) && !errors.Is(err, ErrCanceled)
 }

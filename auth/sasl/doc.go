@@ -2,7 +2,25 @@
 // (RFC 4422), server and client side, on the Client and Server interfaces of
 // go-sasl. It imports nothing of Posta: credentials come through the small
 // interfaces and functions it declares.
+//
+// Server side there are PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256, EXTERNAL
+// and OAUTHBEARER; client side PLAIN, LOGIN and SCRAM, and OAUTHBEARER. The
+// -PLUS variants (channel binding) are not implemented and so never offered.
+// No value of this package is safe for concurrent use: each belongs to one
+// exchange on one connection.
+//
+// # Preparing names and passwords
+//
+// RFC 5802 §2.2 and RFC 4616 §2 ask for SASLprep (RFC 4013), and peers that
+// hold SCRAM keys have derived them from passwords prepared so; the PRECIS
+// profile that replaces it (RFC 8265) gives other octets for some of them.
+// SCRAM clients and [DeriveSCRAMKeys] therefore use [Prep], which is SASLprep
+// with the code points of today's Unicode. Servers hand on names and plain
+// passwords as received, checked to be UTF-8 without NUL: whoever compares
+// them prepares them.
 package sasl
+
+import "errors"
 
 // Mechanism names as registered with IANA.
 const (
@@ -14,10 +32,43 @@ const (
 	OAuthBearer = "OAUTHBEARER"   // RFC 7628
 )
 
+// MaxMessage is the longest message, in octets after base64 decoding, that a
+// mechanism takes from its peer. Longer ones are ErrMalformed (RFC 4954 §4
+// wants 12288 octets of base64 to be accepted).
+const MaxMessage = 12288
+
 // SCRAMKeys are what a server keeps instead of a password (RFC 5802 §3).
 type SCRAMKeys struct {
 	Salt       []byte
 	Iterations int // at least 4096 (RFC 7677 §4)
 	StoredKey  []byte
 	ServerKey  []byte
+}
+
+// Errors of the mechanisms; returned errors wrap them. What a callback
+// returns is passed on as it is.
+var (
+	// ErrMalformed: the peer's message breaks the mechanism's syntax, is too
+	// long, or comes when the exchange is over.
+	ErrMalformed = errors.New("sasl: malformed message")
+	// ErrProof: a server found the client's proof, nonce or channel binding
+	// to be wrong.
+	ErrProof = errors.New("sasl: proof does not verify")
+	// ErrServer: a client found that the server does not know the password,
+	// mixed up the nonces, asks for iterations out of bounds or reported an
+	// error.
+	ErrServer = errors.New("sasl: server not acceptable")
+	// ErrPrepare: a name or password contains what SASLprep prohibits
+	// (RFC 4013 §2.3).
+	ErrPrepare = errors.New("sasl: prohibited character in name or password")
+	// ErrKeys: SCRAM keys are incomplete or their parameters out of bounds.
+	ErrKeys = errors.New("sasl: unusable SCRAM keys")
+)
+
+// Verifier is implemented by clients to whom the server must prove itself
+// too. A protocol calls Verified once the server has reported success, and
+// treats false as a failed authentication (RFC 5802 §5: an attacker in the
+// middle could leave out the server's signature).
+type Verifier interface {
+	Verified() bool
 }

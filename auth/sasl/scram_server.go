@@ -1,0 +1,168 @@
+package sasl
+
+import (
+	"crypto/hmac"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+
+	gosasl "github.com/emersion/go-sasl"
+)
+
+// NewSCRAMServer serves SCRAM (RFC 5802, RFC 7677) with the named hash,
+// "SHA-256" or "SHA-1", without channel binding. keys is called once with the
+// client's name; for an unknown user it returns fake keys, and the exchange
+// then fails as it does for a wrong password. authorize is called once after
+// the proof has been verified. The data that comes with done is the server's
+// signature, which the client needs. An unknown hash is ErrKeys.
+func NewSCRAMServer(hash string, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (gosasl.Server, error) {
+	h, err := hashByName(hash)
+	if err != nil {
+		return nil, err
+	}
+	return &scramServer{h: h, keys: keys, authorize: authorize, nonce: newNonce}, nil
+}
+
+type scramServer struct {
+	h         scramHash
+	keys      func(user string) (SCRAMKeys, error)
+	authorize func(authzid, user string) error
+	nonce     func() string
+
+	step          int    // 0 nothing said, 1 prompted, 2 server-first sent, 3 over
+	gs2           string // the client's gs2-header, which c= must repeat
+	authzid, user string
+	first         string // client-first-message-bare "," server-first-message
+	combined      string // both nonces
+	k             SCRAMKeys
+}
+
+func (s *scramServer) Next(response []byte) ([]byte, bool, error) {
+	if s.step == 0 && response == nil {
+		s.step = 1
+		return []byte{}, false, nil
+	}
+	step := s.step
+	s.step = 3 // unless what follows says otherwise
+	if err := checkText(response, false); err != nil {
+		return nil, false, err
+	}
+	switch step {
+	case 0, 1:
+		challenge, err := s.clientFirst(string(response))
+		if err == nil {
+			s.step = 2
+		}
+		return challenge, false, err
+	case 2:
+		final, err := s.clientFinal(string(response))
+		return final, err == nil, err
+	}
+	return nil, false, fmt.Errorf("%w: exchange is over", ErrMalformed)
+}
+
+// clientFirst reads client-first-message and answers server-first-message
+// (RFC 5802 §7).
+func (s *scramServer) clientFirst(m string) ([]byte, error) {
+	parts := strings.SplitN(m, ",", 3)
+	if len(parts) < 3 {
+		return nil, fmt.Errorf("%w: gs2 header", ErrMalformed)
+	}
+	// RFC 5802 §6: "n" the client has no channel binding, "y" it believes
+	// that we have none, which is true here; "p" asks for what is not offered.
+	if parts[0] != "n" && parts[0] != "y" {
+		return nil, fmt.Errorf("%w: channel binding is not offered", ErrMalformed)
+	}
+	var err error
+	if parts[1] != "" {
+		name, err := attribute(parts[1], 'a')
+		if err != nil {
+			return nil, err
+		}
+		if s.authzid, err = decodeName(name); err != nil {
+			return nil, err
+		}
+	}
+	bare := parts[2]
+	s.gs2 = m[:len(m)-len(bare)]
+	attributes := strings.Split(bare, ",")
+	if len(attributes) < 2 {
+		return nil, fmt.Errorf("%w: name and nonce expected", ErrMalformed)
+	}
+	name, err := attribute(attributes[0], 'n') // "m=" is refused here too
+	if err != nil {
+		return nil, err
+	}
+	if s.user, err = decodeName(name); err != nil {
+		return nil, err
+	}
+	nonce, err := attribute(attributes[1], 'r')
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNonce(nonce); err != nil {
+		return nil, err
+	}
+	if err := checkExtensions(attributes[2:]); err != nil {
+		return nil, err
+	}
+	if s.k, err = s.keys(s.user); err != nil {
+		return nil, err
+	}
+	k := s.k
+	if len(k.Salt) == 0 || k.Iterations < MinIterations || len(k.StoredKey) != s.h.size || len(k.ServerKey) != s.h.size {
+		return nil, fmt.Errorf("%w: from the back end", ErrKeys)
+	}
+	s.combined = nonce + s.nonce()
+	challenge := "r=" + s.combined + ",s=" + base64.StdEncoding.EncodeToString(k.Salt) + ",i=" + strconv.Itoa(k.Iterations)
+	s.first = bare + "," + challenge
+	return []byte(challenge), nil
+}
+
+// clientFinal verifies client-final-message and answers server-final-message.
+func (s *scramServer) clientFinal(m string) ([]byte, error) {
+	at := strings.LastIndex(m, ",p=")
+	if at < 0 {
+		return nil, fmt.Errorf("%w: proof expected", ErrMalformed)
+	}
+	without := m[:at]
+	proof, err := decode64(m[at+3:])
+	if err != nil || len(proof) != s.h.size {
+		return nil, fmt.Errorf("%w: proof", ErrMalformed)
+	}
+	attributes := strings.Split(without, ",")
+	if len(attributes) < 2 {
+		return nil, fmt.Errorf("%w: channel binding and nonce expected", ErrMalformed)
+	}
+	binding, err := attribute(attributes[0], 'c')
+	if err != nil {
+		return nil, err
+	}
+	nonce, err := attribute(attributes[1], 'r')
+	if err != nil {
+		return nil, err
+	}
+	if err := checkExtensions(attributes[2:]); err != nil {
+		return nil, err
+	}
+	// RFC 5802 §6: c= is verified always, also without channel binding.
+	if binding != base64.StdEncoding.EncodeToString([]byte(s.gs2)) {
+		return nil, fmt.Errorf("%w: channel binding", ErrProof)
+	}
+	if nonce != s.combined {
+		return nil, fmt.Errorf("%w: nonce", ErrProof)
+	}
+	message := s.first + "," + without
+	// RFC 5802 §3: ClientKey is ClientProof XOR ClientSignature.
+	key := make([]byte, s.h.size)
+	subtle.XORBytes(key, proof, s.h.mac(s.k.StoredKey, message))
+	if !hmac.Equal(s.h.sum(key), s.k.StoredKey) {
+		return nil, ErrProof
+	}
+	if err := s.authorize(s.authzid, s.user); err != nil {
+		return nil, err
+	}
+	return []byte("v=" + base64.StdEncoding.EncodeToString(s.h.mac(s.k.ServerKey, message))), nil
+}
