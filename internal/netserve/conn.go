@@ -1,0 +1,155 @@
+package netserve
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/posta-mail/posta/auth"
+)
+
+// Conn is one accepted connection. Reads and writes are for the handler's
+// goroutine; deadlines go through Idle, Busy and the Set methods, so that a
+// shutdown is not overruled by a later deadline.
+type Conn struct {
+	net.Conn // the transport; replaced by its TLS layer
+
+	server    *Server
+	key       netip.Prefix
+	handshake time.Duration
+	ctx       context.Context
+	cancel    context.CancelFunc
+
+	mu      sync.Mutex
+	peer    auth.Peer
+	idle    bool
+	closing bool
+	dead    bool
+}
+
+// Peer describes the connection as it is now.
+func (c *Conn) Peer() auth.Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer
+}
+
+// SetHELO records the name the peer gave itself.
+func (c *Conn) SetHELO(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.HELO = name
+}
+
+// StartTLS makes the server's side of a handshake and continues encrypted.
+// The caller resets its reader to the Conn afterwards.
+func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, c.handshake)
+	defer cancel()
+	c.mu.Lock()
+	raw := c.Conn
+	c.mu.Unlock()
+	// What is left of the idle deadline must not cut the handshake short.
+	if err := raw.SetDeadline(time.Now().Add(c.handshake)); err != nil {
+		return err
+	}
+	t := tls.Server(raw, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if err := raw.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	state := t.ConnectionState()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Conn = t
+	c.peer.TLS = &state
+	c.peer.HELO = "" // RFC 3207 §4.2
+	return nil
+}
+
+// Idle says that the connection waits for the peer's next command, for at
+// most d (0: no limit). When the server is shutting down, the wait ends at
+// once with a timeout and Closing reports true.
+func (c *Conn) Idle(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = true
+	return c.setRead(d)
+}
+
+// Busy says that a command is being worked on; a shutdown waits for it. Each
+// read of its body may take at most d (0: no limit).
+func (c *Conn) Busy(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = false
+	return c.setRead(d)
+}
+
+// WriteTimeout bounds the writes from now on to d (0: no limit).
+func (c *Conn) WriteTimeout(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return net.ErrClosed
+	}
+	return c.Conn.SetWriteDeadline(deadline(d))
+}
+
+func (c *Conn) setRead(d time.Duration) error {
+	if c.dead {
+		return net.ErrClosed
+	}
+	t := deadline(d)
+	if c.idle && c.closing {
+		t = past
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+func deadline(d time.Duration) time.Time {
+	if d <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(d)
+}
+
+// Closing reports whether the server is shutting down: the session should end
+// after the command at hand.
+func (c *Conn) Closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
+// shutdown wakes the connection if it is idle.
+func (c *Conn) shutdown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closing = true
+	if c.idle && !c.dead {
+		_ = c.Conn.SetReadDeadline(past)
+	}
+}
+
+// kill ends the connection at once.
+func (c *Conn) kill() {
+	c.mu.Lock()
+	c.dead = true
+	nc, cancel := c.Conn, c.cancel
+	c.mu.Unlock()
+	cancel()
+	// A TLS close would wait for the lock of a blocked write.
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	_ = nc.Close()
+}
