@@ -10,6 +10,7 @@ var (
 	ErrInvalidName = errors.New("store: invalid mailbox name")
 	ErrOverQuota   = errors.New("store: over quota")
 	ErrLimit       = errors.New("store: limit reached") // keywords, UIDs, sizes
+	ErrInvalid     = errors.New("store: invalid argument")
 	ErrConflict    = errors.New("store: conflicting change")
 	ErrInUse       = errors.New("store: in use")
 	ErrReadOnly    = errors.New("store: not permitted")

@@ -1,6 +1,10 @@
 package store
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 var systemFlags = [systemBits]Flag{FlagSeen, FlagAnswered, FlagFlagged, FlagDeleted, FlagDraft}
 
@@ -48,4 +52,49 @@ func ValidKeyword(f Flag) bool {
 		}
 	}
 	return true
+}
+
+// InternFlags gives the bits of flags under a mailbox's keyword table, and the
+// table with the keywords added that it lacked. The table passed in is never
+// modified. Of two spellings the first is kept. ErrLimit: more than
+// MaxKeywords; ErrInvalid: an unknown system flag or a malformed keyword.
+func InternFlags(table []Flag, flags []Flag) (FlagBits, []Flag, error) {
+	var bits FlagBits
+	out := table[:len(table):len(table)]
+	for _, f := range flags {
+		b := FlagBit(f, out)
+		if b == 0 {
+			if !ValidKeyword(f) {
+				return 0, table, fmt.Errorf("%w: flag %.40q", ErrInvalid, f)
+			}
+			if len(out) >= MaxKeywords {
+				return 0, table, fmt.Errorf("%w: %d keywords", ErrLimit, MaxKeywords)
+			}
+			b = 1 << (systemBits + len(out))
+			out = append(out, f)
+		}
+		bits |= b
+	}
+	return bits, out, nil
+}
+
+// TranslateFlags turns bits under one mailbox's table into bits under
+// another's, for copies; the errors are InternFlags's.
+func TranslateFlags(bits FlagBits, from, to []Flag) (FlagBits, []Flag, error) {
+	if bits>>systemBits == 0 || slices.Equal(from, to) {
+		return bits, to, nil
+	}
+	return InternFlags(to, FlagNames(bits, from))
+}
+
+// Apply is the set after the operation.
+func (op FlagOp) Apply(old, bits FlagBits) FlagBits {
+	switch op {
+	case FlagsAdd:
+		return old | bits
+	case FlagsRemove:
+		return old &^ bits
+	default:
+		return bits
+	}
 }

@@ -91,9 +91,11 @@ func (s *Snapshot) Find(uid UID) (i int, ok bool) {
 // All yields every row with its number.
 func (s *Snapshot) All() iter.Seq2[int, Row] { return s.Range(0, s.count) }
 
-// Range yields rows from up to but not including to, with their numbers.
+// Range yields rows from up to but not including to, with their numbers. What
+// lies outside 0 to Len() is left out.
 func (s *Snapshot) Range(from, to int) iter.Seq2[int, Row] {
 	return func(yield func(int, Row) bool) {
+		from, to := max(from, 0), min(to, s.count)
 		if from >= to {
 			return
 		}
@@ -104,6 +106,28 @@ func (s *Snapshot) Range(from, to int) iter.Seq2[int, Row] {
 					return
 				}
 				i++
+			}
+		}
+	}
+}
+
+// Select yields the rows whose UIDs are in the set, with their numbers,
+// ascending. Its cost is bounded by the ranges of the set and the messages
+// found, whatever UIDs the set names.
+func (s *Snapshot) Select(set UIDSet) iter.Seq2[int, Row] {
+	return func(yield func(int, Row) bool) {
+		for _, r := range set {
+			from, _ := s.Find(r.From)
+			if from == s.count {
+				return
+			}
+			for i, row := range s.Range(from, s.count) {
+				if row.UID > r.To {
+					break
+				}
+				if !yield(i, row) {
+					return
+				}
 			}
 		}
 	}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"iter"
+	"slices"
 	"sort"
 )
 
@@ -17,12 +19,33 @@ func AllUIDs() UIDSet { return UIDSet{{1, 1<<32 - 1}} }
 
 // UIDs returns the set of the given UIDs, in any order.
 func UIDs(uids ...UID) UIDSet {
+	if !slices.IsSorted(uids) {
+		uids = slices.Sorted(slices.Values(uids))
+	}
 	var s UIDSet
 	for _, u := range uids {
 		s.Add(u)
 	}
 	return s
 }
+
+// UIDRanges returns the set of the given ranges, which may be in any order,
+// reversed and overlapping, as peers send them. Its cost is that of sorting.
+func UIDRanges(ranges ...UIDRange) UIDSet {
+	rs := slices.Clone(ranges)
+	for i, r := range rs {
+		rs[i] = UIDRange{min(r.From, r.To), max(r.From, r.To)}
+	}
+	slices.SortFunc(rs, func(a, b UIDRange) int { return cmp.Compare(a.From, b.From) })
+	var s UIDSet
+	for _, r := range rs {
+		s.AddRange(r.From, r.To)
+	}
+	return s
+}
+
+// Equal reports whether both sets hold the same UIDs.
+func (s UIDSet) Equal(t UIDSet) bool { return slices.Equal(s, t) }
 
 // Empty reports whether the set holds nothing.
 func (s UIDSet) Empty() bool { return len(s) == 0 }
@@ -93,4 +116,28 @@ func (s UIDSet) All() iter.Seq[UID] {
 			}
 		}
 	}
+}
+
+// Union is the set of UIDs that are in s or in t.
+func (s UIDSet) Union(t UIDSet) UIDSet {
+	if len(s) == 0 || len(t) == 0 {
+		return slices.Concat(s, t)
+	}
+	return UIDRanges(slices.Concat(s, t)...)
+}
+
+// Intersect is the set of UIDs that are in s and in t.
+func (s UIDSet) Intersect(t UIDSet) UIDSet {
+	var out UIDSet
+	for len(s) > 0 && len(t) > 0 {
+		if from, to := max(s[0].From, t[0].From), min(s[0].To, t[0].To); from <= to {
+			out = append(out, UIDRange{from, to})
+		}
+		if s[0].To < t[0].To {
+			s = s[1:]
+		} else {
+			t = t[1:]
+		}
+	}
+	return out
 }
