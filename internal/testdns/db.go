@@ -243,7 +243,9 @@ func (db *DB) ask(name string, qtype uint16) answer {
 		}
 		a.chain = append(a.chain, owned(cname[:1], name)...)
 		if links == 20 { // what a recursive resolver says to a loop
-			a.failure = ServFail
+			if a.failure != HalfChain {
+				a.failure = ServFail
+			}
 			return a
 		}
 		name = ownerName(plainName(cname[0].(*mdns.CNAME).Target))
