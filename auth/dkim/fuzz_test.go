@@ -1,0 +1,117 @@
+package dkim
+
+import (
+	"context"
+	"crypto/ed25519"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func FuzzParseSignature(f *testing.F) {
+	for _, s := range []string{
+		"DKIM-Signature: v=1; a=rsa-sha256; d=example.net; s=brisbane; c=simple; q=dns/txt; i=@eng.example.net; t=1117574938; x=1118006938; h=from:to:subject:date; z=From:foo@eng.example.net|To:joe@example.com; bh=MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=; b=dzdVyOfAKCdLXdJOc9G2q8LoXSlEniSbav+yuU4zGeeruD00lszZVoG4ZHRNiYzR",
+		"DKIM-Signature: v=1; a=ed25519-sha256; d=a.b; s=c; h=from; bh=MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=; b=AAAA; l=99999999999999999999",
+		"DKIM-Signature:v=1;;b=;b =\r\n a",
+		"dkim-signature: d=bücher.example; s=x; i=\xff@bücher.example",
+		"dkim-signature",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, field []byte) {
+		s, err := parseSignature(field)
+		if err != nil {
+			return
+		}
+		require.NotEmpty(t, s.b)
+		require.LessOrEqual(t, s.bStart, s.bEnd)
+		require.True(t, within(s.idDomain, s.domain))
+		again, ok := canonicalDomain(s.domain, 2)
+		require.True(t, ok)
+		require.Equal(t, s.domain, again)
+		// What is signed must not depend on the value of b=.
+		h1, h2 := new(captured), new(captured)
+		s.hashSelf(h1)
+		other := append([]byte(nil), field[:s.bStart]...)
+		other = append(append(other, "AAAA"...), field[s.bEnd:]...)
+		s2, err := parseSignature(other)
+		require.NoError(t, err)
+		s2.hashSelf(h2)
+		require.Equal(t, h1.String(), h2.String())
+	})
+}
+
+func FuzzParseKeyRecord(f *testing.F) {
+	f.Add("v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+	f.Add("v=DKIM1; h=sha256; t=y:s; s=email; n=note; p=")
+	f.Add("k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB")
+	f.Fuzz(func(t *testing.T, txt string) {
+		r, err := ParseKeyRecord(txt)
+		if err != nil {
+			require.ErrorIs(t, err, ErrKeySyntax)
+			return
+		}
+		for _, a := range []Algorithm{RSASHA256, Ed25519SHA256} {
+			if r.Allows(a) == nil {
+				require.NotNil(t, r.Key)
+				if r.Bits() <= DefaultMaxRSABits {
+					require.Error(t, r.Verify(make([]byte, 32), make([]byte, 64)))
+				}
+				if k, ok := r.Key.(ed25519.PublicKey); ok {
+					_, err := Record(k)
+					require.NoError(t, err)
+				}
+			}
+		}
+	})
+}
+
+// FuzzCanonicalization compares a body in one piece, octet by octet and by the
+// letter of the RFC.
+func FuzzCanonicalization(f *testing.F) {
+	for _, s := range []string{"", "a", " a \r\n\r\n b\t\tc\r\n\r\n", "\r\r\n \r", "\r\n\r\nx\n \n", " \r\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		pieces := strings.Split(body, "")
+		if strings.ToValidUTF8(body, "") != body {
+			pieces = nil
+			for i := range len(body) {
+				pieces = append(pieces, body[i:i+1])
+			}
+		}
+		for _, c := range []Canonicalization{Simple, Relaxed} {
+			want := slowCanon(c, body)
+			require.Equal(t, want, canonBody(c, body))
+			require.Equal(t, want, canonBody(c, pieces...))
+		}
+	})
+}
+
+// FuzzVerify verifies arbitrary messages in two ways and expects the same.
+func FuzzVerify(f *testing.F) {
+	key := testKey()
+	rec := record(f, key)
+	msg := signed(f, plainMessage)
+	f.Add([]byte(msg))
+	f.Add([]byte(strings.Replace(msg, "v=1;", "v=1; l=3;", 1)))
+	f.Add([]byte("From: a\r\nDKIM-Signature: x\r\n y\r\n\r\n"))
+	f.Add([]byte("\r\n\r\nDKIM-Signature:\n"))
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		for _, lf := range []bool{false, true} {
+			v := &Verifier{Resolver: newZone(testName, rec), Clock: at(1_700_000_100), AcceptLF: lf, MaxHeaderBytes: 8192}
+			whole := v.NewVerification(context.Background())
+			whole.Write(msg)
+			rs, err := v.Verify(context.Background(), iotest.OneByteReader(strings.NewReader(string(msg))))
+			require.NoError(t, err)
+			require.Equal(t, whole.Results(), rs)
+			for _, r := range rs {
+				require.NotEmpty(t, r.Status)
+				require.Equal(t, r.Err == nil, r.Status == StatusPass)
+				require.True(t, !r.Trusted || r.Status == StatusPass)
+			}
+		}
+	})
+}

@@ -1,0 +1,89 @@
+package dkim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Resolver is what a Verifier needs of the DNS; *net.Resolver has it. The
+// strings of one TXT record come joined (RFC 6376 §3.6.2.2). An error in which
+// errors.As finds a *net.DNSError with IsNotFound means that there is no
+// record; every other error is temporary. It must be safe for concurrent use
+// and should obey ctx.
+type Resolver interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+}
+
+// maxKeyRecords is how many records at one name are considered: RFC 6376
+// §3.6.2.2 leaves several undefined.
+const maxKeyRecords = 4
+
+// keyLookup is a key on its way; records and err are set when done is closed.
+type keyLookup struct {
+	done    chan struct{}
+	records []*KeyRecord
+	err     error
+}
+
+func (k *keyLookup) wait(ctx context.Context) ([]*KeyRecord, error) {
+	select {
+	case <-k.done:
+		return k.records, k.err
+	default:
+	}
+	select {
+	case <-k.done:
+		return k.records, k.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, ctx.Err())
+	}
+}
+
+// LookupKey fetches the key records of a selector, usually one, at most four.
+// Errors are ErrKeyUnavailable, ErrNoKey, ErrKeySyntax and ErrKeyRecordSize;
+// where one record is usable, others that are not are passed over.
+func (v *Verifier) LookupKey(ctx context.Context, domain, selector string) ([]*KeyRecord, error) {
+	name := selector + "._domainkey." + domain
+	var txts []string
+	var err error
+	if r, ok := v.Resolver.(*net.Resolver); ok || v.Resolver == nil {
+		if r == nil {
+			r = net.DefaultResolver
+		}
+		// Rooted, so that the search list of the host does not come in.
+		txts, err = r.LookupTXT(ctx, name+".")
+	} else {
+		txts, err = v.Resolver.LookupTXT(ctx, name)
+	}
+	if err != nil {
+		var d *net.DNSError
+		if errors.As(err, &d) && d.IsNotFound {
+			return nil, ErrNoKey
+		}
+		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
+	}
+	err = ErrNoKey
+	var records []*KeyRecord
+	for _, txt := range txts[:min(len(txts), 16)] {
+		if len(txt) > orDefault(v.MaxRecordBytes, DefaultMaxRecordBytes) {
+			err = ErrKeyRecordSize
+			continue
+		}
+		r, bad := ParseKeyRecord(txt)
+		if bad != nil {
+			if err == ErrNoKey {
+				err = bad
+			}
+			continue
+		}
+		if records = append(records, r); len(records) == maxKeyRecords {
+			break
+		}
+	}
+	if len(records) > 0 {
+		return records, nil
+	}
+	return nil, err
+}

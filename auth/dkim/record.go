@@ -1,0 +1,146 @@
+package dkim
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// KeyRecord is a public key as published in the DNS (RFC 6376 §3.6.1).
+type KeyRecord struct {
+	// Type is k=: "rsa" or "ed25519"; other types are kept but have no Key.
+	Type string
+	// Key is an *rsa.PublicKey or ed25519.PublicKey, nil when revoked or of an
+	// unknown type.
+	Key crypto.PublicKey
+	// Revoked: p= is empty.
+	Revoked bool
+	// Hashes is h=, nil for any; Services is s=, nil for any.
+	Hashes, Services []string
+	// Testing is t=y: the domain is only testing DKIM.
+	Testing bool
+	// Strict is t=s: the domain of i= must be d= itself.
+	Strict bool
+	// Notes is n=, for humans.
+	Notes string
+}
+
+// ParseKeyRecord parses the text of a key record; errors are ErrKeySyntax.
+func ParseKeyRecord(txt string) (*KeyRecord, error) {
+	tags, err := ParseTags(txt)
+	if err != nil {
+		return nil, ErrKeySyntax
+	}
+	// RFC 6376 §3.6.1: v= is optional, but then first and DKIM1.
+	if v, ok := tags.Get("v"); ok && (v != "DKIM1" || tags[0].Name != "v") {
+		return nil, fmt.Errorf("%w: v", ErrKeySyntax)
+	}
+	r := &KeyRecord{Type: "rsa"}
+	if k, ok := tags.Get("k"); ok {
+		r.Type = strings.ToLower(k)
+	}
+	if h, ok := tags.Get("h"); ok {
+		r.Hashes = strings.Split(strings.ToLower(dropFWS(h)), ":")
+	}
+	if s, ok := tags.Get("s"); ok {
+		r.Services = strings.Split(strings.ToLower(dropFWS(s)), ":")
+	}
+	if t, ok := tags.Get("t"); ok {
+		r.Testing, r.Strict = listHas(t, "y"), listHas(t, "s")
+	}
+	r.Notes, _ = tags.Get("n")
+	p, ok := tags.Get("p")
+	if !ok {
+		return nil, fmt.Errorf("%w: no p", ErrKeySyntax)
+	}
+	if p = dropFWS(p); p == "" {
+		r.Revoked = true
+		return r, nil
+	}
+	if r.Key, err = parsePublicKey(r.Type, p); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func parsePublicKey(kind, text string) (crypto.PublicKey, error) {
+	if kind != "rsa" && kind != "ed25519" {
+		return nil, nil // RFC 6376 §3.6.1: unrecognised types are ignored
+	}
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: p", ErrKeySyntax)
+	}
+	if kind == "ed25519" {
+		// RFC 8463 §4.1: the bare key, not a SubjectPublicKeyInfo.
+		if len(der) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: p", ErrKeySyntax)
+		}
+		return ed25519.PublicKey(der), nil
+	}
+	if pub, err := x509.ParsePKIXPublicKey(der); err == nil {
+		if key, ok := pub.(*rsa.PublicKey); ok {
+			return key, nil
+		}
+		return nil, fmt.Errorf("%w: p", ErrKeySyntax)
+	}
+	// RFC 6376 §3.6.1 names RSAPublicKey, its examples SubjectPublicKeyInfo
+	// (erratum 3017): both are in use.
+	key, err := x509.ParsePKCS1PublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: p", ErrKeySyntax)
+	}
+	return key, nil
+}
+
+// Bits is the size of the key, 0 where there is none.
+func (r *KeyRecord) Bits() int {
+	switch k := r.Key.(type) {
+	case *rsa.PublicKey:
+		return k.N.BitLen()
+	case ed25519.PublicKey:
+		return len(k) * 8
+	}
+	return 0
+}
+
+// Allows reports as an error why the record's key may not be used for e-mail
+// signatures of an algorithm: ErrKeyRevoked, ErrKeyMismatch or ErrAlgorithm.
+func (r *KeyRecord) Allows(a Algorithm) error {
+	kind, err := a.keyType()
+	switch {
+	case err != nil:
+		return err
+	case r.Revoked:
+		return ErrKeyRevoked
+	case r.Type != kind:
+		return fmt.Errorf("%w: k", ErrKeyMismatch)
+	case r.Hashes != nil && !slices.Contains(r.Hashes, "sha256"):
+		return fmt.Errorf("%w: h", ErrKeyMismatch)
+	case r.Services != nil && !slices.Contains(r.Services, "*") && !slices.Contains(r.Services, "email"):
+		return fmt.Errorf("%w: s", ErrKeyMismatch)
+	}
+	return nil
+}
+
+// Verify checks a signature over a SHA-256 hash; the error is ErrSignature. It
+// does not ask Allows nor judge the size of the key.
+func (r *KeyRecord) Verify(sum, sig []byte) error {
+	switch k := r.Key.(type) {
+	case *rsa.PublicKey:
+		if rsa.VerifyPKCS1v15(k, crypto.SHA256, sum, sig) == nil {
+			return nil
+		}
+	case ed25519.PublicKey:
+		// RFC 8463 §3: PureEdDSA over the hash.
+		if len(sig) == ed25519.SignatureSize && ed25519.Verify(k, sum, sig) {
+			return nil
+		}
+	}
+	return ErrSignature
+}

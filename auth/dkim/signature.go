@@ -1,0 +1,197 @@
+package dkim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// fieldName is the name of the signature field in lower case.
+const fieldName = "dkim-signature"
+
+// maxSignatureField bounds one DKIM-Signature field in octets.
+const maxSignatureField = 32 << 10
+
+// signature is one parsed DKIM-Signature field (RFC 6376 §3.5).
+type signature struct {
+	field          []byte // as received, without final CRLF
+	bStart, bEnd   int    // the value of b= in field, white space included
+	algorithm      Algorithm
+	headerC, bodyC Canonicalization
+	domain         string // canonical, as selector
+	selector       string
+	identifier     string   // i= as written or its default
+	idDomain       string   // the canonical domain of identifier
+	headers        []string // h= in lower case
+	length         int64    // l= or -1
+	expires        int64    // x= or -1
+	b, bh          []byte
+	bText          string // b= without white space
+}
+
+// parseSignature parses a raw field, without final CRLF. On error the signature
+// returned is still not nil and holds what is needed to report it.
+func parseSignature(field []byte) (*signature, error) {
+	s := &signature{field: field, length: -1, expires: -1, headerC: Simple, bodyC: Simple}
+	if len(field) > maxSignatureField {
+		return s, fmt.Errorf("%w: longer than %d octets", ErrSyntax, maxSignatureField)
+	}
+	body := bytes.IndexByte(field, ':') + 1
+	tags, err := ParseTags(string(field[body:]))
+	if err != nil {
+		return s, err
+	}
+	for i := range tags {
+		t := &tags[i]
+		if t.Name == "b" {
+			s.bStart, s.bEnd = body+t.Start, body+t.End
+			s.bText = dropFWS(t.Value)
+		}
+	}
+	if err := s.identify(tags); err != nil {
+		return s, err
+	}
+	return s, s.fill(tags)
+}
+
+// identify takes over who signs; it comes first so that a broken signature can
+// be reported under its name.
+func (s *signature) identify(tags Tags) error {
+	d, ok1 := tags.Get("d")
+	sel, ok2 := tags.Get("s")
+	if !ok1 || !ok2 {
+		return fmt.Errorf("%w: d or s", ErrMissingTag)
+	}
+	if s.domain, ok1 = canonicalDomain(d, 2); !ok1 {
+		return ErrDomain
+	}
+	if s.selector, ok2 = canonicalDomain(sel, 1); !ok2 {
+		return ErrDomain
+	}
+	if len(s.keyName()) > 253 {
+		return ErrDomain
+	}
+	s.identifier, s.idDomain = "@"+s.domain, s.domain
+	if i, ok := tags.Get("i"); ok {
+		at := strings.LastIndexByte(i, '@')
+		if at < 0 {
+			return fmt.Errorf("%w: i", ErrSyntax)
+		}
+		idDomain, valid := canonicalDomain(dropFWS(i[at+1:]), 2)
+		if !valid || !within(idDomain, s.domain) {
+			return ErrIdentifier // RFC 6376 §3.5: i= is d= or below it
+		}
+		s.idDomain = idDomain
+		s.identifier = dropFWS(i[:at]) + "@" + idDomain
+	}
+	return nil
+}
+
+func (s *signature) keyName() string { return s.selector + "._domainkey." + s.domain }
+
+func (s *signature) fill(tags Tags) error {
+	for _, name := range [...]string{"v", "a", "b", "bh", "h"} {
+		if _, ok := tags.Get(name); !ok {
+			return fmt.Errorf("%w: %s", ErrMissingTag, name)
+		}
+	}
+	if v, _ := tags.Get("v"); v != "1" {
+		return ErrVersion
+	}
+	a, _ := tags.Get("a")
+	// Literals of the grammar are case-insensitive (RFC 5234 §2.3).
+	s.algorithm = Algorithm(strings.ToLower(a))
+	if _, err := s.algorithm.keyType(); err != nil {
+		return err
+	}
+	if err := s.fillHashes(tags); err != nil {
+		return err
+	}
+	if err := s.fillNumbers(tags); err != nil {
+		return err
+	}
+	if q, ok := tags.Get("q"); ok && !listHas(q, "dns/txt") {
+		return ErrQueryMethod
+	}
+	h, _ := tags.Get("h")
+	s.headers = strings.Split(strings.ToLower(dropFWS(h)), ":")
+	for _, name := range s.headers {
+		if name == "from" {
+			return nil
+		}
+	}
+	return ErrFromNotSigned // RFC 6376 §5.4
+}
+
+func (s *signature) fillHashes(tags Tags) error {
+	if c, ok := tags.Get("c"); ok {
+		// RFC 6376 §3.5: one name alone is the header's, the body is simple.
+		header, body, both := strings.Cut(strings.ToLower(c), "/")
+		s.headerC = Canonicalization(header)
+		if both {
+			s.bodyC = Canonicalization(body)
+		}
+		if !s.headerC.valid() || !s.bodyC.valid() {
+			return fmt.Errorf("%w: c", ErrSyntax)
+		}
+	}
+	var err error
+	if s.b, err = base64.StdEncoding.DecodeString(s.bText); err != nil || len(s.b) == 0 {
+		return fmt.Errorf("%w: b", ErrSyntax)
+	}
+	bh, _ := tags.Get("bh")
+	if s.bh, err = base64.StdEncoding.DecodeString(dropFWS(bh)); err != nil || len(s.bh) != sha256.Size {
+		return fmt.Errorf("%w: bh", ErrSyntax)
+	}
+	return nil
+}
+
+func (s *signature) fillNumbers(tags Tags) error {
+	signed := int64(-1)
+	for _, n := range [...]struct {
+		name   string
+		digits int
+		to     *int64
+	}{{"l", 76, &s.length}, {"t", 12, &signed}, {"x", 12, &s.expires}} {
+		v, ok := tags.Get(n.name)
+		if !ok {
+			continue
+		}
+		if len(v) == 0 || len(v) > n.digits || strings.Trim(v, "0123456789") != "" {
+			return fmt.Errorf("%w: %s", ErrSyntax, n.name)
+		}
+		num, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			num = math.MaxInt64 // all digits, so out of range
+		}
+		*n.to = num
+	}
+	if signed >= 0 && s.expires >= 0 && s.expires <= signed {
+		return fmt.Errorf("%w: x not after t", ErrSyntax) // RFC 6376 §3.5
+	}
+	return nil
+}
+
+// hashSelf writes the field itself with an empty b= and without final CRLF, the
+// last thing that is signed (RFC 6376 §3.7).
+func (s *signature) hashSelf(w hash.Hash) {
+	buf := make([]byte, 0, len(s.field))
+	buf = append(buf, s.field[:s.bStart]...)
+	buf = append(buf, s.field[s.bEnd:]...)
+	w.Write(s.headerC.AppendHeader(nil, buf))
+}
+
+// listHas reports whether a colon-separated list has an item.
+func listHas(list, item string) bool {
+	for v := range strings.SplitSeq(dropFWS(list), ":") {
+		if strings.EqualFold(v, item) {
+			return true
+		}
+	}
+	return false
+}
