@@ -1,0 +1,205 @@
+package password
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// refresh reads the file when it is time to look and it has changed. While
+// one goroutine looks, the others go on with what there is.
+func (u *Users) refresh() error {
+	if u.path == "" {
+		return nil
+	}
+	now := time.Now()
+	u.mu.RLock()
+	known, err := u.doc != nil || u.err != nil, u.err
+	every := orDefault(u.CheckEvery, time.Second)
+	fresh := known && (every < 0 && u.doc != nil || now.Sub(u.checked) < every)
+	u.mu.RUnlock()
+	if fresh {
+		return err
+	}
+	if known {
+		if !u.reading.TryLock() {
+			return err
+		}
+	} else {
+		u.reading.Lock()
+	}
+	defer u.reading.Unlock()
+	return u.reload(now)
+}
+
+// reload needs u.reading.
+func (u *Users) reload(now time.Time) error {
+	u.mu.RLock()
+	old, doc, former := u.stamp, u.doc, u.err
+	u.mu.RUnlock()
+
+	st, data, err := readIfChanged(u.path, old, doc != nil, now)
+	if err == nil && data == nil {
+		u.install(doc, nil, st, now)
+		return nil
+	}
+	if err == nil {
+		doc, err = parse(u.path, data)
+	}
+	if err != nil {
+		if former == nil || former.Error() != err.Error() {
+			u.logger().Warn("users cannot be read, nobody can log in", "file", u.path, "err", err)
+		}
+		u.install(nil, err, stamp{}, now)
+		return err
+	}
+	if perm := st.info.Mode().Perm(); perm&0o007 != 0 {
+		u.logger().Warn("password hashes can be read by others", "file", u.path, "mode", perm.String())
+	}
+	u.install(doc, nil, st, now)
+	return nil
+}
+
+func (u *Users) install(doc *document, err error, st stamp, now time.Time) {
+	u.mu.Lock()
+	u.doc, u.err, u.stamp, u.checked = doc, err, st, now
+	u.mu.Unlock()
+}
+
+// racy is the time within which a second change may leave a file with the
+// same time stamp.
+const racy = 2 * time.Second
+
+// readIfChanged returns no data when the file is the one of the stamp, by
+// identity, size and time, and by its content when that could deceive.
+func readIfChanged(path string, old stamp, usable bool, now time.Time) (stamp, []byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, nil, err
+	}
+	same := usable && old.info != nil && os.SameFile(old.info, info) &&
+		old.info.Size() == info.Size() && old.info.ModTime().Equal(info.ModTime())
+	if same && old.read.Sub(info.ModTime()) >= racy {
+		return old, nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return stamp{}, nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return stamp{}, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return stamp{}, nil, fmt.Errorf("password: %s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return stamp{}, nil, err
+	}
+	if len(data) > maxFile {
+		return stamp{}, nil, ErrTooBig
+	}
+	st := stamp{info: info, read: now, sum: sha256.Sum256(data)}
+	if usable && old.info != nil && st.sum == old.sum {
+		return st, nil, nil
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	return st, data, nil
+}
+
+// edit changes the list: in memory, or the file as it is now.
+func (u *Users) edit(change func(*document) error) error {
+	u.writing.Lock()
+	defer u.writing.Unlock()
+	if u.path == "" {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return change(u.doc)
+	}
+	path := u.path
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // replace the file, not the link to it
+	}
+	unlock, err := lockFolder(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	doc := newDocument()
+	before, data, err := readIfChanged(path, stamp{}, false, time.Now())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		parsed, err := parse(u.path, data)
+		if err != nil {
+			return err // not to lose what we do not understand
+		}
+		if parsed.secret == nil {
+			parsed.secret = doc.secret
+		}
+		doc = parsed
+	}
+	if err := change(doc); err != nil {
+		return err
+	}
+	out := doc.encode()
+	if len(out) > maxFile {
+		return ErrTooBig
+	}
+	if err := replace(path, out, before.info); err != nil {
+		return err
+	}
+	u.reading.Lock()
+	defer u.reading.Unlock()
+	now := time.Now()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	u.install(doc, nil, stamp{info: info, read: now, sum: sha256.Sum256(out)}, now)
+	return nil
+}
+
+// replace puts data in the place of a file, all or nothing, durably.
+func replace(path string, data []byte, old os.FileInfo) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if old != nil {
+		keepOwner(f, old)
+		if err = f.Chmod(old.Mode().Perm() &^ 0o007); err != nil {
+			return err
+		}
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}

@@ -1,0 +1,14 @@
+//go:build !unix || solaris || illumos || aix
+
+package password
+
+import "os"
+
+// lockFolder does nothing: only within this process do writers exclude each
+// other here.
+func lockFolder(string) (unlock func(), err error) { return func() {}, nil }
+
+// syncFolder does nothing: folders cannot be synced here.
+func syncFolder(string) error { return nil }
+
+func keepOwner(*os.File, os.FileInfo) {}

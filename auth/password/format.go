@@ -1,0 +1,349 @@
+package password
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/posta-mail/posta/auth/sasl"
+)
+
+// Limits of the file.
+const (
+	maxFile = 64 << 20 // octets
+	maxLine = 64 << 10
+)
+
+// magic begins the file; the word after it is the version.
+const magic = "posta-users"
+
+// FormatError says where and why a file cannot be understood.
+type FormatError struct {
+	Path   string
+	Line   int // from 1
+	Reason string
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("password: %s:%d: %s", e.Path, e.Line, e.Reason)
+}
+
+// ErrTooBig: the file is larger than 64 MiB.
+var ErrTooBig = errors.New("password: file is too big")
+
+// document is a file's content: what it means, and its lines to be written
+// back.
+type document struct {
+	secret          []byte
+	lines           []string // without the header
+	users           map[string]*entry
+	costs           map[cost]int // how many users have it
+	iterations      map[int]int
+	usualCost       cost // of most users
+	usualIterations int
+}
+
+// entry is one user. It is not changed once it is in a document.
+type entry struct {
+	User
+	text string // the line
+	hash phc
+	keys *sasl.SCRAMKeys
+}
+
+// senders are those given, or else the user's own address.
+func (e *entry) senders(login string) []string {
+	if e.Senders == nil && strings.Contains(login, "@") {
+		return []string{login}
+	}
+	return e.Senders
+}
+
+func newDocument() *document {
+	return &document{
+		secret: randomBytes(32), users: make(map[string]*entry),
+		costs: make(map[cost]int), iterations: make(map[int]int),
+	}
+}
+
+// parse reads a file. A file without any user may lack the header.
+func parse(path string, data []byte) (*document, error) {
+	d := newDocument()
+	d.secret = nil
+	header := false
+	n := 0
+	bad := func(format string, args ...any) (*document, error) {
+		return nil, &FormatError{path, n, fmt.Sprintf(format, args...)}
+	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	for len(data) > 0 {
+		raw, rest, _ := bytes.Cut(data, []byte("\n"))
+		data = rest
+		n++
+		line := strings.TrimRight(string(raw), " \t\r")
+		if len(line) > maxLine || !utf8.ValidString(line) {
+			return bad("longer than %d octets or not UTF-8", maxLine)
+		}
+		trimmed := strings.TrimLeft(line, " \t")
+		switch {
+		case trimmed == "" || trimmed[0] == '#':
+			d.lines = append(d.lines, line)
+		case !header:
+			var err error
+			if d.secret, err = parseHeader(trimmed); err != nil {
+				return bad("%v", err)
+			}
+			header = true
+		default:
+			e, err := parseEntry(trimmed)
+			if err != nil {
+				return bad("%v", err)
+			}
+			if d.users[e.Name] != nil {
+				return bad("user %q is there twice", e.Name)
+			}
+			d.users[e.Name] = e
+			d.lines = append(d.lines, e.text)
+			d.count(e, 1)
+		}
+	}
+	d.settle()
+	return d, nil
+}
+
+func parseHeader(line string) (secret []byte, err error) {
+	fields := strings.Fields(line)
+	if fields[0] != magic || len(fields) < 2 {
+		return nil, fmt.Errorf("the first line must be %q", magic+" 1")
+	}
+	if fields[1] != "1" {
+		return nil, fmt.Errorf("version %.16q is not known, only 1", fields[1])
+	}
+	for _, f := range fields[2:] {
+		value, ok := strings.CutPrefix(f, "secret=")
+		if !ok || secret != nil {
+			return nil, fmt.Errorf("unexpected %.32q", f)
+		}
+		if secret, err = base64.StdEncoding.DecodeString(value); err != nil || len(secret) < 16 {
+			return nil, errors.New("secret must be the base64 of at least 16 octets")
+		}
+	}
+	return secret, nil
+}
+
+// parseEntry reads one user's line.
+func parseEntry(line string) (*entry, error) {
+	fields := strings.Fields(line)
+	name, err := canonical(fields[0])
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{User: User{Name: name, Account: name}, text: line}
+	seen := make(map[string]bool)
+	for _, f := range fields[1:] {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok || seen[key] {
+			return nil, fmt.Errorf("%.32q has no value or comes twice", key)
+		}
+		seen[key] = true
+		switch key {
+		case "password":
+			e.hash, err = parsePHC(value)
+		case "scram":
+			e.keys, err = parseSCRAM(value)
+		case "account":
+			if e.Account, err = unescape(value); err == nil && e.Account == "" {
+				err = errors.New("must not be empty")
+			}
+		case "senders":
+			if e.Senders, err = parseList(value); err == nil {
+				e.Senders, err = canonicalSenders(e.Senders)
+			}
+		case "groups":
+			e.Groups, err = parseList(value)
+		default:
+			return nil, fmt.Errorf("%.32q is not known", key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	if !seen["password"] {
+		return nil, errors.New("no password")
+	}
+	return e, nil
+}
+
+// encodeEntry writes one user's line; fields at their default are left out.
+func encodeEntry(e *entry) string {
+	var b strings.Builder
+	b.WriteString(e.Name + " password=" + e.hash.String())
+	if e.keys != nil {
+		b.WriteString(" scram=" + scramString(*e.keys))
+	}
+	if e.Account != e.Name {
+		b.WriteString(" account=" + escape(e.Account))
+	}
+	if e.Senders != nil {
+		b.WriteString(" senders=" + encodeList(e.Senders))
+	}
+	if e.Groups != nil {
+		b.WriteString(" groups=" + encodeList(e.Groups))
+	}
+	return b.String()
+}
+
+// encode writes the file.
+func (d *document) encode() []byte {
+	var b bytes.Buffer
+	b.WriteString(magic + " 1")
+	if len(d.secret) > 0 {
+		b.WriteString(" secret=" + base64.StdEncoding.EncodeToString(d.secret))
+	}
+	b.WriteByte('\n')
+	for _, l := range d.lines {
+		b.WriteString(l)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+// put adds a user or replaces one, on the same line.
+func (d *document) put(e *entry) {
+	e.text = encodeEntry(e)
+	if old := d.users[e.Name]; old != nil {
+		d.lines[slices.Index(d.lines, old.text)] = e.text
+		d.count(old, -1)
+	} else {
+		d.lines = append(d.lines, e.text)
+	}
+	d.users[e.Name] = e
+	d.count(e, 1)
+	d.settle()
+}
+
+// drop removes a user.
+func (d *document) drop(e *entry) {
+	i := slices.Index(d.lines, e.text)
+	d.lines = slices.Delete(d.lines, i, i+1)
+	delete(d.users, e.Name)
+	d.count(e, -1)
+	d.settle()
+}
+
+func (d *document) count(e *entry, n int) {
+	d.costs[e.hash.cost] += n
+	if e.keys != nil {
+		d.iterations[e.keys.Iterations] += n
+	}
+}
+
+// settle finds what most users have.
+func (d *document) settle() { d.usualCost, d.usualIterations = most(d.costs), most(d.iterations) }
+
+// most is the key of the largest value, the zero key if there is none. Among
+// equals it chooses in the same way each time.
+func most[K comparable](m map[K]int) (key K) {
+	best := 0
+	for k, n := range m {
+		if n > best || n == best && n > 0 && fmt.Sprint(k) < fmt.Sprint(key) {
+			key, best = k, n
+		}
+	}
+	return key
+}
+
+// canonicalSenders prepares the domains, which are compared as A-labels.
+func canonicalSenders(list []string) ([]string, error) {
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		at := strings.LastIndexByte(s, '@')
+		if at < 0 {
+			return nil, fmt.Errorf("sender %.64q has no domain", s)
+		}
+		domain, err := canonicalDomain(s[at+1:])
+		if err != nil {
+			return nil, fmt.Errorf("sender %.64q", s)
+		}
+		out = append(out, s[:at+1]+domain)
+	}
+	return out, nil
+}
+
+func parseList(value string) ([]string, error) {
+	list := []string{}
+	if value == "" {
+		return list, nil
+	}
+	for part := range strings.SplitSeq(value, ",") {
+		s, err := unescape(part)
+		if err != nil || s == "" {
+			return nil, errors.New("empty or badly written element")
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func encodeList(list []string) string {
+	var parts []string
+	for _, s := range list {
+		parts = append(parts, escape(s))
+	}
+	return strings.Join(parts, ",")
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// escape writes what would be misread as % and two digits for each octet.
+func escape(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		if r != '%' && r != ',' && !unicode.IsSpace(r) && !unicode.IsControl(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, c := range []byte(s[i : i+utf8.RuneLen(r)]) {
+			b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
+		}
+	}
+	return b.String()
+}
+
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, "%") {
+		return s, nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", errors.New("% without two digits")
+		}
+		hi, lo := strings.IndexByte(hexDigits, upper(s[i+1])), strings.IndexByte(hexDigits, upper(s[i+2]))
+		if hi < 0 || lo < 0 {
+			return "", errors.New("% without two digits")
+		}
+		b.WriteByte(byte(hi<<4 | lo))
+		i += 2
+	}
+	if !utf8.ValidString(b.String()) {
+		return "", errors.New("not UTF-8")
+	}
+	return b.String(), nil
+}
+
+func upper(c byte) byte {
+	if c >= 'a' && c <= 'f' {
+		return c - 0x20
+	}
+	return c
+}
