@@ -120,7 +120,7 @@ func (u *Users) hash(e *entry, password string) error {
 	defer leave()
 	e.hash = phc{cost: u.cost(), salt: randomBytes(saltSize)}
 	e.hash.hash = make([]byte, hashSize)
-	e.hash.hash = e.hash.compute(prepared)
+	e.hash.hash = u.compute(e.hash, prepared)
 	if u.Iterations < 0 {
 		return nil
 	}

@@ -142,7 +142,7 @@ func (u *Users) verify(ctx context.Context, name, password string, stored phc) (
 			return false, err
 		}
 		defer leave()
-		return subtle.ConstantTimeCompare(stored.compute(password), stored.hash) == 1, nil
+		return subtle.ConstantTimeCompare(u.compute(stored, password), stored.hash) == 1, nil
 	})
 }
 

@@ -61,6 +61,7 @@ type Users struct {
 	slots    chan struct{}
 	queued   atomic.Int64
 	decoy    []byte // random; never the hash of anything
+	compute  func(stored phc, password string) []byte
 
 	mu      sync.RWMutex // guards the next group
 	doc     *document    // nil before the first reading and after a failed one
@@ -102,6 +103,9 @@ func (u *Users) setup() {
 		u.cache = newCache(orDefault(u.CacheTTL, 10*time.Minute), positive(u.CacheEntries, 4096))
 		u.slots = make(chan struct{}, positive(u.MaxHashing, min(8, runtime.GOMAXPROCS(0))))
 		u.decoy = randomBytes(hashSize)
+		if u.compute == nil {
+			u.compute = phc.compute
+		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		if u.path == "" {
