@@ -159,9 +159,31 @@ type bodyCanon struct {
 	space   bool  // relaxed: white space held back, after the line ends
 	cr      bool  // the last piece ended in CR
 	closed  bool
+	n       int // octets of small waiting for the hashes
+	small   [512]byte
 }
 
+// out writes p to the hashes; short pieces are gathered first, because a call
+// for each word would cost more than the hashing.
 func (c *bodyCanon) out(p []byte) {
+	if c.n+len(p) > len(c.small) {
+		c.flush()
+		if len(p) > len(c.small)/4 {
+			c.hash(p)
+			return
+		}
+	}
+	c.n += copy(c.small[c.n:], p)
+}
+
+func (c *bodyCanon) flush() {
+	if c.n > 0 {
+		c.hash(c.small[:c.n])
+		c.n = 0
+	}
+}
+
+func (c *bodyCanon) hash(p []byte) {
 	for _, s := range c.sinks {
 		s.write(p, c.total)
 	}
@@ -293,9 +315,10 @@ func (c *bodyCanon) finish() {
 	}
 	// RFC 6376 §3.4.3: a simple body ends in exactly one CRLF even if empty;
 	// §3.4.4: a relaxed one only if there is something before it.
-	if !c.relaxed || c.total > 0 {
+	if !c.relaxed || c.n > 0 || c.total > 0 {
 		c.out(crlf)
 	}
+	c.flush()
 	for _, s := range c.sinks {
 		s.h.Sum(s.sum[:0])
 	}
