@@ -36,9 +36,14 @@ func (e *Envelope) SubjectText() string { return DecodeWords(e.Subject) }
 
 // ParseEnvelope reads the envelope out of a header, with default limits.
 func ParseEnvelope(h *Header) *Envelope {
-	p := envelopeReader{lim: (*Limits)(nil).withDefaults()}
+	var r fieldReader
+	r.lim = (*Limits)(nil).withDefaults()
+	r.budget = 4 * r.lim.HeaderBytes
 	for i, s := range h.spans {
-		p.take(fieldOf(h.raw[s.start:s.start+s.nameEnd]), h.field(i), 0)
+		r.take(fieldOf(h.raw[s.start:s.start+s.nameEnd]), h.field(i), wantEnvelope)
 	}
-	return p.envelope()
+	r.freeze()
+	e := new(Envelope)
+	r.envelope(e)
+	return e
 }

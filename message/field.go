@@ -39,33 +39,41 @@ func (f Field) Offset() int64 { return int64(f.off) }
 // around it, and otherwise undecoded: encoded words and 8-bit octets stay. It
 // contains no CR, LF or NUL; stray ones are replaced by a space. For a nameless
 // field it is the line itself.
-func (f Field) Value() string { return string(trimWSP(f.body(nil))) }
+func (f Field) Value() string { return string(trimWSP(unfold(f.raw[f.colon+1:]))) }
 
 // Text is the value with encoded words (RFC 2047) decoded, in valid UTF-8.
 func (f Field) Text() string { return DecodeWords(f.Value()) }
 
-// body returns the unfolded body; without need for a change it is a part of
-// raw, else it is built in buf.
-func (f Field) body(buf []byte) []byte { return unfold(f.raw[f.colon+1:], buf[:0]) }
-
 // unfold removes line ends and replaces stray CR and NUL by spaces. The result
 // shares memory with b when nothing inside had to change.
-func unfold(b, buf []byte) []byte {
+func unfold(b []byte) []byte {
 	b = trimEOL(b)
-	if bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0 {
+	if clean(b) {
 		return b
 	}
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '\n':
-		case c == '\r' && i+1 < len(b) && b[i+1] == '\n':
-		case c == '\r' || c == 0:
-			buf = append(buf, ' ')
+	return appendUnfolded(make([]byte, 0, len(b)), b)
+}
+
+func clean(b []byte) bool {
+	return bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0
+}
+
+// appendUnfolded appends b as unfold changes it.
+func appendUnfolded(dst, b []byte) []byte {
+	b = trimEOL(b)
+	if clean(b) {
+		return append(dst, b...)
+	}
+	for i, c := range b {
+		switch {
+		case c == '\n', c == '\r' && i+1 < len(b) && b[i+1] == '\n':
+		case c == '\r', c == 0:
+			dst = append(dst, ' ')
 		default:
-			buf = append(buf, c)
+			dst = append(dst, c)
 		}
 	}
-	return buf
+	return dst
 }
 
 // trimEOL cuts one line end off.
