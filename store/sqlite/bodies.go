@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// writeChunk is about how much is written to a segment at a time.
+const writeChunk = 1 << 20
+
+// placing is a message about to be referred to for the first time.
+type placing struct {
+	body    *staged
+	prefix  []byte
+	outline []byte // of prefix and body as one
+	// Where it was filed first, for a rebuild without the database.
+	account, mailbox string
+	uid              store.UID
+	date             int64
+	flags            []store.Flag
+}
+
+// reference takes the next reference for a message. The place is filled in
+// when it has been written.
+func (t *tx) reference(p *placing) uint64 {
+	t.places = append(t.places, p)
+	t.need(p.body)
+	t.state.nextRef++
+	return t.state.nextRef - 1
+}
+
+// need makes sure that a body is in a segment before the batch commits.
+func (t *tx) need(body *staged) {
+	t.dirty = true
+	if t.located == nil {
+		t.located = make(map[*staged]bodyLoc)
+	}
+	if _, ok := t.located[body]; ok {
+		return
+	}
+	loc, _ := body.located()
+	t.located[body] = loc
+	if loc.seg == 0 {
+		t.bodies = append(t.bodies, body)
+	} else if loc.off == segHeaderSize {
+		t.segments = append(t.segments, loc.seg) // perhaps one of its own
+	}
+}
+
+// writeBodies writes what the batch needs behind the active segment, and makes
+// it durable. The records of a message follow each other if its body is new.
+func (t *tx) writeBodies() error {
+	t.state.nextBody = t.s.nextBody.Load()
+	if len(t.bodies) == 0 && len(t.places) == 0 {
+		return nil
+	}
+	g := t.s.seg
+	if g.active.file == nil || g.active.size >= g.maxSize {
+		if err := g.roll(t.s.now()); err != nil {
+			return err
+		}
+		t.segments = append(t.segments, g.active.num)
+	}
+	t.start = g.active.size
+	w := recordWriter{t: t}
+	t.locs = make([]place, len(t.places))
+	for i, p := range t.places {
+		loc := t.located[p.body]
+		if loc.seg == 0 {
+			loc = w.body(p.body)
+		}
+		id := t.s.nextBody.Add(1) - 1
+		off, size := w.record(kindPlacement, id, w.placement(p, t.state.nextRef-uint64(len(t.places)-i), loc))
+		t.locs[i] = place{g.active.num, off, size, int64(len(p.prefix)), loc.seg, loc.off, p.body.size}
+		if w.err != nil {
+			return w.err
+		}
+	}
+	for _, b := range t.bodies { // of the spool
+		if t.located[b].seg == 0 {
+			w.body(b)
+		}
+	}
+	w.flush()
+	if w.err != nil {
+		return w.err
+	}
+	if err := synced(g.active.file.Datasync()); err != nil {
+		return err
+	}
+	t.state.nextBody = t.s.nextBody.Load()
+	t.state.segment, t.state.committed = g.active.num, g.active.size
+	return nil
+}
+
+// recordWriter gathers records for few large writes.
+type recordWriter struct {
+	t       *tx
+	buf     []byte
+	scratch []byte
+	err     error
+}
+
+func (w *recordWriter) flush() {
+	if w.err == nil && len(w.buf) > 0 {
+		w.err = w.t.s.seg.append(w.buf)
+	}
+	w.buf = w.buf[:0]
+}
+
+// record appends a record and returns where it will be.
+func (w *recordWriter) record(kind byte, id uint64, payload []byte) (off, size int64) {
+	off = w.t.s.seg.active.size + int64(len(w.buf))
+	w.buf = appendRecord(w.buf, kind, id, payload)
+	if len(w.buf) >= writeChunk {
+		w.flush()
+	}
+	return off, int64(len(payload)) + recOverhead
+}
+
+func (w *recordWriter) body(b *staged) bodyLoc {
+	off, _ := w.record(kindBody, w.t.s.nextBody.Add(1)-1, b.mem)
+	loc := bodyLoc{w.t.s.seg.active.num, off}
+	w.t.located[b] = loc
+	return loc
+}
+
+// placement builds the payload of a placement record; see FORMAT.md.
+func (w *recordWriter) placement(p *placing, ref uint64, loc bodyLoc) []byte {
+	b := w.scratch[:0]
+	b = binary.AppendUvarint(b, uint64(len(p.prefix)))
+	b = append(b, p.prefix...)
+	b = binary.AppendUvarint(b, uint64(len(p.outline)))
+	b = append(b, p.outline...)
+	b = binary.AppendUvarint(b, ref)
+	b = binary.AppendUvarint(b, loc.seg)
+	b = binary.AppendUvarint(b, uint64(loc.off))
+	b = binary.AppendUvarint(b, uint64(p.body.size))
+	b = appendString(b, p.account)
+	b = appendString(b, p.mailbox)
+	b = binary.AppendUvarint(b, uint64(p.uid))
+	b = binary.AppendUvarint(b, zigzag(p.date))
+	b = binary.AppendUvarint(b, uint64(len(p.flags)))
+	for _, f := range p.flags {
+		b = appendString(b, string(f))
+	}
+	w.scratch = b
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// splitPlacement returns the parts of a placement record that reading needs.
+func splitPlacement(payload []byte) (prefix, outline []byte, ok bool) {
+	if prefix, payload, ok = cutBytes(payload); !ok {
+		return nil, nil, false
+	}
+	outline, _, ok = cutBytes(payload)
+	return prefix, outline, ok
+}
+
+func cutBytes(b []byte) (head, rest []byte, ok bool) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, nil, false
+	}
+	return b[k : k+int(n) : k+int(n)], b[k+int(n):], true
+}
+
+// checkBody reports whether the octets are those of a body record.
+func checkBody(h recordHeader, body []byte) bool {
+	return crc32.Checksum(body, castagnoli) == h.crc
+}

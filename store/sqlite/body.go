@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/posta-mail/posta/message"
+	"github.com/posta-mail/posta/store"
+)
+
+// readWhole is the size up to which a body is read, and its checksum checked,
+// when it is opened.
+const readWhole = 32 << 10
+
+// body is a message being read.
+type body struct {
+	store.Joined
+	h      *segHandle // nil: all in memory
+	closed atomic.Bool
+}
+
+// Close lets the segment go. Memory bodies need nothing.
+func (b *body) Close() error {
+	if !b.closed.Swap(true) && b.h != nil {
+		b.h.release()
+	}
+	return nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (b *body) ReadAt(p []byte, off int64) (int, error) {
+	if b.closed.Load() {
+		return 0, fs.ErrClosed
+	}
+	return b.Joined.ReadAt(p, off)
+}
+
+// bytesAt is a body in memory.
+type bytesAt []byte
+
+func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
+	if off >= int64(len(b)) {
+		return 0, io.EOF
+	}
+	n := copy(p, b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// openPlace opens a message.
+func (s *Store) openPlace(l place) (store.Body, error) {
+	var prefix []byte
+	if l.prefix > 0 {
+		p, _, err := s.readPlacement(l)
+		if err != nil {
+			return nil, err
+		}
+		prefix = p
+	}
+	return s.openBody(bodyLoc{l.bodySeg, l.bodyOff}, l.bodyBytes, prefix)
+}
+
+// openBody opens a body with a prefix in front. Small bodies are read at once
+// and their checksum is checked; of large ones only the record's header is.
+func (s *Store) openBody(loc bodyLoc, size int64, prefix []byte) (store.Body, error) {
+	h, err := s.seg.acquire(loc.seg)
+	if err != nil {
+		return nil, segmentError(err)
+	}
+	if size <= readWhole {
+		defer h.release()
+		buf := make([]byte, size+recOverhead)
+		if err := readFull(h.file, buf, loc.off); err != nil {
+			return nil, segmentError(err)
+		}
+		data, _, err := openRecord(buf, kindBody)
+		if err != nil {
+			return nil, err
+		}
+		return &body{Joined: store.Joined{Prefix: prefix, Body: bytesAt(data), Length: size}}, nil
+	}
+	var head [recHeaderSize]byte
+	err = readFull(h.file, head[:], loc.off)
+	var rec recordHeader
+	if err == nil {
+		rec, err = decodeRecordHeader(head[:])
+	}
+	if err == nil && (rec.kind != kindBody || int64(rec.length) != size) {
+		err = fmt.Errorf("%w: another record than expected", store.ErrCorrupt)
+	}
+	if err != nil {
+		h.release()
+		return nil, segmentError(err)
+	}
+	section := io.NewSectionReader(h.file, loc.off+recHeaderSize, size)
+	return &body{Joined: store.Joined{Prefix: prefix, Body: section, Length: size}, h: h}, nil
+}
+
+// readPlacement reads a placement record: the prefix and the packed outline.
+func (s *Store) readPlacement(l place) (prefix, outline []byte, err error) {
+	h, err := s.seg.acquire(l.seg)
+	if err != nil {
+		return nil, nil, segmentError(err)
+	}
+	defer h.release()
+	buf := make([]byte, l.size)
+	if err := readFull(h.file, buf, l.off); err != nil {
+		return nil, nil, segmentError(err)
+	}
+	payload, _, err := openRecord(buf, kindPlacement)
+	if err != nil {
+		return nil, nil, err
+	}
+	prefix, outline, ok := splitPlacement(payload)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: placement record", store.ErrCorrupt)
+	}
+	return prefix, outline, nil
+}
+
+// detail is the cold data of a row.
+func (s *Store) detail(row store.Row) (store.Detail, error) {
+	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
+	l, err := s.lookup(row.Ref)
+	if err != nil {
+		return d, err
+	}
+	_, packed, err := s.readPlacement(l)
+	if err != nil {
+		return d, err
+	}
+	d.Outline = new(message.Outline)
+	if err := d.Outline.UnmarshalBinary(packed); err != nil {
+		return store.Detail{Row: row, EmailID: d.EmailID}, fmt.Errorf("%w: outline: %w", store.ErrCorrupt, err)
+	}
+	return d, nil
+}
+
+// emailID is the same for all copies of a message (RFC 8474 §5.1): they share
+// the reference, which is never given again.
+func emailID(ref uint64) string { return fmt.Sprintf("M%013x", ref) }
+
+// segmentError turns an error of reading a segment into one of the store's
+// kinds. A segment is only removed when nothing refers to it any more.
+func segmentError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errExpunged
+	case errors.Is(err, store.ErrCorrupt):
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}

@@ -1,0 +1,214 @@
+package sqlite
+
+import (
+	"container/list"
+	"context"
+	"sync"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// account is what is known of an account; see entry for who may touch it.
+type account struct {
+	id     int64
+	modSeq store.ModSeq // highest of the account
+	low    store.ModSeq // events above it are known
+	boxes  map[store.MailboxID]*mbox
+	names  map[string]store.MailboxID
+	subs   map[string]bool
+}
+
+// mbox is a mailbox as of a commit. A published one is never modified.
+type mbox struct {
+	store.MailboxInfo
+	created  store.ModSeq
+	low      store.ModSeq // expunges above it are known
+	keywords []store.Flag
+	tail     []store.Row // rows of the page of UIDNext-1, if known
+}
+
+// entry is an account in the cache. Only the committer modifies a and snaps,
+// holding mu; a loaded entry with pins stays in the cache.
+type entry struct {
+	name string
+	wake store.Waker
+
+	load   sync.Mutex // while reading from the database
+	mu     sync.RWMutex
+	loaded bool
+	a      *account // nil: there is no such account
+	snaps  map[store.MailboxID]*store.Snapshot
+	loads  map[store.MailboxID]*snapLoad
+
+	pins int // under accountCache.mu
+	elem *list.Element
+}
+
+// accountCache holds accounts, those in use and the most recently used.
+type accountCache struct {
+	mu      sync.Mutex
+	entries map[string]*entry
+	recent  list.List
+}
+
+func (c *accountCache) init() { c.entries = make(map[string]*entry) }
+
+// pin returns the entry of an account, loaded. Unpin it.
+func (s *Store) pin(name string) (*entry, error) {
+	c := &s.accounts
+	c.mu.Lock()
+	e := c.entries[name]
+	if e == nil {
+		e = &entry{name: name, snaps: make(map[store.MailboxID]*store.Snapshot), loads: make(map[store.MailboxID]*snapLoad)}
+		e.elem = c.recent.PushFront(e)
+		c.entries[name] = e
+	} else {
+		c.recent.MoveToFront(e.elem)
+	}
+	e.pins++
+	c.mu.Unlock()
+	if err := s.ensure(e); err != nil {
+		s.unpin(e)
+		return nil, err
+	}
+	return e, nil
+}
+
+func (s *Store) unpin(e *entry) {
+	c := &s.accounts
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.pins--
+	limit := max(s.opt.Accounts, 0)
+	for el := c.recent.Back(); el != nil && len(c.entries) > limit; {
+		v := el.Value.(*entry)
+		el = el.Prev()
+		if v.pins == 0 {
+			c.recent.Remove(v.elem)
+			delete(c.entries, v.name)
+		}
+	}
+}
+
+// ensure reads an account from the database unless it is there. No batch can
+// be changing it meanwhile: the committer loads before it plans, and keeps the
+// entry pinned until it has published.
+func (s *Store) ensure(e *entry) error {
+	e.mu.RLock()
+	loaded := e.loaded
+	e.mu.RUnlock()
+	if loaded {
+		return nil
+	}
+	e.load.Lock()
+	defer e.load.Unlock()
+	if e.loaded { // written under both locks
+		return nil
+	}
+	a, err := s.q.account(context.Background(), e.name)
+	if err != nil {
+		return readError(err)
+	}
+	e.mu.Lock()
+	e.a, e.loaded = a, true
+	e.mu.Unlock()
+	return nil
+}
+
+func (c *accountCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		e.wake.Close()
+	}
+}
+
+// mailbox returns the published state of a mailbox and its account.
+func (e *entry) mailbox(id store.MailboxID) (*mbox, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.a == nil {
+		return nil, errNoAccount
+	}
+	m := e.a.boxes[id]
+	if m == nil {
+		return nil, errNoMailbox
+	}
+	return m, nil
+}
+
+// info is the public description of a mailbox.
+func (a *account) info(m *mbox) store.MailboxInfo {
+	i := m.MailboxInfo
+	i.Subscribed = a.subs[i.Name]
+	return i
+}
+
+// snapshotCache keeps the snapshots of entries within a budget of memory.
+type snapshotCache struct {
+	mu     sync.Mutex
+	budget int64
+	used   int64
+	items  map[snapKey]*list.Element
+	recent list.List
+}
+
+type snapKey struct {
+	e  *entry
+	id store.MailboxID
+}
+
+type snapItem struct {
+	key  snapKey
+	size int64
+}
+
+// Octets a cached snapshot is counted with.
+const (
+	snapBase   = 512
+	snapPerRow = 48
+)
+
+func (c *snapshotCache) init(budget int64) {
+	c.budget, c.items = budget, make(map[snapKey]*list.Element)
+}
+
+// touch notes that a snapshot of e was used or replaced, and drops others to
+// keep the budget. No entry may be locked.
+func (c *snapshotCache) touch(e *entry, id store.MailboxID, rows int) {
+	key, size := snapKey{e, id}, int64(snapBase+snapPerRow*rows)
+	c.mu.Lock()
+	if el := c.items[key]; el != nil {
+		it := el.Value.(*snapItem)
+		c.used += size - it.size
+		it.size = size
+		c.recent.MoveToFront(el)
+	} else {
+		c.items[key] = c.recent.PushFront(&snapItem{key, size})
+		c.used += size
+	}
+	var victims []snapKey
+	for c.used > c.budget && c.recent.Len() > 0 {
+		el := c.recent.Back()
+		it := c.recent.Remove(el).(*snapItem)
+		delete(c.items, it.key)
+		c.used -= it.size
+		victims = append(victims, it.key)
+	}
+	c.mu.Unlock()
+	for _, v := range victims {
+		v.e.mu.Lock()
+		delete(v.e.snaps, v.id)
+		v.e.mu.Unlock()
+	}
+}
+
+// forget drops what is counted for a mailbox that is gone.
+func (c *snapshotCache) forget(e *entry, id store.MailboxID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.items[snapKey{e, id}]; el != nil {
+		c.used -= c.recent.Remove(el).(*snapItem).size
+		delete(c.items, snapKey{e, id})
+	}
+}

@@ -1,0 +1,221 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// A page holds the rows of one range of 128 UIDs of a mailbox, so that a UID
+// alone tells the page and pages never split or move.
+const (
+	pageShift = 7
+	pageRows  = 1 << pageShift
+	pageBits  = 32 - pageShift // of a page's number
+	pageMask  = 1<<pageBits - 1
+
+	// maxMailboxID is what is left of a database key.
+	maxMailboxID = 1<<(63-pageBits) - 1
+)
+
+// pageNo is the number of the page a UID belongs to.
+func pageNo(uid store.UID) uint32 { return uint32(uid) >> pageShift }
+
+// pageKey is the database key of a page.
+func pageKey(id store.MailboxID, no uint32) int64 { return int64(id)<<pageBits | int64(no) }
+
+func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
+func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
+
+// appendPage packs rows, ascending by UID, of one page: differences to the row
+// before, as varints.
+func appendPage(b []byte, no uint32, rows []store.Row) []byte {
+	b = binary.AppendUvarint(b, uint64(len(rows)))
+	prev := store.Row{UID: store.UID(no << pageShift)}
+	for i := range rows {
+		r := &rows[i]
+		b = binary.AppendUvarint(b, uint64(r.UID-prev.UID))
+		b = binary.AppendUvarint(b, uint64(r.Size))
+		b = binary.AppendUvarint(b, uint64(r.Flags))
+		b = binary.AppendUvarint(b, zigzag(int64(r.Created-prev.Created)))
+		b = binary.AppendUvarint(b, uint64(r.ModSeq-r.Created))
+		b = binary.AppendUvarint(b, zigzag(r.Date-prev.Date))
+		b = binary.AppendUvarint(b, zigzag(int64(r.Ref-prev.Ref)))
+		prev = *r
+	}
+	return b
+}
+
+// varints reads numbers from b; bad is set when it ends too early.
+type varints struct {
+	b   []byte
+	bad bool
+}
+
+func (v *varints) next() uint64 {
+	if len(v.b) > 0 && v.b[0] < 0x80 { // most of them
+		x := v.b[0]
+		v.b = v.b[1:]
+		return uint64(x)
+	}
+	x, n := binary.Uvarint(v.b)
+	if n <= 0 {
+		v.b, v.bad = nil, true
+		return 0
+	}
+	v.b = v.b[n:]
+	return x
+}
+
+// decodePage appends the rows of a page to rows.
+func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
+	v := varints{b: b}
+	n := v.next()
+	if n > pageRows {
+		return rows, fmt.Errorf("%w: page of %d rows", store.ErrCorrupt, n)
+	}
+	prev := store.Row{UID: store.UID(no << pageShift)}
+	for i := range n {
+		r := store.Row{UID: prev.UID + store.UID(v.next())}
+		r.Size = uint32(v.next())
+		r.Flags = store.FlagBits(v.next())
+		r.Created = prev.Created + store.ModSeq(unzigzag(v.next()))
+		r.ModSeq = r.Created + store.ModSeq(v.next())
+		r.Date = prev.Date + unzigzag(v.next())
+		r.Ref = prev.Ref + uint64(unzigzag(v.next()))
+		if v.bad || pageNo(r.UID) != no || i > 0 && r.UID <= prev.UID {
+			return rows, fmt.Errorf("%w: page of rows", store.ErrCorrupt)
+		}
+		rows = append(rows, r)
+		prev = r
+	}
+	return rows, nil
+}
+
+// place says where the octets of a message are. The zero value is a message
+// that is gone.
+type place struct {
+	seg       uint64 // of the placement record; 0: gone
+	off       int64  // of the placement record
+	size      int64  // of the placement record
+	prefix    int64  // octets of prefix in it
+	bodySeg   uint64
+	bodyOff   int64 // of the body record
+	bodyBytes int64 // of the body
+}
+
+// Places are kept like rows: 128 references to a page.
+const (
+	refShift = 7
+	refRows  = 1 << refShift
+)
+
+// refPage is a page of places, by the low bits of the reference.
+type refPage [refRows]place
+
+func (p *refPage) encode(b []byte) []byte {
+	n := refRows
+	for n > 0 && p[n-1].seg == 0 {
+		n--
+	}
+	b = binary.AppendUvarint(b, uint64(n))
+	var prev place
+	for i := range p[:n] {
+		l := &p[i]
+		b = binary.AppendUvarint(b, l.seg)
+		if l.seg == 0 {
+			continue
+		}
+		b = binary.AppendUvarint(b, zigzag(l.off-prev.off))
+		b = binary.AppendUvarint(b, uint64(l.size))
+		b = binary.AppendUvarint(b, uint64(l.prefix))
+		b = binary.AppendUvarint(b, l.bodySeg)
+		b = binary.AppendUvarint(b, zigzag(l.bodyOff-l.off))
+		b = binary.AppendUvarint(b, uint64(l.bodyBytes))
+		prev = *l
+	}
+	return b
+}
+
+func decodeRefPage(b []byte) (*refPage, error) {
+	p := new(refPage)
+	v := varints{b: b}
+	n := v.next()
+	if n > refRows {
+		return nil, fmt.Errorf("%w: page of %d places", store.ErrCorrupt, n)
+	}
+	var prev place
+	for i := range n {
+		l := place{seg: v.next()}
+		if l.seg == 0 {
+			continue
+		}
+		l.off = prev.off + unzigzag(v.next())
+		l.size = int64(v.next())
+		l.prefix = int64(v.next())
+		l.bodySeg = v.next()
+		l.bodyOff = l.off + unzigzag(v.next())
+		l.bodyBytes = int64(v.next())
+		if l.off < 0 || l.size < 0 || l.prefix < 0 || l.prefix > l.size || l.bodyOff < 0 || l.bodyBytes < 0 {
+			return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
+		}
+		p[i], prev = l, l
+	}
+	if v.bad {
+		return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
+	}
+	return p, nil
+}
+
+// encodeUIDs and decodeUIDs pack the UIDs of a tombstone.
+func encodeUIDs(set store.UIDSet) []byte {
+	var b []byte
+	prev := store.UID(0)
+	for _, r := range set {
+		b = binary.AppendUvarint(b, uint64(r.From-prev))
+		b = binary.AppendUvarint(b, uint64(r.To-r.From))
+		prev = r.To
+	}
+	return b
+}
+
+func decodeUIDs(set *store.UIDSet, b []byte) error {
+	v := varints{b: b}
+	prev := uint64(0)
+	for len(v.b) > 0 {
+		from := prev + v.next()
+		to := from + v.next()
+		if v.bad || from == 0 || to > 1<<32-1 {
+			return fmt.Errorf("%w: tombstone", store.ErrCorrupt)
+		}
+		set.AddRange(store.UID(from), store.UID(to))
+		prev = to
+	}
+	return nil
+}
+
+// encodeRefs and decodeRefs pack references to bodies.
+func encodeRefs(refs []uint64) []byte {
+	var b []byte
+	prev := uint64(0)
+	for _, r := range refs {
+		b = binary.AppendUvarint(b, zigzag(int64(r-prev)))
+		prev = r
+	}
+	return b
+}
+
+func decodeRefs(b []byte) ([]uint64, error) {
+	var refs []uint64
+	v := varints{b: b}
+	prev := uint64(0)
+	for len(v.b) > 0 {
+		prev += uint64(unzigzag(v.next()))
+		refs = append(refs, prev)
+	}
+	if v.bad {
+		return nil, fmt.Errorf("%w: references", store.ErrCorrupt)
+	}
+	return refs, nil
+}

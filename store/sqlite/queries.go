@@ -1,0 +1,216 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// queries are the prepared reads. Each reads what it needs in one call and
+// leaves no transaction behind. They run to their end whatever the caller's
+// context: they are short, and interrupting SQLite costs a goroutine a query.
+type queries struct {
+	db    *sql.DB
+	stmts []*sql.Stmt
+
+	accountRow, accountBoxes, accountSubs *sql.Stmt
+	accountNames                          *sql.Stmt
+	box, boxPages, onePage                *sql.Stmt
+	refPage, tokenRow                     *sql.Stmt
+	tombs, eventRows                      *sql.Stmt
+	spoolRow, spoolList                   *sql.Stmt
+}
+
+const spoolColumns = `id, due, lease, attempts, hold, created, site, envelope, length(prefix), bodysize`
+
+func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
+	q := &queries{db: db}
+	for _, p := range []struct {
+		st  **sql.Stmt
+		sql string
+	}{
+		{&q.accountRow, "SELECT id, modseq, low FROM account WHERE name=?"},
+		{&q.accountBoxes, `SELECT id, name, special, uidvalidity, uidnext, modseq, created, low, messages, unseen,
+			deleted, size, keywords FROM mailbox WHERE account=?`},
+		{&q.accountSubs, "SELECT name FROM subscription WHERE account=?"},
+		{&q.accountNames, "SELECT name FROM account WHERE name>? ORDER BY name LIMIT ?"},
+		{&q.box, "SELECT uidvalidity, uidnext, modseq, keywords, messages FROM mailbox WHERE id=?"},
+		{&q.boxPages, "SELECT id, data FROM page WHERE id BETWEEN ? AND ? ORDER BY id"},
+		{&q.onePage, "SELECT data FROM page WHERE id=?"},
+		{&q.refPage, "SELECT data FROM ref WHERE id=?"},
+		{&q.tokenRow, "SELECT mailbox, uidvalidity, uid, modseq FROM token WHERE token=? AND account=?"},
+		{&q.tombs, "SELECT uids FROM tombstone WHERE mailbox=? AND modseq>? AND modseq<=?"},
+		{&q.eventRows, `SELECT kind, modseq, mailbox, name, oldname FROM event WHERE account=? AND modseq>? AND modseq<=?
+			ORDER BY modseq, seq`},
+		{&q.spoolRow, "SELECT prefix, bodyseg, bodyoff, bodysize FROM spool WHERE id=?"},
+		{&q.spoolList, "SELECT " + spoolColumns + " FROM spool WHERE id>? ORDER BY id LIMIT ?"},
+	} {
+		st, err := db.PrepareContext(ctx, p.sql)
+		if err != nil {
+			q.close()
+			return nil, err
+		}
+		*p.st = st
+		q.stmts = append(q.stmts, st)
+	}
+	return q, nil
+}
+
+func (q *queries) close() {
+	for _, st := range q.stmts {
+		st.Close()
+	}
+}
+
+// each runs a query to its end.
+func each(st *sql.Stmt, fn func(rows *sql.Rows) error, args ...any) error {
+	rows, err := st.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// account reads an account; nil if there is none.
+func (q *queries) account(ctx context.Context, name string) (*account, error) {
+	a := &account{boxes: make(map[store.MailboxID]*mbox), names: make(map[string]store.MailboxID), subs: make(map[string]bool)}
+	err := q.accountRow.QueryRowContext(ctx, name).Scan(&a.id, &a.modSeq, &a.low)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = each(q.accountBoxes, func(rows *sql.Rows) error {
+		m := new(mbox)
+		var keywords string
+		if err := rows.Scan(&m.ID, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.ModSeq, &m.created, &m.low,
+			&m.Messages, &m.Unseen, &m.Deleted, &m.Size, &keywords); err != nil {
+			return err
+		}
+		m.keywords = splitFlags(keywords)
+		a.boxes[m.ID], a.names[m.Name] = m, m.ID
+		a.modSeq = max(a.modSeq, m.ModSeq)
+		return nil
+	}, a.id)
+	if err != nil {
+		return nil, err
+	}
+	return a, each(q.accountSubs, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		a.subs[name] = true
+		return err
+	}, a.id)
+}
+
+// names lists accounts after one, in order.
+func (q *queries) names(after string, max int) (names []string, err error) {
+	err = each(q.accountNames, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	}, after, max)
+	return names, err
+}
+
+// snapshot reads a mailbox as of the last commit.
+func (q *queries) snapshot(id store.MailboxID) (*store.Snapshot, error) {
+	ctx := context.Background()
+	// One read transaction, so that the row and the pages belong together.
+	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
+	var validity uint32
+	var next store.UID
+	var modSeq store.ModSeq
+	var keywords string
+	var messages int
+	err = tx.StmtContext(ctx, q.box).QueryRowContext(ctx, int64(id)).Scan(&validity, &next, &modSeq, &keywords, &messages)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, errNoMailbox
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]store.Row, 0, min(messages, 1<<20))
+	err = each(tx.StmtContext(ctx, q.boxPages), func(r *sql.Rows) (err error) {
+		var key int64
+		var data sql.RawBytes
+		if err := r.Scan(&key, &data); err != nil {
+			return err
+		}
+		rows, err = decodePage(rows, uint32(key&pageMask), data)
+		return err
+	}, pageKey(id, 0), pageKey(id, pageMask))
+	if err != nil {
+		return nil, err
+	}
+	return store.NewSnapshot(id, validity, next, modSeq, splitFlags(keywords), rows), nil
+}
+
+// page reads one page of rows.
+func (q *queries) page(id store.MailboxID, no uint32) ([]store.Row, error) {
+	var data []byte
+	err := q.onePage.QueryRowContext(context.Background(), pageKey(id, no)).Scan(&data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodePage(nil, no, data)
+}
+
+// refs reads one page of places; an empty one if there is none.
+func (q *queries) refs(no uint64) (*refPage, error) {
+	var data []byte
+	err := q.refPage.QueryRowContext(context.Background(), int64(no)).Scan(&data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return new(refPage), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeRefPage(data)
+}
+
+func (q *queries) token(account int64, token string) (p store.Placed, ok bool, err error) {
+	err = q.tokenRow.QueryRowContext(context.Background(), []byte(token), account).Scan(&p.Mailbox, &p.UIDValidity, &p.UID, &p.ModSeq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}
+
+// vanished adds what was expunged from a mailbox between two commits.
+func (q *queries) vanished(set *store.UIDSet, id store.MailboxID, since, through store.ModSeq) error {
+	return each(q.tombs, func(rows *sql.Rows) error {
+		var data sql.RawBytes
+		if err := rows.Scan(&data); err != nil {
+			return err
+		}
+		return decodeUIDs(set, data)
+	}, int64(id), int64(since), int64(through))
+}
+
+func (q *queries) events(account int64, since, through store.ModSeq) (events []store.MailboxEvent, err error) {
+	err = each(q.eventRows, func(rows *sql.Rows) error {
+		var e store.MailboxEvent
+		err := rows.Scan(&e.Kind, &e.ModSeq, &e.Mailbox, &e.Name, &e.OldName)
+		events = append(events, e)
+		return err
+	}, account, int64(since), int64(through))
+	return events, err
+}

@@ -1,0 +1,201 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// schemaVersion is the user_version of the database. A newer one is refused.
+const schemaVersion = 1
+
+// applicationID marks the database as ours ("Post").
+const applicationID = 0x506f7374
+
+// schema is version 1. Times are seconds since 1970, in the spool nanoseconds.
+const schema = `
+CREATE TABLE state (
+	id          INTEGER PRIMARY KEY CHECK (id = 1),
+	next_ref    INTEGER NOT NULL,  -- references to bodies
+	next_body   INTEGER NOT NULL,  -- ids of records
+	next_box    INTEGER NOT NULL,  -- mailbox ids, of all accounts
+	next_item   INTEGER NOT NULL,  -- spool items
+	uidvalidity INTEGER NOT NULL,  -- last given
+	modseq      INTEGER NOT NULL,  -- new accounts start above it
+	segment     INTEGER NOT NULL,  -- the active one
+	committed   INTEGER NOT NULL   -- its octets that must be there
+);
+CREATE TABLE account (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
+	name   TEXT NOT NULL UNIQUE,
+	modseq INTEGER NOT NULL,  -- of the last change that is not to messages
+	low    INTEGER NOT NULL   -- history of events begins above it
+);
+CREATE TABLE mailbox (
+	id          INTEGER PRIMARY KEY,
+	account     INTEGER NOT NULL,
+	name        TEXT NOT NULL,
+	special     TEXT NOT NULL,
+	uidvalidity INTEGER NOT NULL,
+	uidnext     INTEGER NOT NULL,
+	modseq      INTEGER NOT NULL,
+	created     INTEGER NOT NULL,
+	low         INTEGER NOT NULL,  -- history of expunges begins above it
+	messages    INTEGER NOT NULL,
+	unseen      INTEGER NOT NULL,
+	deleted     INTEGER NOT NULL,
+	size        INTEGER NOT NULL,
+	keywords    TEXT NOT NULL
+);
+CREATE INDEX mailbox_account ON mailbox (account);
+CREATE TABLE page (
+	id     INTEGER PRIMARY KEY,  -- mailbox << 25 | uid >> 7
+	modseq INTEGER NOT NULL,     -- highest of its rows
+	data   BLOB NOT NULL
+);
+CREATE TABLE ref (
+	id   INTEGER PRIMARY KEY,  -- reference >> 7
+	data BLOB NOT NULL
+);
+CREATE TABLE tombstone (
+	mailbox INTEGER NOT NULL,
+	modseq  INTEGER NOT NULL,
+	at      INTEGER NOT NULL,
+	uids    BLOB NOT NULL,
+	PRIMARY KEY (mailbox, modseq)
+) WITHOUT ROWID;
+CREATE TABLE dead (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	account INTEGER NOT NULL,
+	at      INTEGER NOT NULL,
+	refs    BLOB NOT NULL
+);
+CREATE TABLE event (
+	account INTEGER NOT NULL,
+	modseq  INTEGER NOT NULL,
+	seq     INTEGER NOT NULL,
+	at      INTEGER NOT NULL,
+	kind    INTEGER NOT NULL,
+	mailbox INTEGER NOT NULL,
+	name    TEXT NOT NULL,
+	oldname TEXT NOT NULL,
+	PRIMARY KEY (account, modseq, seq)
+) WITHOUT ROWID;
+CREATE TABLE subscription (
+	account INTEGER NOT NULL,
+	name    TEXT NOT NULL,
+	PRIMARY KEY (account, name)
+) WITHOUT ROWID;
+CREATE TABLE token (
+	token       BLOB NOT NULL,
+	account     INTEGER NOT NULL,
+	at          INTEGER NOT NULL,
+	mailbox     INTEGER NOT NULL,
+	uidvalidity INTEGER NOT NULL,
+	uid         INTEGER NOT NULL,
+	modseq      INTEGER NOT NULL,
+	PRIMARY KEY (token, account)
+) WITHOUT ROWID;
+CREATE TABLE segment (
+	id INTEGER PRIMARY KEY,
+	at INTEGER NOT NULL
+);
+CREATE TABLE spool (
+	id       INTEGER PRIMARY KEY,
+	due      INTEGER NOT NULL,
+	lease    INTEGER NOT NULL,  -- end; 0: not leased
+	attempts INTEGER NOT NULL,  -- leases given, and the fence of the last
+	hold     INTEGER NOT NULL,
+	created  INTEGER NOT NULL,
+	site     TEXT NOT NULL,
+	envelope BLOB NOT NULL,
+	prefix   BLOB NOT NULL,
+	bodyseg  INTEGER NOT NULL,
+	bodyoff  INTEGER NOT NULL,
+	bodysize INTEGER NOT NULL
+);
+INSERT INTO state VALUES (1, 1, 1, 1, 1, 0, 0, 0, 0);
+`
+
+// dsn names the database with its pragmas: given by Exec they would reach one
+// connection of a pool only.
+func dsn(file string, readOnly bool) string {
+	q := url.Values{}
+	for _, p := range []string{
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
+		"mmap_size(0)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "cache_size(-16384)",
+	} {
+		q.Add("_pragma", p)
+	}
+	q.Set("_txlock", "immediate")
+	if readOnly {
+		q.Del("_txlock")
+		q.Set("_query_only", "1")
+	}
+	u := url.URL{Scheme: "file", Path: file, RawQuery: q.Encode()}
+	return u.String()
+}
+
+func openDB(file string, readOnly bool, conns int) (*sql.DB, error) {
+	c, err := driver.NewConnector(dsn(file, readOnly))
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// migrate brings a database to this version of the schema.
+func migrate(ctx context.Context, conn *sql.Conn) (fresh bool, err error) {
+	var version, app, tables int
+	err = errors.Join(
+		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
+		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app),
+		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables))
+	switch {
+	case err != nil:
+		return false, err
+	case version > schemaVersion:
+		return false, fmt.Errorf("sqlite: database has schema version %d, this program knows %d", version, schemaVersion)
+	case tables > 0 && app != applicationID:
+		return false, fmt.Errorf("%w: not a database of this store", store.ErrCorrupt)
+	case version == schemaVersion:
+		return false, nil
+	}
+	script := "BEGIN IMMEDIATE;" + schema +
+		"PRAGMA application_id = " + strconv.Itoa(applicationID) + ";" +
+		"PRAGMA user_version = " + strconv.Itoa(schemaVersion) + "; COMMIT;"
+	_, err = conn.ExecContext(ctx, script)
+	return true, err
+}
+
+// sqlCode is the primary result code of SQLite in an error, 0 if none.
+func sqlCode(err error) int {
+	var e *driver.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// readError turns an error of a read into one of the store's kinds.
+func readError(err error) error {
+	if err == nil || errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	switch sqlCode(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}

@@ -1,0 +1,265 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// Store keeps mail in a folder. It implements store.Store, store.Spooler and
+// store.Leaser. Safe for concurrent use.
+type Store struct {
+	opt  Options
+	dir  string
+	lock *os.File
+	seg  *segments
+
+	writer *sql.DB // one connection, of the committer
+	reader *sql.DB // queries only
+	w      *writerConn
+	q      *queries
+
+	queue    queue
+	state    state // of the committer
+	tokens   tokenFilter
+	accounts accountCache
+	snaps    snapshotCache
+	refs     refCache
+	spool    spoolState
+	staged   atomic.Int64  // octets of staged bodies in memory
+	nextBody atomic.Uint64 // id of the next body record
+
+	leases store.Leases // one process owns the folder: they need not outlive it
+	poison atomic.Pointer[error]
+
+	life    sync.RWMutex // held for reading by calls under way
+	closed  atomic.Bool
+	closing chan struct{}
+	idle    sync.WaitGroup // background goroutines
+	sweep1  sync.Mutex     // one sweep at a time
+	walGate sync.Mutex     // between commits and the truncation of the WAL
+	walFull chan struct{}
+}
+
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Spooler = (*Store)(nil)
+	_ store.Leaser  = (*Store)(nil)
+)
+
+// Open opens the store in a folder with default options. The folder is made if
+// there is none.
+func Open(dir string) (*Store, error) { return Options{}.Open(dir) }
+
+// Open opens the store in a folder, which is made if there is none, and cuts
+// what a crash left unfinished. One process may have it open: store.ErrInUse
+// otherwise. store.ErrCorrupt if acknowledged data is missing.
+func (o Options) Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	s := &Store{opt: o, dir: dir, seg: newSegments(o.fs, dir, o.SegmentSize), closing: make(chan struct{}), walFull: make(chan struct{}, 1)}
+	s.queue.ready = make(chan struct{}, 1)
+	s.accounts.init()
+	s.snaps.init(o.SnapshotMemory)
+	s.refs.init()
+	if err := s.open(context.Background()); err != nil {
+		s.release()
+		return nil, fmt.Errorf("sqlite: opening %s: %w", dir, err)
+	}
+	s.idle.Add(3)
+	go s.commitLoop()
+	go s.checkpointLoop()
+	go s.sweepLoop()
+	return s, nil
+}
+
+func (s *Store) now() time.Time { return s.opt.clock() }
+
+func (s *Store) dbFile() string { return filepath.Join(s.dir, "posta.db") }
+
+func (s *Store) open(ctx context.Context) (err error) {
+	if err := s.makeFolders(); err != nil {
+		return err
+	}
+	if s.lock, err = lockFolder(filepath.Join(s.dir, "lock")); err != nil {
+		return err
+	}
+	nums, err := s.seg.list()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(s.dbFile()); errors.Is(err, os.ErrNotExist) && len(nums) > 0 {
+		return fmt.Errorf("%w: there are segments, but no database", store.ErrCorrupt)
+	}
+	if s.writer, err = openDB(s.dbFile(), false, 1); err != nil {
+		return err
+	}
+	conn, err := s.writer.Conn(ctx)
+	if err != nil {
+		return openError(err)
+	}
+	fresh, err := migrate(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return openError(err)
+	}
+	if fresh {
+		// The database's own entry must be durable before anything in it is
+		// acknowledged.
+		if err := s.opt.fs.SyncDir(s.dir); err != nil {
+			conn.Close()
+			return err
+		}
+	}
+	if s.w, err = prepareWriter(ctx, conn); err != nil {
+		return openError(err)
+	}
+	if s.reader, err = openDB(s.dbFile(), true, 8); err != nil {
+		return err
+	}
+	if s.q, err = prepareQueries(ctx, s.reader); err != nil {
+		return openError(err)
+	}
+	return openError(s.recover(ctx, nums))
+}
+
+func (s *Store) makeFolders() error {
+	parent := filepath.Dir(s.dir)
+	for _, d := range []string{s.dir, s.seg.dir, s.seg.staging} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.opt.fs.SyncDir(parent), s.opt.fs.SyncDir(s.dir))
+}
+
+// recover reads the state and brings the segments to it.
+func (s *Store) recover(ctx context.Context, nums []uint64) error {
+	if err := s.state.load(ctx, s.reader); err != nil {
+		return err
+	}
+	for _, n := range nums {
+		s.seg.next = max(s.seg.next, n+1)
+	}
+	s.seg.next = max(s.seg.next, s.state.segment+1)
+	s.nextBody.Store(s.state.nextBody)
+	if s.state.segment != 0 {
+		cut, err := s.seg.resume(s.state.segment, s.state.committed)
+		if err != nil {
+			return err
+		}
+		if cut > 0 {
+			s.opt.Logger.Warn("cut unfinished write", "segment", s.state.segment, "octets", cut)
+		}
+	}
+	if err := s.seg.sweepStaging(); err != nil {
+		return err
+	}
+	if err := s.tokens.load(ctx, s.reader, s.now(), s.opt.Tokens); err != nil {
+		return err
+	}
+	return s.spool.load(ctx, s)
+}
+
+// openError makes errors of SQLite at opening one of the store's kinds.
+func openError(err error) error {
+	if sqlCode(err) == 0 {
+		return err
+	}
+	return readError(err)
+}
+
+// Lease implements store.Leaser. One process owns the folder, so that leases
+// are kept in memory and end with it.
+func (s *Store) Lease(ctx context.Context, account, name string, ttl time.Duration) (store.Lease, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	return s.leases.Lease(ctx, account, name, ttl)
+}
+
+// enter counts a call as under way; leave ends it.
+func (s *Store) enter() error {
+	s.life.RLock()
+	if s.closed.Load() {
+		s.life.RUnlock()
+		return errClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.life.RUnlock() }
+
+var errClosed = fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
+
+// broken returns why writes are refused, if they are.
+func (s *Store) broken() error {
+	if p := s.poison.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail refuses writes until the store is opened again: after a failed sync the
+// state of the disk is unknown.
+func (s *Store) fail(err error) error {
+	err = fmt.Errorf("%w: writing stopped after: %w", store.ErrUnavailable, err)
+	if s.poison.CompareAndSwap(nil, &err) {
+		s.opt.Logger.Error("store refuses writes until it is opened again", "error", err)
+	}
+	return s.broken()
+}
+
+// Close ends the store: calls under way finish, what they wrote is durable and
+// the write-ahead log empty. Bodies that are open stay readable.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.life.Lock() // all calls have left
+	s.life.Unlock()
+	close(s.closing)
+	s.queue.close()
+	s.idle.Wait()
+	s.accounts.close()
+	s.spool.wake.Close()
+	var err error
+	if s.broken() == nil {
+		err = s.checkpoint(true)
+	}
+	return errors.Join(err, s.release())
+}
+
+// release gives back what open took.
+func (s *Store) release() error {
+	var errs []error
+	if s.q != nil {
+		s.q.close()
+	}
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	if s.w != nil {
+		s.w.close()
+	}
+	if s.writer != nil {
+		errs = append(errs, s.writer.Close())
+	}
+	errs = append(errs, s.seg.close())
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

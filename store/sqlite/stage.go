@@ -1,0 +1,345 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/posta-mail/posta/internal/faultfs"
+	"github.com/posta-mail/posta/message"
+	"github.com/posta-mail/posta/store"
+)
+
+const (
+	// stageInMemory is the size up to which a body may be staged in memory.
+	stageInMemory = 256 << 10
+	// stageFirst is the read buffer every Stage begins with; it is not
+	// counted against the budget.
+	stageFirst = 16 << 10
+	// stageCopy is the buffer with which larger bodies go to their file.
+	stageCopy = 64 << 10
+)
+
+var (
+	stageFirstBuffers = sync.Pool{New: func() any { b := make([]byte, stageFirst); return &b }}
+	stageCopyBuffers  = sync.Pool{New: func() any { b := make([]byte, stageCopy); return &b }}
+)
+
+// bodyLoc is where the record of a body begins.
+type bodyLoc struct {
+	seg uint64
+	off int64
+}
+
+// staged is a body in memory, or in a segment file of its own. It is released
+// when its owner discarded it and no request uses it any more.
+type staged struct {
+	s       *Store
+	size    int64
+	outline *message.Outline
+	mem     []byte
+	charge  int64 // against the memory budget
+
+	mu       sync.Mutex
+	refs     int
+	dropped  bool // by the owner
+	file     faultfs.File
+	name     string  // of file, while it is not final
+	id       uint64  // of the record in file
+	crc      uint32  // of the body in file
+	finalErr error   // why it cannot become final
+	loc      bodyLoc // seg is 0 until a record is on disk
+	kept     bool    // loc is referred to by a commit
+	pinned   bool    // loc.seg is
+	freed    bool    // everything is released
+}
+
+// Stage implements store.Store. Small bodies stay in memory while the budget
+// of Options.StageMemory lasts; others go to a file that becomes a segment.
+func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	st := &staged{s: s, refs: 1}
+	if err := st.read(ctx, r); err != nil {
+		st.Discard()
+		return nil, err
+	}
+	var err error
+	if st.outline, err = store.Parse(st, st.size); err != nil {
+		st.Discard()
+		return nil, err
+	}
+	return st, nil
+}
+
+// read takes the whole body, into memory if it may.
+func (t *staged) read(ctx context.Context, r io.Reader) error {
+	first := stageFirstBuffers.Get().(*[]byte)
+	defer stageFirstBuffers.Put(first)
+	n, err := store.ReadChunk(ctx, r, *first)
+	if err != nil {
+		return err
+	}
+	if n < stageFirst && t.s.takeMemory(int64(n)) {
+		t.mem, t.charge, t.size = bytes.Clone((*first)[:n]), int64(n), int64(n)
+		return nil
+	}
+	buf := (*first)[:n]
+	for len(buf) == cap(buf) && 2*len(buf) <= stageInMemory && t.s.takeMemory(int64(2*len(buf))-t.charge) {
+		t.charge = int64(2 * len(buf))
+		grown := make([]byte, 2*len(buf))
+		copy(grown, buf)
+		if n, err = store.ReadChunk(ctx, r, grown[len(buf):]); err != nil {
+			return err
+		}
+		buf = grown[:len(buf)+n]
+	}
+	if len(buf) < cap(buf) && t.charge > 0 {
+		t.mem, t.size = buf, int64(len(buf))
+		return nil
+	}
+	return t.spill(ctx, buf, r)
+}
+
+// spill streams the body, of which head was read, to a file of its own.
+func (t *staged) spill(ctx context.Context, head []byte, r io.Reader) (err error) {
+	t.name, t.id = t.s.seg.stageName(), t.s.nextBody.Add(1)-1
+	if t.file, err = t.s.seg.fs.Create(t.name); err != nil {
+		t.name = ""
+		return stageError(err)
+	}
+	buf := stageCopyBuffers.Get().(*[]byte)
+	defer stageCopyBuffers.Put(buf)
+	off := int64(segHeaderSize + recHeaderSize)
+	for chunk := head; len(chunk) > 0; {
+		if _, err := t.file.WriteAt(chunk, off+t.size); err != nil {
+			return stageError(err)
+		}
+		t.crc = crc32.Update(t.crc, castagnoli, chunk)
+		if t.size += int64(len(chunk)); t.size > store.MaxMessageSize {
+			return fmt.Errorf("%w: message above %d octets", store.ErrLimit, int64(store.MaxMessageSize))
+		}
+		n, err := store.ReadChunk(ctx, r, *buf)
+		if err != nil {
+			return err
+		}
+		chunk = (*buf)[:n]
+	}
+	t.s.giveMemory(t.charge)
+	t.charge = 0
+	return nil
+}
+
+// finish makes a body in a file a segment, durably. It does nothing for one
+// in memory and when it has been done.
+func (t *staged) finish() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.file == nil || t.loc.seg != 0 || t.finalErr != nil {
+		return t.finalErr
+	}
+	t.finalErr = t.rename()
+	return t.finalErr
+}
+
+func (t *staged) rename() error {
+	h := recordHeader{kind: kindBody, id: t.id, length: uint64(t.size), crc: t.crc}
+	head, rec, tail := encodeSegmentHeader(0, t.s.now().Unix()), h.encode(), h.trailer()
+	front := append(head[:], rec[:]...)
+	if _, err := t.file.WriteAt(front, 0); err != nil {
+		return stageError(err)
+	}
+	if _, err := t.file.WriteAt(tail[:], int64(len(front))+t.size); err != nil {
+		return stageError(err)
+	}
+	// A failed sync must not be tried again: finalErr keeps it.
+	if err := t.file.Datasync(); err != nil {
+		return stageError(err)
+	}
+	num := t.s.seg.reserve()
+	if err := t.s.seg.fs.Rename(t.name, t.s.seg.path(num)); err != nil {
+		return stageError(err)
+	}
+	t.name = ""
+	t.loc = bodyLoc{num, segHeaderSize}
+	t.s.seg.pin(num)
+	t.pinned = true
+	if err := t.s.seg.fs.SyncDir(t.s.seg.dir); err != nil {
+		return stageError(err)
+	}
+	return nil
+}
+
+// located returns where the body's record is, if it is on disk.
+func (t *staged) located() (bodyLoc, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.loc, t.loc.seg != 0
+}
+
+// keep notes that a commit refers to the record at loc.
+func (t *staged) keep(loc bodyLoc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = true
+	if t.loc.seg == 0 {
+		t.loc = loc
+	}
+	if !t.pinned && !t.freed {
+		t.s.seg.pin(t.loc.seg)
+		t.pinned = true
+	}
+}
+
+func (t *staged) Size() int64               { return t.size }
+func (t *staged) Outline() *message.Outline { return t.outline }
+
+func (t *staged) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("sqlite: negative offset")
+	}
+	if off >= t.size {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	if t.file == nil {
+		n := copy(p, t.mem[off:])
+		if n < len(p) {
+			return n, io.EOF
+		}
+		return n, nil
+	}
+	var end error
+	if left := t.size - off; int64(len(p)) > left {
+		p, end = p[:left], io.EOF
+	}
+	if err := readFull(t.file, p, segHeaderSize+recHeaderSize+off); err != nil {
+		return 0, err
+	}
+	return len(p), end
+}
+
+// hold keeps the body for a request; false if it has been discarded.
+func (t *staged) hold() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dropped {
+		return false
+	}
+	t.refs++
+	return true
+}
+
+func (t *staged) release() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refs--; t.refs > 0 || t.freed {
+		return nil
+	}
+	t.freed = true
+	t.s.giveMemory(t.charge)
+	if t.pinned {
+		t.s.seg.unpin(t.loc.seg)
+	}
+	if t.file == nil {
+		return nil
+	}
+	err := t.file.Close()
+	switch {
+	case t.name != "":
+		err = errors.Join(err, t.s.seg.fs.Remove(t.name))
+	case t.loc.seg != 0 && !t.kept:
+		err = errors.Join(err, t.s.seg.remove(t.loc.seg))
+	}
+	return err
+}
+
+// Discard implements store.Staged.
+func (t *staged) Discard() error {
+	t.mu.Lock()
+	if t.dropped {
+		t.mu.Unlock()
+		return nil
+	}
+	t.dropped = true
+	t.mu.Unlock()
+	return t.release()
+}
+
+// takeMemory charges the budget for staged bodies, if it allows.
+func (s *Store) takeMemory(n int64) bool {
+	if s.staged.Add(n) > s.opt.StageMemory {
+		s.staged.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (s *Store) giveMemory(n int64) { s.staged.Add(-n) }
+
+// adopt returns body as one of this store, held for a request, copying it if
+// it comes from elsewhere. Release the result.
+func (s *Store) adopt(ctx context.Context, body store.Staged) (*staged, error) {
+	t, own := body.(*staged)
+	if own && t.s == s {
+		if !t.hold() {
+			return nil, fmt.Errorf("%w: body was discarded", store.ErrInvalid)
+		}
+	} else {
+		t = &staged{s: s, refs: 1, dropped: true, outline: body.Outline()}
+		if err := t.read(ctx, io.NewSectionReader(body, 0, body.Size())); err != nil {
+			t.release()
+			return nil, err
+		}
+		if t.size != body.Size() {
+			t.release()
+			return nil, fmt.Errorf("%w: body ended early", store.ErrInvalid)
+		}
+	}
+	if err := t.finish(); err != nil {
+		t.release()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (g *segments) stageName() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stage++
+	return filepath.Join(g.staging, strconv.FormatUint(g.stage, 10)+".tmp")
+}
+
+// sweepStaging removes what an earlier process had staged and not placed.
+func (g *segments) sweepStaging() error {
+	entries, err := os.ReadDir(g.staging)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".tmp" {
+			if err := g.fs.Remove(filepath.Join(g.staging, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func stageError(err error) error {
+	if noSpace(err) {
+		return fmt.Errorf("%w: %w", store.ErrNoSpace, err)
+	}
+	return fmt.Errorf("%w: staging: %w", store.ErrUnavailable, err)
+}

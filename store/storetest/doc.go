@@ -1,0 +1,20 @@
+// Package storetest proves that an engine keeps the contract of package
+// store: every property its comments state and a test can see, sequentially,
+// under concurrency and against a model with random operations.
+//
+// An engine calls Run from an external test package:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, storetest.Config{
+//			New: func(t testing.TB) store.Store {
+//				st, err := myengine.Open(t.TempDir())
+//				require.NoError(t, err)
+//				return st
+//			},
+//		})
+//	}
+//
+// and Bench from a benchmark. The suite sees an engine through the contract
+// alone, so that it serves any back end. Each check is a subtest with a store
+// of its own.
+package storetest

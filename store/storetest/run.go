@@ -1,0 +1,52 @@
+package storetest
+
+import (
+	"testing"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// Config tells Run how to get at an engine.
+type Config struct {
+	// New returns an empty store. The suite closes it; what lies beneath, such
+	// as a folder, is for t.Cleanup and t.TempDir. Required.
+	New func(t testing.TB) store.Store
+	// Reopen closes st and opens again what it kept, as the next start of the
+	// process would. Nil: the engine keeps nothing, and the checks of
+	// persistence are skipped.
+	Reopen func(t testing.TB, st store.Store) store.Store
+	// SetUIDNext changes the UIDNEXT of a mailbox behind the contract's back,
+	// so that the end of the UIDs can be tested. Nil: that check is skipped.
+	SetUIDNext func(t testing.TB, st store.Store, account, mailbox string, next store.UID)
+	// Seed makes the random operations repeatable; 0 picks one. It is printed
+	// when they fail.
+	Seed uint64
+	// Steps is the number of random operations; 0 means 400.
+	Steps int
+}
+
+// check is one property. It fails by way of k and may stop its goroutine.
+type check struct {
+	name string
+	run  func(k *kit)
+}
+
+// checks lists all properties in the order in which they run.
+func checks() []check {
+	var all []check
+	for _, group := range [][]check{
+		stagingChecks, placeChecks, tokenChecks, accountChecks, mailboxChecks, renameChecks,
+		flagChecks, expungeChecks, copyChecks, readChecks, changesChecks, watchChecks,
+		concurrencyChecks, spoolChecks, spoolLeaseChecks, modelChecks, lifecycleChecks, reopenChecks,
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// Run checks the engine, one subtest for each property.
+func Run(t *testing.T, cfg Config) {
+	for _, c := range checks() {
+		t.Run(c.name, func(t *testing.T) { c.run(newKit(t, cfg)) })
+	}
+}
