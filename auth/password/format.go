@@ -85,11 +85,11 @@ func parse(path string, data []byte) (*document, error) {
 		raw, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest
 		n++
-		line := strings.TrimRight(string(raw), " \t\r")
+		line := strings.TrimRightFunc(string(raw), unicode.IsSpace)
 		if len(line) > maxLine || !utf8.ValidString(line) {
 			return bad("longer than %d octets or not UTF-8", maxLine)
 		}
-		trimmed := strings.TrimLeft(line, " \t")
+		trimmed := strings.TrimSpace(line)
 		switch {
 		case trimmed == "" || trimmed[0] == '#':
 			d.lines = append(d.lines, line)
