@@ -1,0 +1,469 @@
+package spf
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// evaluation is the state of one check over all its records.
+type evaluation struct {
+	ctx      context.Context
+	resolver Resolver
+	ip       netip.Addr
+	network  string // "ip4" or "ip6": the family of ip
+	helo     string
+	local    string // of the sender
+	domain   string // of the sender
+	receiver string
+
+	lookups, lookupsLeft int
+	voids, voidsLeft     int
+	mxHosts, ptrNames    int
+
+	ptrDone bool     // names and ptrVoid are set
+	names   []string // of ip, validated
+	ptrVoid bool     // ip has no names at all
+	trace   []Step
+}
+
+// outcome is the result of check_host for one domain.
+type outcome struct {
+	status    Status
+	mechanism string
+	err       error
+	exp       Macro  // of the record that decided
+	domain    string // that owns it
+}
+
+func problem(s Status, err error) outcome { return outcome{status: s, err: err} }
+
+// checkHost is check_host of RFC 7208 §4 for a domain in canonical form.
+func (e *evaluation) checkHost(domain string, depth int) outcome {
+	rec, o := e.fetch(domain)
+	e.step(depth, domain, "TXT", o)
+	if rec == nil {
+		return o
+	}
+	o = outcome{status: Neutral, domain: domain, exp: rec.Exp} // §4.7: neutral by default
+	hasAll := false
+	for i := range rec.Directives {
+		d := &rec.Directives[i]
+		hasAll = hasAll || d.Kind == All
+		match, bad := e.match(d, domain, depth)
+		switch {
+		case bad != nil:
+			e.step(depth, domain, d.Text, *bad)
+			bad.mechanism = d.Text
+			return *bad
+		case match:
+			o.status, o.mechanism = d.Status, d.Text
+			e.step(depth, domain, d.Text, outcome{status: Pass})
+			return o
+		}
+		e.step(depth, domain, d.Text, outcome{})
+	}
+	if rec.Redirect.IsZero() || hasAll || e.neverMatches(rec.Redirect) { // §6.1
+		return o
+	}
+	term := "redirect=" + rec.Redirect.String()
+	if !e.count() {
+		return outcome{status: PermError, err: ErrLookupLimit, mechanism: term}
+	}
+	target, ok := e.target(rec.Redirect, domain)
+	if !ok {
+		return outcome{status: PermError, err: ErrNoPolicy, mechanism: term}
+	}
+	o = e.checkHost(target, depth+1)
+	if o.status == None { // §6.1
+		o = outcome{status: PermError, err: ErrNoPolicy}
+	}
+	if o.mechanism == "" {
+		o.mechanism = term
+	}
+	return o
+}
+
+// step adds to the trace. Of an outcome of match, None means no match and Pass match.
+func (e *evaluation) step(depth int, domain, term string, o outcome) {
+	if len(e.trace) >= maxTrace {
+		return
+	}
+	var text string
+	switch {
+	case o.err != nil:
+		text = o.status.String() + ": " + o.err.Error()
+	case term == "TXT" && o.status == None:
+		text = "none"
+	case term == "TXT":
+		text = "found"
+	case o.status == Pass:
+		text = "match"
+	default:
+		text = "no match"
+	}
+	e.trace = append(e.trace, Step{Depth: depth, Domain: domain, Term: term, Outcome: text})
+}
+
+// fetch gets and parses the policy of a domain (§4.4–4.6).
+func (e *evaluation) fetch(domain string) (*Record, outcome) {
+	txts, err := e.resolver.LookupTXT(e.ctx, domain+".")
+	if err != nil && len(txts) == 0 {
+		if notFound(err) {
+			return nil, outcome{}
+		}
+		return nil, problem(TempError, e.cause(err))
+	}
+	policy, found := "", false
+	for _, txt := range txts {
+		if IsRecord(txt) {
+			if found {
+				return nil, problem(PermError, ErrMultipleRecords) // §4.5
+			}
+			policy, found = txt, true
+		}
+	}
+	if !found {
+		return nil, outcome{}
+	}
+	rec, err := Parse(policy)
+	if err != nil {
+		return nil, problem(PermError, err)
+	}
+	return rec, outcome{status: Neutral}
+}
+
+// cause prefers our own time-out to how a resolver reports it.
+func (e *evaluation) cause(err error) error {
+	if e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
+	}
+	return err
+}
+
+func notFound(err error) bool {
+	var d *net.DNSError
+	return errors.As(err, &d) && d.IsNotFound
+}
+
+// count takes one term that needs the DNS from the allowance (§4.6.4).
+func (e *evaluation) count() bool {
+	if e.lookupsLeft == 0 {
+		return false
+	}
+	e.lookupsLeft--
+	e.lookups++
+	return true
+}
+
+// void takes one term without result from the allowance (§4.6.4).
+func (e *evaluation) void() *outcome {
+	e.voids++
+	if e.voidsLeft == 0 {
+		o := problem(PermError, ErrVoidLookupLimit)
+		return &o
+	}
+	e.voidsLeft--
+	return nil
+}
+
+// match evaluates one mechanism. An outcome ends the whole check.
+func (e *evaluation) match(d *Directive, domain string, depth int) (bool, *outcome) {
+	switch d.Kind {
+	case All:
+		return true, nil
+	case IP4, IP6:
+		return d.Network.Contains(e.ip), nil
+	}
+	if e.ctx.Err() != nil {
+		o := problem(TempError, context.Cause(e.ctx))
+		return false, &o
+	}
+	if !e.count() {
+		o := problem(PermError, ErrLookupLimit)
+		return false, &o
+	}
+	if e.neverMatches(d.Domain) {
+		return false, nil
+	}
+	target, ok := domain, true
+	if !d.Domain.IsZero() {
+		target, ok = e.target(d.Domain, domain)
+	}
+	if d.Kind == Include {
+		if !ok {
+			o := problem(PermError, ErrNoPolicy)
+			return false, &o
+		}
+		return e.include(target, depth)
+	}
+	if !ok { // no question can be made of it: it does not exist (§4.8)
+		return false, nil
+	}
+	switch d.Kind {
+	case A:
+		return e.address(d, target)
+	case MX:
+		return e.mx(d, target)
+	case Exists:
+		return e.exists(target)
+	case PTR:
+		return e.ptr(target)
+	}
+	return false, nil
+}
+
+// neverMatches reports whether a term takes its name from a local part that is
+// not ASCII: such terms never match (RFC 8616 §4).
+func (e *evaluation) neverMatches(m Macro) bool { return !isASCII(e.local) && m.uses("sl") }
+
+// target is the name that a domain-spec stands for; false when no question can
+// be made of it.
+func (e *evaluation) target(m Macro, domain string) (string, bool) {
+	name := strings.TrimSuffix(truncate(m.expand(e.values(domain))), ".")
+	return name, queryable(name)
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// include is §5.2.
+func (e *evaluation) include(target string, depth int) (bool, *outcome) {
+	o := e.checkHost(target, depth+1)
+	switch o.status {
+	case Pass:
+		return true, nil
+	case Fail, SoftFail, Neutral:
+		return false, nil
+	case None:
+		o = problem(PermError, ErrNoPolicy)
+	}
+	return false, &o
+}
+
+// addresses looks up the host's addresses of the client's family.
+func (e *evaluation) addresses(host, network string) (ips []netip.Addr, void bool, bad *outcome) {
+	ips, err := e.resolver.LookupNetIP(e.ctx, network, host+".")
+	switch {
+	case err == nil || len(ips) > 0:
+		return ips, len(ips) == 0, nil
+	case notFound(err):
+		return nil, true, nil
+	}
+	o := problem(TempError, e.cause(err))
+	return nil, false, &o
+}
+
+// covers reports whether one of the addresses shares the prefix with the client.
+func (e *evaluation) covers(d *Directive, ips []netip.Addr) bool {
+	bits := d.Bits4
+	if e.ip.Is6() {
+		bits = d.Bits6
+	}
+	for _, ip := range ips {
+		if ip = ip.Unmap(); ip.BitLen() != e.ip.BitLen() {
+			continue
+		}
+		if p, err := ip.WithZone("").Prefix(bits); err == nil && p.Contains(e.ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// address is the mechanism a (§5.3).
+func (e *evaluation) address(d *Directive, target string) (bool, *outcome) {
+	ips, void, bad := e.addresses(target, e.network)
+	if void {
+		bad = e.void()
+	}
+	if bad != nil {
+		return false, bad
+	}
+	return e.covers(d, ips), nil
+}
+
+// mx is §5.4. Too many hosts are an error even when one of the first would match:
+// the order of equals is the server's whim, the result must not be.
+func (e *evaluation) mx(d *Directive, target string) (bool, *outcome) {
+	mxs, err := e.resolver.LookupMX(e.ctx, target+".")
+	if err != nil && len(mxs) == 0 {
+		if notFound(err) {
+			return false, e.void()
+		}
+		o := problem(TempError, e.cause(err))
+		return false, &o
+	}
+	if len(mxs) > e.mxHosts {
+		o := problem(PermError, ErrMXLimit)
+		return false, &o
+	}
+	anyVoid := false
+	for _, mx := range mxs {
+		host := strings.TrimSuffix(mx.Host, ".")
+		if !queryable(host) { // the null MX too (RFC 7505)
+			continue
+		}
+		ips, void, bad := e.addresses(host, e.network)
+		if bad != nil {
+			return false, bad
+		}
+		if e.covers(d, ips) {
+			return true, nil
+		}
+		anyVoid = anyVoid || void
+	}
+	if anyVoid {
+		return false, e.void()
+	}
+	return false, nil
+}
+
+// exists is §5.7: an A record, whatever the client's family.
+func (e *evaluation) exists(target string) (bool, *outcome) {
+	ips, void, bad := e.addresses(target, "ip4")
+	if void {
+		bad = e.void()
+	}
+	return bad == nil && len(ips) > 0, bad
+}
+
+// ptr is §5.5.
+func (e *evaluation) ptr(target string) (bool, *outcome) {
+	names := e.validated()
+	for _, n := range names {
+		if within(n, target) {
+			return true, nil
+		}
+	}
+	if e.ptrVoid {
+		return false, e.void()
+	}
+	return false, nil
+}
+
+// validated is the names of the client's address that lead back to it, of the
+// first PTRNames. Failed lookups leave names out; they are no errors (§5.5).
+func (e *evaluation) validated() []string {
+	if e.ptrDone {
+		return e.names
+	}
+	e.ptrDone = true
+	names, err := e.resolver.LookupAddr(e.ctx, e.ip.String())
+	e.ptrVoid = len(names) == 0 && (err == nil || notFound(err))
+	for _, n := range names[:min(len(names), e.ptrNames)] {
+		n = strings.TrimSuffix(n, ".")
+		if !queryable(n) {
+			continue
+		}
+		ips, _, bad := e.addresses(n, e.network)
+		if bad != nil {
+			continue
+		}
+		for _, ip := range ips {
+			if ip.Unmap() == e.ip {
+				e.names = append(e.names, n)
+				break
+			}
+		}
+	}
+	return e.names
+}
+
+// values gives the macro letters within the record of domain (§7.2).
+func (e *evaluation) values(domain string) func(byte) string {
+	return func(letter byte) string {
+		switch letter {
+		case 's':
+			return e.local + "@" + e.domain
+		case 'l':
+			return e.local
+		case 'o':
+			return e.domain
+		case 'd':
+			return domain
+		case 'i':
+			return dotted(e.ip)
+		case 'p':
+			return e.bestName(domain)
+		case 'v':
+			if e.ip.Is4() {
+				return "in-addr"
+			}
+			return "ip6"
+		case 'h':
+			return e.helo
+		case 'c':
+			return e.ip.String()
+		case 'r':
+			if e.receiver == "" {
+				return "unknown"
+			}
+			return e.receiver
+		case 't':
+			return strconv.FormatInt(time.Now().Unix(), 10)
+		}
+		return ""
+	}
+}
+
+// bestName is the macro p (§7.3): the domain itself, else a name below it, else
+// any validated name.
+func (e *evaluation) bestName(domain string) string {
+	best := "unknown"
+	names := e.validated()
+	for i, n := range names {
+		if strings.EqualFold(n, domain) {
+			return n
+		}
+		if i == 0 || within(n, domain) && !within(best, domain) {
+			best = n
+		}
+	}
+	return best
+}
+
+const maxExplanation = 450 // fits a reply line of RFC 5321 §4.5.3.1.5 with its code
+
+// explain fetches and expands the explanation (§6.2). Anything wrong with it
+// makes it empty.
+func (e *evaluation) explain(exp Macro, domain string) string {
+	name, ok := e.target(exp, domain)
+	if !ok || e.neverMatches(exp) || e.ctx.Err() != nil {
+		return ""
+	}
+	txts, err := e.resolver.LookupTXT(e.ctx, name+".")
+	if err != nil || len(txts) != 1 || !printable(txts[0]) {
+		return ""
+	}
+	m, reason := parseMacro(txts[0], anyMacro)
+	if reason != "" {
+		return ""
+	}
+	text := m.expand(e.values(domain))
+	if !printable(text) { // a macro brought in what the client sent
+		return ""
+	}
+	return text[:min(len(text), maxExplanation)]
+}
+
+// printable: US-ASCII without controls (§6.2).
+func printable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
