@@ -152,7 +152,7 @@ func (g *Governor) judge(now time.Time, subjects []subject) verdict {
 		v.records = append(v.records, r)
 		if s.isAccount() {
 			v.failures = r.count
-			v.busy = r.flying >= inFlight || (r.flying > 0 && r.count > s.free)
+			v.busy = r.flying > 0 && (r.flying+r.count >= inFlight || r.count > s.free)
 		}
 		if d := r.locked.Sub(now); d > v.locked {
 			v.locked, v.prefix, v.failures = d, s.prefix(), r.count

@@ -122,7 +122,8 @@ type Event struct {
 }
 
 // inFlight bounds the attempts on one account that are being verified at the
-// same time, so that guesses in parallel do not outrun the count.
+// same time, so that guesses in parallel do not outrun the count. From the
+// first delay on it is one at a time.
 const inFlight = 16
 
 // keyWaiting bounds the attempts that wait for one account or prefix.
