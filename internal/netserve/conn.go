@@ -7,9 +7,25 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/posta-mail/posta/auth"
 )
+
+// Peer describes a connection. It has the fields of auth.Peer, which lies
+// above this package: servers convert it, auth.Peer(c.Peer()).
+type Peer struct {
+	ID            string
+	Remote, Local netip.AddrPort
+	Proxy         netip.AddrPort
+	HELO          string
+	TLS           *tls.ConnectionState
+	Since         time.Time
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
+		return t.AddrPort()
+	}
+	return netip.AddrPort{}
+}
 
 // Conn is one accepted connection. Reads and writes are for the handler's
 // goroutine; deadlines go through Idle, Busy and the Set methods, so that a
@@ -24,14 +40,14 @@ type Conn struct {
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	peer    auth.Peer
+	peer    Peer
 	idle    bool
 	closing bool
 	dead    bool
 }
 
 // Peer describes the connection as it is now.
-func (c *Conn) Peer() auth.Peer {
+func (c *Conn) Peer() Peer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.peer

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/posta-mail/posta/auth"
 )
 
 // Why a connection is refused before the protocol begins.
@@ -127,8 +125,8 @@ func (s *Server) admit(nc net.Conn, cfg *Config) (*Conn, error) {
 	now := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	id := cfg.Name + "-" + strconv.FormatUint(uint64(now.UnixMilli()), 36) + "-" + strconv.FormatUint(s.serial.Add(1), 36)
-	c := &Conn{Conn: nc, server: s, peer: auth.NewPeer(id, nc, now), handshake: cfg.HandshakeTimeout, ctx: ctx, cancel: cancel}
-	c.key = peerKey(c.peer.Addr())
+	c := &Conn{Conn: nc, server: s, peer: Peer{ID: id, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Since: now}, handshake: cfg.HandshakeTimeout, ctx: ctx, cancel: cancel}
+	c.key = peerKey(c.peer.Remote.Addr().Unmap())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -151,7 +149,7 @@ func (s *Server) serveConn(c *Conn, cfg *Config) {
 	defer func() {
 		// A panic in a handler must not take the other connections down.
 		if p := recover(); p != nil {
-			cfg.Logger.Error("connection handler panicked", "server", cfg.Name, "peer", c.Peer(), "panic", p, "stack", stack())
+			cfg.Logger.Error("connection handler panicked", "server", cfg.Name, "peer", c.Peer().ID, "remote", c.Conn.RemoteAddr(), "panic", p, "stack", stack())
 		}
 		c.cancel()
 		_ = c.Conn.Close()
@@ -159,7 +157,7 @@ func (s *Server) serveConn(c *Conn, cfg *Config) {
 	}()
 	if cfg.TLS != nil {
 		if err := c.StartTLS(c.ctx, cfg.TLS); err != nil {
-			cfg.Logger.Info("TLS handshake failed", "server", cfg.Name, "peer", c.Peer(), "err", err)
+			cfg.Logger.Info("TLS handshake failed", "server", cfg.Name, "peer", c.Peer().ID, "remote", c.Conn.RemoteAddr(), "err", err)
 			return
 		}
 	}
