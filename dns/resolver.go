@@ -185,12 +185,12 @@ func (r *Resolver) logger() *slog.Logger {
 	return r.Logger
 }
 
-// special answers names that must not reach a server: localhost (RFC 6761 §6.3)
-// and invalid (§6.4).
+// special answers names that must not reach a server: localhost (RFC 6761 §6.3),
+// invalid (§6.4) and onion (RFC 7686 §2).
 func special(qname string, qtype uint16) *entry {
 	e := &entry{name: qname, expires: time.Now()}
 	switch last := qname[strings.LastIndexByte(qname, '.')+1:]; last {
-	case "invalid":
+	case "invalid", "onion":
 		e.kind = NXDomain
 	case "localhost":
 		switch qtype {

@@ -187,6 +187,7 @@ func TestNegative(t *testing.T) {
 		{"v4.example.org", dns.NoData},
 		{"nonterminal.example.tv", dns.NoData},
 		{"host.invalid", dns.NXDomain},
+		{"secret.onion", dns.NXDomain},
 		{"localhost", dns.NoData},
 		{"", dns.BadName},
 		{"..", dns.BadName},
@@ -515,4 +516,33 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func BenchmarkCached(b *testing.B) {
+	srv := testdns.InMemory(zone)
+	defer srv.Close()
+	r := &dns.Resolver{Servers: []string{srv.Addr()}, Dial: srv.Dial}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.MX(ctx, "example.org"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkUncached(b *testing.B) {
+	srv, err := testdns.Listen("127.0.0.1:0", zone)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer srv.Close()
+	r := &dns.Resolver{Servers: []string{srv.Addr()}, CacheSize: -1}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.MX(ctx, "example.org"); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

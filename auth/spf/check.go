@@ -105,6 +105,7 @@ func (c *Checker) check(ctx context.Context, ip netip.Addr, helo, local, domain 
 		voidsLeft:   limit(c.VoidLookups, 2),
 		mxHosts:     limit(c.MXAddresses, 10),
 		ptrNames:    limit(c.PTRNames, 10),
+		trace:       make([]Step, 0, 16),
 	}
 	if e.resolver == nil {
 		e.resolver = net.DefaultResolver

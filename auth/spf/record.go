@@ -98,7 +98,7 @@ func Parse(record string) (*Record, error) {
 	if len(record) > maxRecord {
 		return nil, syntaxError(record, "longer than 64 KiB")
 	}
-	r := new(Record)
+	r := &Record{Directives: make([]Directive, 0, min(strings.Count(record, " "), 64))}
 	for term := range strings.SplitSeq(record[len("v=spf1"):], " ") {
 		if term == "" {
 			continue
