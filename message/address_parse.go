@@ -98,17 +98,18 @@ func (p *addressParser) endGroup() {
 
 // colon starts a group, named by the phrase before it.
 func (p *addressParser) colon() {
-	raw, name := p.phrase.text(p.s)
-	if p.inGroup || raw == "" {
-		p.bad("stray colon")
-		if raw != "" {
-			p.phrase.add(word{p.i, p.i + 1, wordAtom})
-		}
-		p.i++
+	p.i++
+	if p.inGroup {
+		p.bad("colon inside a group")
+		p.phrase.add(word{p.i - 1, p.i, wordAtom})
 		return
 	}
-	p.i++
+	raw, name := p.phrase.text(p.s)
 	p.reset()
+	if raw == "" {
+		p.bad("group without a name")
+		return
+	}
 	p.inGroup = true
 	p.add(Address{Name: name, Mailbox: raw, RawName: raw})
 }
@@ -134,7 +135,8 @@ func (p *addressParser) reset() {
 func (p *addressParser) flush() {
 	if len(p.phrase.words) > 0 && !p.full {
 		p.bad("address without domain")
-		a := Address{Mailbox: p.phrase.local(p.s), Host: NoHost}
+		local, _ := p.phrase.local(p.s)
+		a := Address{Mailbox: local, Host: NoHost}
 		a.RawName, a.Name = p.comment, DecodeWords(p.comment)
 		p.add(a)
 	}
@@ -247,7 +249,7 @@ func (p *addressParser) addrSpec() {
 	} else {
 		p.bad("no local part")
 	}
-	local := p.phrase.local(p.s)
+	local := p.localPart()
 	p.i++
 	host := p.domain()
 	end := p.i
@@ -259,6 +261,15 @@ func (p *addressParser) addrSpec() {
 	}
 	raw := p.comment
 	p.finish(Address{Name: DecodeWords(raw), RawName: raw, Mailbox: local, Host: host})
+}
+
+// localPart is the phrase as a local part.
+func (p *addressParser) localPart() string {
+	local, ok := p.phrase.local(p.s)
+	if !ok {
+		p.bad("white space in a local part")
+	}
+	return local
 }
 
 // angle reads an angle-addr behind its bracket (RFC 5322 §3.4, §4.4).
@@ -277,7 +288,7 @@ func (p *addressParser) angle() {
 		}
 		p.word()
 	}
-	a.Mailbox = p.phrase.local(p.s)
+	a.Mailbox = p.localPart()
 	if p.i < len(p.s) && p.s[p.i] == '@' {
 		p.i++
 		a.Host = p.domain()

@@ -45,12 +45,11 @@ func (p *dateParser) parse() (t time.Time, why string) {
 	if n < 1 || n > 2 {
 		return t, "day"
 	}
-	p.skip('-')
+	dashes := p.skip('-') // "02-Nov-2026", as some programs write
 	month := monthOf(p.word())
-	if month == 0 {
+	if month == 0 || dashes && !p.skip('-') {
 		return t, "month"
 	}
-	p.skip('-')
 	year, n := p.number()
 	switch { // RFC 5322 §4.3
 	case n == 2 && year < 50:

@@ -132,14 +132,8 @@ func (q *qpWriter) room(n int) {
 	q.col += n
 }
 
-// literal writes c, but not as the first of what another program could take
-// for the end of a message or for an mbox line.
 func (q *qpWriter) literal(c byte) {
-	if q.room(1); q.col == 1 && (c == '.' || c == 'F') {
-		q.col--
-		q.escape(c)
-		return
-	}
+	q.room(1)
 	q.out.WriteByte(c)
 }
 

@@ -39,7 +39,12 @@ func (f Field) Offset() int64 { return int64(f.off) }
 // around it, and otherwise undecoded: encoded words and 8-bit octets stay. It
 // contains no CR, LF or NUL; stray ones are replaced by a space. For a nameless
 // field it is the line itself.
-func (f Field) Value() string { return string(trimWSP(unfold(f.raw[f.colon+1:]))) }
+func (f Field) Value() string {
+	if f.nameEnd == 0 {
+		return string(trimWSP(unfold(f.raw)))
+	}
+	return string(trimWSP(unfold(f.raw[f.colon+1:])))
+}
 
 // Text is the value with encoded words (RFC 2047) decoded, in valid UTF-8.
 func (f Field) Text() string { return DecodeWords(f.Value()) }

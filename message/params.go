@@ -116,14 +116,16 @@ func (p *paramParser) space() {
 func (p *paramParser) param() bool {
 	p.space()
 	start := p.i
-	for p.i < len(p.s) && p.s[p.i] != ';' && p.s[p.i] != '=' {
+	for p.i < len(p.s) && p.s[p.i] != ';' && p.s[p.i] != '=' && p.s[p.i] != '(' {
 		p.i++
 	}
 	name := trimSpace(p.s[start:p.i])
-	if p.i == len(p.s) || p.s[p.i] == ';' {
-		if name != "" {
+	p.space()
+	if p.i == len(p.s) || p.s[p.i] != '=' {
+		if name != "" || p.i < len(p.s) && p.s[p.i] != ';' {
 			p.bad(BadParam, name)
 		}
+		p.skipTo(';')
 		return true
 	}
 	p.i++ // the equals sign
@@ -174,23 +176,30 @@ func (p *paramParser) value(name string) string {
 	if p.i < len(p.s) && p.s[p.i] == '"' {
 		v = p.quoted()
 	} else {
-		start := p.i
-		for p.i < len(p.s) && p.s[p.i] != ';' && !(isWSP(p.s[p.i]) && name != "name" && name != "filename") {
-			if p.s[p.i] == '(' && p.i > start && isWSP(p.s[p.i-1]) {
+		start, file := p.i, name == "name" || name == "filename"
+		for ; p.i < len(p.s) && p.s[p.i] != ';'; p.i++ {
+			c := p.s[p.i]
+			if !file && (isWSP(c) || c == '(') {
+				break
+			}
+			if c == '(' && p.i > start && isWSP(p.s[p.i-1]) {
 				break // a comment, not "report(1).pdf"
 			}
-			p.i++
 		}
 		v = trimSpace(p.s[start:p.i])
 	}
 	p.space()
 	if p.i < len(p.s) && p.s[p.i] != ';' {
 		p.bad(BadParam, name)
-		for p.i < len(p.s) && p.s[p.i] != ';' {
-			p.i++
-		}
+		p.skipTo(';')
 	}
 	return v
+}
+
+func (p *paramParser) skipTo(c byte) {
+	for p.i < len(p.s) && p.s[p.i] != c {
+		p.i++
+	}
 }
 
 // quoted reads a quoted string; one that is not closed ends with the value.

@@ -16,7 +16,7 @@ func Parse(r io.ReaderAt, size int64, lim *Limits) (*Outline, error) {
 	size = max(size, 0)
 	p := newParser(lim)
 	p.s.r, p.s.size = r, size
-	p.s.buf = make([]byte, min(size, windowSize))
+	p.s.buf = make([]byte, min(size, int64(p.s.window)))
 	p.run()
 	if p.s.err != nil {
 		return nil, p.s.err
@@ -39,15 +39,14 @@ const maxBoundary = maxLine - 4
 // parser builds the tree while lines go by. The open parts, from the root to
 // the one whose octets are read, are the stack.
 type parser struct {
-	s       scanner
-	fields  fieldReader
-	o       *Outline
-	stack   []frame
-	open    map[string]int // boundary → the innermost frame that has it
-	parts   int
-	header  []byte
-	noted   uint64 // defect kinds reported once
-	longest int    // longest open boundary ever
+	s      scanner
+	fields fieldReader
+	o      *Outline
+	stack  []frame
+	open   map[string]int // boundary → the innermost frame that has it
+	parts  int
+	header []byte
+	noted  uint64 // defect kinds reported once
 }
 
 // frame is an open part.
@@ -73,6 +72,7 @@ func newParser(lim *Limits) *parser {
 	p := &parser{o: new(Outline)}
 	p.fields.lim = lim.withDefaults()
 	p.fields.budget = 4 * p.fields.lim.HeaderBytes
+	p.s.window = windowSize
 	p.s.report = func(k DefectKind, off int64) { p.defect(k, off, "") }
 	return p
 }
@@ -178,7 +178,7 @@ func (p *parser) readHeader(n *Part) (d delimiter, done bool) {
 	n.HeaderOffset = s.offset()
 	p.header = p.header[:0]
 	most := int(p.fields.lim.HeaderBytes)
-	cut := false
+	cut, field := false, 0 // field: where the last one begins
 	for {
 		off := s.offset()
 		line := s.next()
@@ -198,11 +198,16 @@ func (p *parser) readHeader(n *Part) (d delimiter, done bool) {
 		if s.high && !isASCII(line) {
 			s.traits |= HasEightBitHeader
 		}
+		if s.start && !isWSP(line[0]) && !cut {
+			field = len(p.header)
+		}
 		if cut = cut || len(p.header)+len(line) > most; !cut {
 			p.header = append(p.header, line...)
-		} else {
-			p.once(HeaderTooLong, n.HeaderOffset, "")
 		}
+	}
+	if cut { // the field that is not whole stays raw
+		p.header = p.header[:field]
+		p.once(HeaderTooLong, n.HeaderOffset+int64(field), "")
 	}
 	n.BodyOffset = s.offset()
 	if done {
@@ -288,7 +293,6 @@ func (p *parser) push(n *Part) (message bool) {
 			f.shadowed = i
 		}
 		p.open[f.boundary] = len(p.stack)
-		p.longest = max(p.longest, len(f.boundary))
 	}
 	p.stack = append(p.stack, f)
 	return f.message
@@ -383,10 +387,15 @@ func (p *parser) closePart(f *frame, i int, d delimiter) {
 		lines-- // of the delimiter itself
 	}
 	end := d.off
-	if d.eol > 0 && end-int64(d.eol) >= n.BodyOffset {
+	// The line end before a delimiter belongs to it (RFC 2046 §5.1.1), but the
+	// empty line that ends the header of an empty part stays with the part. What
+	// ends together with the part around it must not end behind it.
+	if d.eol > 0 && (i > d.frame+1 || end-int64(d.eol) >= n.BodyOffset) {
 		end -= int64(d.eol)
 		lines--
 	}
+	n.HeaderOffset, n.BodyOffset = min(n.HeaderOffset, end), min(n.BodyOffset, end)
+	n.HeaderSize = n.BodyOffset - n.HeaderOffset
 	n.BodySize = end - n.BodyOffset
 	n.Lines = max(lines-f.lines, 0)
 	if len(n.Parts) > 0 || !n.IsMultipart() && !f.message {

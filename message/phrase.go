@@ -121,22 +121,25 @@ func (p *phrase) decodeRuns(s string) string {
 }
 
 // local is the phrase as a local part (RFC 5322 §3.4.1, §4.4): words and dots
-// without the white space between them; words without a dot between them keep
-// one space.
-func (p *phrase) local(s string) string {
+// without the white space between them. Words without a dot between them keep
+// one space, and ok is false.
+func (p *phrase) local(s string) (v string, ok bool) {
 	switch len(p.words) {
 	case 0:
-		return ""
+		return "", true
 	case 1:
-		return p.words[0].value(s)
+		return p.words[0].value(s), true
 	}
+	ok = true
 	var b strings.Builder
 	for i, w := range p.words {
-		v := w.value(s)
-		if i > 0 && p.words[i-1].end != w.start && s[w.start] != '.' && s[p.words[i-1].end-1] != '.' {
-			b.WriteByte(' ')
+		if i > 0 && s[w.start] != '.' && s[p.words[i-1].end-1] != '.' {
+			ok = false
+			if p.words[i-1].end != w.start {
+				b.WriteByte(' ')
+			}
 		}
-		b.WriteString(v)
+		b.WriteString(w.value(s))
 	}
-	return b.String()
+	return b.String(), ok
 }

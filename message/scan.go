@@ -12,13 +12,14 @@ const windowSize = 64 << 10
 // that moves over it, and notes what octets it has seen. A line that is longer
 // than the window comes in pieces.
 type scanner struct {
-	r    io.ReaderAt // nil: buf is the whole message
-	size int64
-	buf  []byte
-	pos  int   // of the next octet in buf
-	end  int   // of the octets in buf that may be looked at
-	base int64 // where buf begins in the message
-	err  error
+	r      io.ReaderAt // nil: buf is the whole message
+	size   int64
+	window int // of octets; a delimiter line must fit in
+	buf    []byte
+	pos    int   // of the next octet in buf
+	end    int   // of the octets in buf that may be looked at
+	base   int64 // where buf begins in the message
+	err    error
 
 	start   bool  // the last piece began a line
 	midLine bool  // the next piece does not
@@ -46,7 +47,7 @@ func (s *scanner) next() []byte {
 			return s.take(from + i + 1)
 		}
 		from = s.end - s.pos
-		if s.end-s.pos >= windowSize || !s.fill() {
+		if s.end-s.pos >= s.window || !s.fill() {
 			break
 		}
 		from += s.pos
@@ -124,7 +125,7 @@ func (s *scanner) fill() bool {
 	}
 	s.check()
 	if s.r == nil {
-		s.seen(s.end, min(s.pos+windowSize, len(s.buf)))
+		s.seen(s.end, min(s.pos+s.window, len(s.buf)))
 		return true
 	}
 	if s.pos > 0 {
