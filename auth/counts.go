@@ -227,7 +227,8 @@ type record struct {
 	last    time.Time // the last failure
 	locked  time.Time // until when
 	from    netip.Prefix
-	row     int // failures in a row from that prefix
+	row     int       // failures in a row from that prefix
+	marks   [4]uint64 // of the last wrong passwords
 	flying  int
 	waiting int
 	wake    chan struct{} // closed by the next change; nil if nobody waits
@@ -255,6 +256,19 @@ func (r *record) blame(from netip.Prefix) {
 		r.from, r.row = from, 0
 	}
 	r.row++
+}
+
+// repeats tells whether a wrong password is one of the last, and notes it.
+func (r *record) repeats(mark uint64) bool {
+	if mark == 0 {
+		return false
+	}
+	if slices.Contains(r.marks[:], mark) {
+		return true
+	}
+	copy(r.marks[1:], r.marks[:])
+	r.marks[0] = mark
+	return false
 }
 
 // ring wakes those who wait, to be judged again.

@@ -94,7 +94,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	}
 	err = classify(err)
 	if final {
-		g.settle(addr, x.user, err)
+		g.settle(addr, x.user, "", err)
 	}
 	if err != nil {
 		x.over, x.identity = true, nil
@@ -113,7 +113,7 @@ func (x *Exchange) Identity() *Identity {
 }
 
 func (x *Exchange) password(authzid, user, password string) (err error) {
-	x.identity, err = x.login.governed(x.ctx, x.req, user, func() (*Identity, error) {
+	x.identity, err = x.login.governed(x.ctx, x.req, user, password, func() (*Identity, error) {
 		return x.login.Auth.Password(x.ctx, x.req, authzid, user, password)
 	})
 	return err
@@ -124,7 +124,7 @@ func (x *Exchange) external(authzid string) (err error) {
 	if !ok {
 		return ErrMechanism
 	}
-	x.identity, err = x.login.governed(x.ctx, x.req, "", func() (*Identity, error) {
+	x.identity, err = x.login.governed(x.ctx, x.req, "", "", func() (*Identity, error) {
 		return back.External(x.ctx, x.req, authzid)
 	})
 	return err
@@ -135,7 +135,7 @@ func (x *Exchange) token(user, token string) (err error) {
 	if !ok {
 		return ErrMechanism
 	}
-	x.identity, err = x.login.governed(x.ctx, x.req, user, func() (*Identity, error) {
+	x.identity, err = x.login.governed(x.ctx, x.req, user, token, func() (*Identity, error) {
 		return back.Token(x.ctx, x.req, user, token)
 	})
 	return err

@@ -2,6 +2,10 @@ package auth
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"net/netip"
 	"sync"
 	"time"
@@ -16,6 +20,11 @@ import (
 //
 // Names are counted whether such an account exists or not, so that nothing
 // can be learned from being delayed or refused.
+//
+// The same wrong password for the same account again is counted once, as
+// [Login] sees it by a keyed hash: it teaches a guesser nothing, and a
+// forgotten device with an old password does not lock its owner out. (SCRAM
+// shows no password: there each failure counts.)
 //
 // A success forgets the account's failures, and those of the address that
 // were made on the same account just before: who mistypes and then succeeds is
@@ -70,6 +79,9 @@ type Governor struct {
 	prefixes table
 	known    map[accountKey]*places
 	waiting  int
+
+	keyOnce sync.Once
+	key     [32]byte
 }
 
 // Decision is what a [Governor] did.
@@ -218,20 +230,35 @@ func (g *Governor) resume(addr netip.Addr, account string) error {
 	return nil
 }
 
-// settle reports the outcome of an admitted attempt.
-func (g *Governor) settle(addr netip.Addr, account string, err error) {
+// settle reports the outcome of an admitted attempt. secret is the password or
+// token it was made with, "" if none was shown.
+func (g *Governor) settle(addr netip.Addr, account, secret string, err error) {
 	switch {
 	case err == nil:
 		g.Succeeded(addr, account)
 	case countable(err):
-		g.Failed(addr, account)
+		g.failed(addr, account, g.mark(secret))
 	default:
 		g.Release(addr, account)
 	}
 }
 
+// mark is what is remembered of a wrong password: 64 bits made with a random
+// key of the process. They tell one from another but not what it was.
+func (g *Governor) mark(password string) uint64 {
+	if g == nil || g.Off || password == "" {
+		return 0
+	}
+	g.keyOnce.Do(func() { rand.Read(g.key[:]) })
+	m := hmac.New(sha256.New, g.key[:])
+	m.Write([]byte(password))
+	return binary.BigEndian.Uint64(m.Sum(nil)) | 1 // never 0
+}
+
 // Failed counts a failure of an admitted attempt.
-func (g *Governor) Failed(addr netip.Addr, account string) {
+func (g *Governor) Failed(addr netip.Addr, account string) { g.failed(addr, account, 0) }
+
+func (g *Governor) failed(addr netip.Addr, account string, mark uint64) {
 	if g == nil || g.Off {
 		return
 	}
@@ -242,10 +269,15 @@ func (g *Governor) Failed(addr netip.Addr, account string) {
 	for _, k := range keys {
 		r := k.table.make(now, g.maxEntries(), g.forget(), k.key)
 		r.fade(now, g.forget())
+		r.last = now
+		if k.isAccount() && r.repeats(mark) {
+			events[0].Failures = r.count
+			r.ring()
+			break // nor is it counted for the address
+		}
 		if k.limit <= 0 || r.count < k.limit {
 			r.count++
 		}
-		r.last = now
 		if k.isAccount() {
 			r.blame(k.from)
 			events[0].Failures = r.count

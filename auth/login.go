@@ -94,7 +94,7 @@ func (l *Login) Password(ctx context.Context, req Request, user, password string
 	if !l.PlaintextAllowed(req.Peer) {
 		return nil, ErrEncryptionRequired
 	}
-	return l.governed(ctx, req, user, func() (*Identity, error) {
+	return l.governed(ctx, req, user, password, func() (*Identity, error) {
 		// No back end may take an empty password for an anonymous login, as
 		// LDAP's simple bind does (RFC 4513 §5.1.2).
 		if user == "" || password == "" {
@@ -104,8 +104,9 @@ func (l *Login) Password(ctx context.Context, req Request, user, password string
 	})
 }
 
-// governed runs one attempt behind the governor.
-func (l *Login) governed(ctx context.Context, req Request, user string, attempt func() (*Identity, error)) (id *Identity, err error) {
+// governed runs one attempt behind the governor. secret is the password or
+// token, if any.
+func (l *Login) governed(ctx context.Context, req Request, user, secret string, attempt func() (*Identity, error)) (id *Identity, err error) {
 	g, addr, user := l.governor(), req.Peer.Addr(), l.canonical(user)
 	if err := g.Admit(ctx, addr, user); err != nil {
 		return nil, classify(err)
@@ -122,7 +123,7 @@ func (l *Login) governed(ctx context.Context, req Request, user string, attempt 
 	}
 	err = classify(err)
 	settled = true
-	g.settle(addr, user, err)
+	g.settle(addr, user, secret, err)
 	if err != nil {
 		return nil, err
 	}

@@ -334,7 +334,7 @@ func TestLoginThrottled(t *testing.T) {
 		l := NewLogin(all{passwords: passwords{&calls}}, &Governor{BaseDelay: -1}, false)
 		req := Request{Peer: secure}
 		for i := range 5 {
-			_, err := l.Password(t.Context(), req, fmt.Sprintf("bob@%d.example", i), "pen")
+			_, err := l.Password(t.Context(), req, fmt.Sprintf("bob@%d.example", i), fmt.Sprint("pen", i))
 			require.ErrorIs(t, err, ErrCredentials)
 			_, err = run(t, l, secure, scram(t, "", "BOB", "pen"))
 			require.ErrorIs(t, err, ErrCredentials)
@@ -389,12 +389,44 @@ func TestLoginPassword(t *testing.T) {
 	}
 }
 
+// A forgotten device with an old password locks nobody out.
+func TestLoginSamePassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Governor)
+		l := NewLogin(passwords{}, g, false)
+		login := func(user, password string) error {
+			_, err := l.Password(t.Context(), Request{Peer: secure}, user, password)
+			return err
+		}
+		begin := time.Now()
+		for range 100 {
+			require.ErrorIs(t, login("bob", "old"), ErrCredentials)
+			require.ErrorIs(t, login("bob", "older"), ErrCredentials)
+		}
+		assert.Zero(t, time.Since(begin))
+		assert.Equal(t, 2, g.prefixes.get(recordKey{prefix: home(secure.Addr())}).count)
+		require.NoError(t, login("bob", "pencil"))
+
+		// One password for many accounts is no such thing.
+		refused := 0
+		for i := range 60 {
+			if err := login(fmt.Sprint("user", i), "summer"); errors.Is(err, ErrThrottled) {
+				refused++
+			} else {
+				require.ErrorIs(t, err, ErrCredentials)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		assert.GreaterOrEqual(t, refused, 10)
+	})
+}
+
 // The wait of a client that is gone ends.
 func TestLoginWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLogin(passwords{}, nil, false)
-		for range 5 {
-			_, err := l.Password(t.Context(), Request{Peer: secure}, "bob", "pen")
+		for i := range 5 {
+			_, err := l.Password(t.Context(), Request{Peer: secure}, "bob", fmt.Sprint("pen", i))
 			require.ErrorIs(t, err, ErrCredentials)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -3,6 +3,7 @@ package password
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -62,8 +63,8 @@ func canonicalDomain(domain string) (string, error) {
 		ascii = strings.ToLower(domain)
 	}
 	ascii = strings.TrimSuffix(ascii, ".")
-	if ascii == "" {
-		return "", ErrName
+	if slices.Contains(strings.Split(ascii, "."), "") {
+		return "", ErrName // an empty label, or nothing at all
 	}
 	return ascii, nil
 }
