@@ -3,55 +3,202 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/internal/netserve"
+	"github.com/posta-mail/posta/internal/wire"
 )
 
 // Server is an SMTP, submission or LMTP server. Set its fields before the
 // first call of Serve and not after. A zero Server has no Handler and refuses
-// everything.
+// everything. Its methods are safe for concurrent use.
+//
+// For every limit zero means the default, and a negative value none.
+//
+// # Memory
+//
+// One connection owns about 20 KiB whatever its peer does: a buffer of 4 KiB
+// for input, one of up to 4 KiB for replies, and its goroutine; under TLS about
+// 40 KiB more. Whatever a peer can make the Server keep beyond that (AUTH lines
+// over 4 KiB, the larger buffer while a message arrives, sender and recipients)
+// is taken from MemoryBudget, which all connections share: the worst case is
+// MaxConns times the fixed part plus MemoryBudget, 2,000 × 20 KiB + 64 MiB =
+// 104 MiB with the defaults and without TLS. A connection that finds the budget
+// empty gets 452 4.3.1 for a recipient, 421 4.3.1 for an AUTH line, and a
+// small buffer for a message. Messages are streamed and never held.
 type Server struct {
-	Addr     string // for ListenAndServe; ":25" if empty
-	Hostname string // in the greeting and replies; "localhost" if empty
-	Handler  Handler
+	// Addr is where ListenAndServe listens; ":25" if empty, ":465" with
+	// ImplicitTLS, ":24" with LMTP.
+	Addr string
+	// Hostname is this system's name in the greeting and replies, fully
+	// qualified (RFC 5321 §4.1.1.1); "localhost" if empty.
+	Hostname string
+	// Handler decides; nil refuses every connection with 521.
+	Handler Handler
 
-	// TLSConfig enables STARTTLS; TLS 1.2 is the least whatever it says.
+	// TLSConfig enables STARTTLS. TLS 1.2 is the least whatever it says
+	// (RFC 8997). Certificates are replaced without restart by its
+	// GetCertificate or GetConfigForClient, asked at each handshake.
 	TLSConfig *tls.Config
 	// ImplicitTLS makes the handshake before the greeting (RFC 8314 §3.3).
 	ImplicitTLS bool
-	// LMTP speaks LMTP instead of SMTP (RFC 2033).
+	// LMTP speaks LMTP instead of SMTP (RFC 2033): LHLO, and one reply for
+	// each recipient. It must not be on port 25 (§5).
 	LMTP bool
 
-	// Auth enables AUTH. RequireAuth refuses MAIL without it (RFC 6409 §4.3).
-	Auth        auth.Authenticator
-	Governor    *auth.Governor
+	// Auth enables AUTH (RFC 4954). What is offered follows from what Auth
+	// implements and whether the connection is encrypted.
+	Auth auth.Authenticator
+	// Governor slows down guessers; nil: as auth.Login says.
+	Governor *auth.Governor
+	// RequireAuth refuses MAIL before AUTH with 530 5.7.0 (RFC 6409 §4.3). The
+	// Server does that itself: no Session has to.
 	RequireAuth bool
-	// InsecureAuth allows plaintext mechanisms without TLS.
+	// InsecureAuth offers and accepts plaintext mechanisms without TLS, which
+	// RFC 4954 §4 forbids. For tests and closed networks.
 	InsecureAuth bool
 
+	// MaxMessageBytes bounds a message, in octets; advertised by SIZE. Default
+	// 50 MiB, RFC minimum 64 KiB (RFC 5321 §4.5.3.1.7). More is 552 5.3.4.
 	MaxMessageBytes int64
-	MaxRecipients   int
-	MaxConns        int
+	// MaxLineLength bounds one line of a message, in octets with CRLF.
+	// Default 64 KiB, RFC minimum 1,000 (§4.5.3.1.6). More is 554 5.6.0.
+	MaxLineLength int
+	// MaxRecipients bounds the accepted recipients of one transaction.
+	// Default 1,000, RFC minimum 100 (§4.5.3.1.8). More get 452 4.5.3 and the
+	// others stay.
+	MaxRecipients int
+
+	// IdleTimeout is how long a client may take for one command line, and to
+	// take in replies. Default and RFC minimum 5 minutes (§4.5.3.2.7). Then
+	// 421 4.4.2.
+	IdleTimeout time.Duration
+	// SessionTimeout bounds a connection's life; checked between commands.
+	// Default 6 hours. Then 421 4.4.2.
+	SessionTimeout time.Duration
+	// DataTimeout is the longest wait for the next octets of a message.
+	// Default 3 minutes (§4.5.3.2.5). Then 421 4.4.2, as with the two below.
+	DataTimeout time.Duration
+	// DataMaxTime bounds the waiting for one message altogether; the time the
+	// Handler takes does not count. Default 2 hours.
+	DataMaxTime time.Duration
+	// DataMinRate is the average, in octets a second, that a message must
+	// arrive with once it has been waited for during 5 minutes. Default 128.
+	DataMinRate int64
+
+	// MaxBadCommands is how many unknown, malformed or misplaced commands one
+	// session may have. Default 10. Then 421 4.7.0, as with the three below.
+	MaxBadCommands int
+	// MaxNoops bounds commands that get nothing done (NOOP, RSET, VRFY, HELP,
+	// EXPN, EHLO, a refused MAIL), counted anew after each accepted message.
+	// Default 100.
+	MaxNoops int
+	// MaxAuthFailures bounds failed AUTH commands of one session. Default 3.
+	MaxAuthFailures int
+	// MaxUnknownRecipients bounds recipients refused by 5yz 5.1.z in one
+	// session. Default 20.
+	MaxUnknownRecipients int
+
+	// MaxConns bounds the connections at one time. Default 2,000. More get
+	// 421 4.3.2.
+	MaxConns int
+	// MaxConnsPerAddr bounds those from one IPv4 address or IPv6 /64. Default
+	// 100. More get 421 4.7.0.
 	MaxConnsPerAddr int
-	ConnRate        int
-	IdleTimeout     time.Duration
+	// ConnRate bounds new connections a minute from one IPv4 address or IPv6
+	// /64. Default none. More get 421 4.7.0.
+	ConnRate int
+	// MemoryBudget bounds the memory that all connections share, in octets; see
+	// above. Default 64 MiB.
+	MemoryBudget int64
+	// GreetingDelay makes a client wait for the greeting. Who does not wait is
+	// sent away with 554 5.5.1 (RFC 5321 §3.1 and §4.3.1 make clients wait), as
+	// are, on most systems without any delay, those whose words are there first.
+	// Default none.
+	GreetingDelay time.Duration
 
+	// Logger gets what an operator should know; nil discards.
 	Logger *slog.Logger
+	// Trace sees what happens on every connection; nil for none.
+	Trace *Trace
 
-	conns netserve.Server
+	once   sync.Once
+	shared *shared
+	conns  netserve.Server
 }
 
-// ErrServerClosed is returned by Serve after Shutdown or Close.
-var ErrServerClosed = netserve.ErrClosed
+// shared is what all connections of a Server have in common.
+type shared struct {
+	limits
+	hostname string
+	budget   *wire.Budget
+	tls      *tls.Config
+	login    *auth.Login // nil without Auth
+	log      *slog.Logger
+	trace    *Trace
+}
+
+// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or
+// Close.
+var ErrServerClosed = errors.New("smtp: server closed")
+
+func (s *Server) setup() *shared {
+	s.once.Do(func() {
+		sh := &shared{limits: s.limits(), hostname: s.Hostname, log: s.Logger, trace: s.Trace, tls: serverTLS(s.TLSConfig)}
+		if sh.hostname == "" {
+			sh.hostname = "localhost"
+		}
+		if sh.log == nil {
+			sh.log = slog.New(slog.DiscardHandler)
+		}
+		if sh.trace == nil {
+			sh.trace = &Trace{}
+		}
+		if s.Auth != nil {
+			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
+		}
+		sh.budget = wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0))
+		s.shared = sh
+	})
+	return s.shared
+}
+
+// serverTLS is cfg with TLS 1.2 as the least (RFC 8997).
+func serverTLS(cfg *tls.Config) *tls.Config {
+	if cfg == nil {
+		return nil
+	}
+	cfg = cfg.Clone()
+	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
+	if pick := cfg.GetConfigForClient; pick != nil {
+		cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			c, err := pick(h)
+			if c != nil && c.MinVersion < tls.VersionTLS12 {
+				c = c.Clone()
+				c.MinVersion = tls.VersionTLS12
+			}
+			return c, err
+		}
+	}
+	return cfg
+}
 
 // ListenAndServe listens on Addr and serves.
 func (s *Server) ListenAndServe() error {
 	addr := s.Addr
-	if addr == "" {
+	switch {
+	case addr != "":
+	case s.LMTP:
+		addr = ":24"
+	case s.ImplicitTLS:
+		addr = ":465"
+	default:
 		addr = ":25"
 	}
 	l, err := net.Listen("tcp", addr)
@@ -61,22 +208,54 @@ func (s *Server) ListenAndServe() error {
 	return s.Serve(l)
 }
 
-// Serve accepts connections on l.
+// Serve accepts connections on l until it fails or the Server is shut down,
+// when it returns ErrServerClosed. It closes l. It may be called for several
+// listeners; limits hold for all together.
 func (s *Server) Serve(l net.Listener) error {
-	return s.conns.Serve(l, netserve.Config{Name: "smtp"})
+	if s.ImplicitTLS && s.TLSConfig == nil {
+		_ = l.Close()
+		return errors.New("smtp: ImplicitTLS without TLSConfig")
+	}
+	if a, ok := l.Addr().(*net.TCPAddr); ok && s.LMTP && a.Port == 25 {
+		_ = l.Close()
+		return errors.New("smtp: LMTP must not be served on port 25 (RFC 2033 §5)")
+	}
+	sh := s.setup()
+	cfg := netserve.Config{
+		Name:            "smtp",
+		MaxConns:        bound(s.MaxConns, 2000, 0),
+		MaxConnsPerAddr: bound(s.MaxConnsPerAddr, 100, 0),
+		ConnRate:        max(s.ConnRate, 0),
+		Refuse:          s.refuse,
+		Handle:          s.handle,
+		Logger:          sh.log,
+	}
+	if s.LMTP {
+		cfg.Name = "lmtp"
+	}
+	if s.ImplicitTLS {
+		cfg.TLS = sh.tls
+	}
+	err := s.conns.Serve(l, cfg)
+	if errors.Is(err, netserve.ErrClosed) {
+		return ErrServerClosed
+	}
+	return err
 }
 
-// Shutdown stops accepting, tells idle clients 421, lets transactions finish.
+// refuse answers a connection that is over a limit (RFC 5321 §3.8).
+func (s *Server) refuse(c net.Conn, reason error) {
+	text := "421 4.3.2 " + s.setup().hostname + " Too many connections, try again later\r\n"
+	if errors.Is(reason, netserve.ErrTooManyPeer) || errors.Is(reason, netserve.ErrRate) {
+		text = "421 4.7.0 " + s.setup().hostname + " Too many connections from your address\r\n"
+	}
+	_, _ = io.WriteString(c, text)
+}
+
+// Shutdown stops accepting and waits: clients between transactions are told
+// 421 4.3.2, transactions under way may finish. When ctx ends first the rest is
+// closed by force and ctx's error returned.
 func (s *Server) Shutdown(ctx context.Context) error { return s.conns.Shutdown(ctx) }
 
-// Close ends all connections at once.
+// Close ends listeners and connections at once.
 func (s *Server) Close() error { return s.conns.Close() }
-
-// Conn is one connection as a Handler may see it.
-type Conn struct{}
-
-// Peer describes the connection as it is now: HELO name and TLS included.
-func (c *Conn) Peer() auth.Peer { return auth.Peer{} }
-
-// Identity is who has logged in; nil before that.
-func (c *Conn) Identity() *auth.Identity { return nil }

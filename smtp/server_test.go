@@ -1,0 +1,199 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/internal/memnet"
+	"github.com/posta-mail/posta/internal/testcert"
+	"github.com/posta-mail/posta/internal/testscript"
+)
+
+// testHandler is a back end with opinions, told by local parts:
+// nobody@ is unknown, later@ temporary, relay@ refused by policy, boom@ fails
+// with an internal error, bye@ gets 421, full@ fails in Data (in LMTP alone).
+type testHandler struct {
+	mu       sync.Mutex
+	got      []received
+	sessions int
+	closed   int
+}
+
+type received struct {
+	env  Envelope
+	body string
+	with string
+}
+
+func (h *testHandler) NewSession(_ context.Context, c *Conn) (Session, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sessions++
+	return &testSession{h: h, c: c}, nil
+}
+
+func (h *testHandler) messages() []received {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.got)
+}
+
+type testSession struct {
+	h   *testHandler
+	c   *Conn
+	env *Envelope
+}
+
+func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) error {
+	if from.Local == "refused" {
+		return Errorf(550, EnhancedCode{5, 7, 1}, "Not you")
+	}
+	s.env = &Envelope{Peer: s.c.Peer(), Identity: s.c.Identity(), From: from, MailOptions: opts}
+	return nil
+}
+
+func (s *testSession) Rcpt(_ context.Context, to Path, _ RcptOptions) error {
+	switch to.Local {
+	case "nobody":
+		return fmt.Errorf("wrapped: %w", Errorf(550, EnhancedCode{5, 1, 1}, "No such user"))
+	case "later":
+		return Errorf(450, EnhancedCode{4, 2, 0}, "Come back")
+	case "relay":
+		return Errorf(550, EnhancedCode{5, 7, 1}, "No relaying")
+	case "boom":
+		return errors.New("open /var/secret/path: permission denied")
+	case "bye":
+		return Errorf(421, EnhancedCode{4, 3, 2}, "Going away")
+	case "panic":
+		panic("handler bug")
+	}
+	s.env.To = append(s.env.To, to)
+	return nil
+}
+
+func (s *testSession) Data(ctx context.Context, r io.Reader) (Result, error) {
+	switch s.env.From.Local {
+	case "early": // decides without reading
+		return Result{}, Errorf(554, EnhancedCode{5, 7, 1}, "Not wanted")
+	case "lazy":
+		return Result{}, nil
+	case "swallow": // a handler that ignores errors
+		_, _ = io.ReadAll(r)
+		return Result{}, nil
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return Result{}, fmt.Errorf("reading: %w", err)
+	}
+	s.h.mu.Lock()
+	s.h.got = append(s.h.got, received{*s.env, string(b), s.c.Protocol()})
+	n := len(s.h.got)
+	s.h.mu.Unlock()
+	res := Result{Reply: Reply{Code: 250, Enhanced: EnhancedCode{2, 6, 0}, Text: fmt.Sprintf("Queued as %d", n)}}
+	for _, to := range s.env.To {
+		switch {
+		case to.Local != "full":
+			res.Recipients = append(res.Recipients, nil)
+		case s.c.LMTP():
+			res.Recipients = append(res.Recipients, Errorf(452, EnhancedCode{4, 2, 2}, "Mailbox full"))
+		default:
+			return Result{}, Errorf(452, EnhancedCode{4, 2, 2}, "Mailbox full")
+		}
+	}
+	return res, nil
+}
+
+func (s *testSession) Reset() { s.env = nil }
+
+func (s *testSession) Close() {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	s.h.closed++
+}
+
+// testAuth knows one user.
+type testAuth struct{}
+
+func (testAuth) Password(_ context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
+	switch {
+	case user == "down":
+		return nil, auth.ErrUnavailable
+	case user != "tim" || password != "tanstaaftanstaaf" || (authzid != "" && authzid != "tim"):
+		return nil, auth.ErrCredentials
+	}
+	return &auth.Identity{Account: "tim", Login: user}, nil
+}
+
+// testServer runs a server in memory until the test ends.
+func testServer(t testing.TB, s *Server) *memnet.Listener {
+	t.Helper()
+	l := memnet.Listen()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		require.ErrorIs(t, <-done, ErrServerClosed)
+	})
+	return l
+}
+
+// testTLS is a server's and a client's configuration that fit.
+func testTLS(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	ca, err := testcert.NewAuthority()
+	require.NoError(t, err)
+	cert, err := ca.Issue("mx.example.org")
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: ca.Pool(), ServerName: "mx.example.org"}
+}
+
+// TestDialogues runs testdata/*.txt. A file's first comment lines say how the
+// server is set up: "# server: lmtp auth …".
+func TestDialogues(t *testing.T) {
+	serverTLS, clientTLS := testTLS(t)
+	testscript.RunDir(t, "testdata/*.txt", func(t *testing.T, name string) testscript.Config {
+		s := &Server{Hostname: "mx.example.org", Handler: &testHandler{}, Governor: &auth.Governor{Off: true}}
+		for _, o := range serverOptions(t, name) {
+			switch o {
+			case "lmtp":
+				s.LMTP = true
+			case "tls":
+				s.TLSConfig = serverTLS
+			case "auth":
+				s.Auth = testAuth{}
+			case "insecure":
+				s.InsecureAuth = true
+			case "require":
+				s.RequireAuth = true
+			case "small":
+				s.MaxMessageBytes, s.MaxLineLength, s.MaxRecipients = 1000, 200, 3
+			case "nohandler":
+				s.Handler = nil
+			default:
+				t.Fatalf("unknown option %q", o)
+			}
+		}
+		l := testServer(t, s)
+		return testscript.Config{Dial: func(ctx context.Context) (net.Conn, error) { return l.Dial(ctx) }, TLS: clientTLS}
+	})
+}
+
+func serverOptions(t *testing.T, name string) []string {
+	first, _, _ := strings.Cut(readFile(t, "testdata/"+name+".txt"), "\n")
+	opts, ok := strings.CutPrefix(first, "# server:")
+	if !ok {
+		t.Fatalf("%s: first line must be \"# server: options\"", name)
+	}
+	return strings.Fields(opts)
+}

@@ -1,0 +1,461 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/internal/netserve"
+	"github.com/posta-mail/posta/internal/wire"
+)
+
+// session is one connection's protocol state. It belongs to the connection's
+// goroutine.
+type session struct {
+	*shared
+	srv     *Server
+	ctx     context.Context
+	nc      *netserve.Conn
+	conn    *Conn
+	handler Session
+	r       *wire.Reader
+	out     output
+	state   state
+	verb    string // of the command at hand
+	over    bool   // no further command is read
+	linger  bool   // the client may still be sending when we close
+	why     error  // for Trace.Close
+
+	// The transaction.
+	utf8    bool
+	rcpts   int
+	charged int // octets of the budget taken for it
+
+	// Abuse budgets used up.
+	bad, noops, authFails, unknown int
+
+	// Waiting.
+	patience  time.Duration // for a command line; 0: no limit
+	waiting   waiting
+	began     time.Time     // of the wait for a line or a body
+	until     time.Time     // end of the session; zero: never
+	waited    time.Duration // spent waiting for the body
+	bodyBytes int64         // octets of the body read from the network
+}
+
+// state is where in the order of commands a session is.
+type state uint8
+
+const (
+	stateRefused state = 1 << iota // the greeting was 5yz (RFC 5321 §3.1)
+	stateStart                     // no EHLO yet
+	stateReady                     // no transaction
+	stateMail                      // MAIL accepted
+	stateRcpt                      // and at least one RCPT
+
+	stateTransaction = stateMail | stateRcpt
+	stateAny         = stateStart | stateReady | stateTransaction
+)
+
+// waiting is what the session expects from the network.
+type waiting uint8
+
+const (
+	waitCommand waiting = iota
+	waitAnswer          // of an AUTH exchange
+	waitBody
+)
+
+// Reasons for ending a session, as Trace.Close tells them.
+var (
+	errAbuse     = errors.New("smtp: too many errors or idle commands")
+	errViolation = errors.New("smtp: protocol violation")
+	errShutdown  = errors.New("smtp: server shutting down")
+	errRefused   = errors.New("smtp: refused by handler")
+)
+
+func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
+	c := &session{
+		shared: s.shared, srv: s, ctx: ctx, nc: nc, state: stateStart,
+		conn: &Conn{nc: nc, hostname: s.shared.hostname, lmtp: s.LMTP},
+	}
+	c.out.w = nc
+	c.r = wire.NewReader(c, c.budget)
+	c.patience = c.idle
+	if c.lifetime > 0 {
+		c.until = time.Now().Add(c.lifetime)
+	}
+	defer c.end()
+	if c.trace.Connect != nil {
+		c.trace.Connect(c.conn.Peer())
+	}
+	c.greet()
+	for !c.over {
+		c.next()
+	}
+}
+
+// end releases what the connection holds, also when the Handler panicked.
+func (c *session) end() {
+	_ = c.flush()
+	if c.linger {
+		c.drainInput()
+	}
+	c.discharge()
+	c.r.Release()
+	if c.trace.Close != nil {
+		defer c.trace.Close(c.conn.Peer(), c.why)
+	}
+	if c.handler != nil {
+		defer c.handler.Close()
+		c.handler.Reset()
+	}
+}
+
+// greet makes the Handler's session and sends the greeting.
+func (c *session) greet() {
+	if earlyTalker(c.nc, c.srv.GreetingDelay) {
+		c.violation(554, "You must wait for the greeting")
+		return
+	}
+	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
+	if c.srv.Handler != nil {
+		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)
+		if err == nil && c.handler == nil {
+			err = errors.New("smtp: Handler returned no Session")
+		}
+	}
+	if err == nil {
+		protocol := " ESMTP ready"
+		if c.srv.LMTP {
+			protocol = " LMTP ready"
+		}
+		c.reply(220, EnhancedCode{}, c.hostname+protocol)
+		return
+	}
+	r := Reply(*c.asError(err))
+	switch r.Code {
+	case 421, 521, 554:
+	default: // RFC 5321 §4.3.2: what a greeting may be
+		r.Code = 421
+		if AsError(err).Code/100 == 5 {
+			r.Code = 554
+		}
+	}
+	c.handler = nil
+	c.why = errRefused
+	c.send(r)
+	c.over = r.Code == 421
+	c.state = stateRefused
+	if c.patience == 0 || c.patience > refusedTimeout {
+		c.patience = refusedTimeout
+	}
+}
+
+// next reads one command and carries it out.
+func (c *session) next() {
+	if c.nc.Closing() && c.state&stateTransaction == 0 {
+		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, errShutdown)
+		return
+	}
+	c.waiting, c.began, c.verb = waitCommand, time.Time{}, ""
+	limit := maxCommandLine
+	if c.login != nil && c.state == stateReady && c.conn.Identity() == nil {
+		limit = maxAuthLine
+	}
+	line, err := c.r.ReadLine(limit)
+	if err != nil {
+		c.readFailed(err)
+		return
+	}
+	c.command(string(line))
+}
+
+// readFailed ends the session with the reply that fits, or skips a long line.
+func (c *session) readFailed(err error) {
+	switch {
+	case errors.Is(err, wire.ErrLineTooLong):
+		c.tooLong(err)
+	case errors.Is(err, wire.ErrBareLF), errors.Is(err, wire.ErrBareCR):
+		// What follows may be meant to be read differently by someone else.
+		c.linger = true
+		c.bye(Reply{500, EnhancedCode{5, 5, 2}, "Lines must end with CRLF, found a bare CR or LF (RFC 5321 section 2.3.8)"}, err)
+	case errors.Is(err, wire.ErrBudget):
+		c.linger = true
+		c.bye(Reply{421, EnhancedCode{4, 3, 1}, c.hostname + " Out of memory, try again later"}, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.timedOut()
+	default:
+		c.over, c.why = true, err // the client is gone
+	}
+}
+
+// tooLong skips a line that is too long, or ends the session if it does not
+// end.
+func (c *session) tooLong(err error) {
+	r := Reply{500, EnhancedCode{5, 5, 2}, "Line too long"}
+	var verb [5]byte
+	if n, _ := io.ReadFull(c.r, verb[:]); n == len(verb) && strings.EqualFold(string(verb[:]), "AUTH ") {
+		r = tooLongAuth // RFC 4954 §4
+	}
+	if c.r.SkipLine(maxSkip) != nil {
+		c.linger = true
+		c.bye(r, err)
+		return
+	}
+	c.refuse(r.Code, r.Enhanced, r.Text)
+}
+
+func (c *session) timedOut() {
+	if c.nc.Closing() {
+		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, errShutdown)
+		return
+	}
+	c.bye(Reply{421, EnhancedCode{4, 4, 2}, c.hostname + " Timeout, closing connection"}, os.ErrDeadlineExceeded)
+}
+
+// command carries out one command line.
+func (c *session) command(line string) {
+	verb, args, _ := strings.Cut(line, " ")
+	verb = strings.ToUpper(verb)
+	c.verb = verb
+	if c.trace.Command != nil {
+		shown := args
+		if verb == "AUTH" {
+			shown, _, _ = strings.Cut(args, " ")
+		}
+		c.trace.Command(c.conn.Peer(), verb, shown)
+	}
+	cmd, known := commands[verb]
+	switch {
+	case c.state == stateRefused && verb != "QUIT":
+		c.refuse(503, EnhancedCode{5, 5, 1}, "No service here, say QUIT")
+	case len(line)+2 > maxCommandLine && verb != "AUTH":
+		c.refuse(500, EnhancedCode{5, 5, 2}, "Line too long")
+	case !known && isHTTP(verb):
+		c.violation(554, "This is a mail server")
+	case !known || (c.srv.LMTP && cmd.not&notLMTP != 0) || (!c.srv.LMTP && cmd.not&notSMTP != 0):
+		c.refuse(500, EnhancedCode{5, 5, 1}, "Command not recognized")
+	case cmd.noArgs && strings.Trim(args, " ") != "":
+		c.refuse(501, EnhancedCode{5, 5, 4}, "No arguments allowed")
+	case cmd.states&c.state == 0:
+		c.refuseState(verb)
+	default:
+		if cmd.idle && c.idled() {
+			return
+		}
+		cmd.run(c, args)
+	}
+}
+
+// refuseState says why a command is out of order.
+func (c *session) refuseState(verb string) {
+	text := "Bad sequence of commands"
+	switch {
+	case c.state == stateStart:
+		text = "Say EHLO first"
+		if c.srv.LMTP {
+			text = "Say LHLO first"
+		}
+	case verb == "MAIL":
+		text = "A transaction is under way"
+	case verb == "RCPT" || verb == "DATA":
+		text = "Say MAIL first"
+	}
+	c.refuse(503, EnhancedCode{5, 5, 1}, text)
+}
+
+// abuse ends a session that has used up one of its allowances.
+func (c *session) abuse(text string) {
+	c.linger = true
+	c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " " + text}, errAbuse)
+}
+
+// idled counts a command that gets nothing done and reports whether that was
+// one too many.
+func (c *session) idled() bool {
+	if c.noops++; c.noops > c.maxNoops {
+		c.abuse("Too many commands without a message")
+		return true
+	}
+	return false
+}
+
+// refuse answers a command that is the client's mistake.
+func (c *session) refuse(code int, e EnhancedCode, text string) {
+	if c.bad++; c.bad > c.maxBad {
+		c.abuse("Too many bad commands")
+		return
+	}
+	c.reply(code, e, text)
+}
+
+func (c *session) refuseError(e *Error) { c.refuse(e.Code, e.Enhanced, e.Text) }
+
+// violation answers what no mail client does and ends the session.
+func (c *session) violation(code int, text string) {
+	c.linger = true
+	c.bye(Reply{code, EnhancedCode{5, 5, 1}, text}, errViolation)
+}
+
+// bye sends a last reply.
+func (c *session) bye(r Reply, why error) {
+	c.over, c.why = true, why
+	c.send(r)
+}
+
+func (c *session) reply(code int, e EnhancedCode, text string) { c.send(Reply{code, e, text}) }
+
+func (c *session) send(r Reply) {
+	if c.trace.Reply != nil {
+		c.trace.Reply(c.conn.Peer(), c.verb, r)
+	}
+	c.out.reply(r, c.utf8)
+}
+
+// sendError sends a Handler's refusal; 421 ends the session (RFC 5321 §3.8).
+func (c *session) sendError(e *Error) {
+	c.send(Reply(*e))
+	if e.Code == 421 {
+		c.over, c.why = true, errRefused
+	}
+}
+
+// asError is the reply for a Handler's error. What is no *Error is logged.
+func (c *session) asError(err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		c.log.LogAttrs(c.ctx, slog.LevelError, "handler failed",
+			slog.String("verb", c.verb), slog.Any("peer", c.conn.Peer()), slog.Any("err", err))
+	}
+	r := Reply(*AsError(err)).sound()
+	if r.Code/100 == 2 {
+		r = Reply(*AsError(nil)) // an error is no success
+	}
+	return (*Error)(&r)
+}
+
+// reset ends the transaction, if there is one.
+func (c *session) reset() {
+	if c.state&stateTransaction != 0 {
+		c.handler.Reset()
+		c.state = stateReady
+	}
+	c.utf8, c.rcpts = false, 0
+	c.discharge()
+}
+
+// charge takes memory that the client makes someone keep.
+func (c *session) charge(p Path) bool {
+	if !c.budget.Acquire(p.cost()) {
+		return false
+	}
+	c.charged += p.cost()
+	return true
+}
+
+// refund is for a path that the Handler did not take.
+func (c *session) refund(p Path) {
+	c.budget.Release(p.cost())
+	c.charged -= p.cost()
+}
+
+// cost is what keeping a path takes, roughly.
+func (p Path) cost() int { return len(p.Local) + len(p.Domain) + pathOverhead }
+
+func (c *session) discharge() {
+	c.budget.Release(c.charged)
+	c.charged = 0
+}
+
+// Read implements io.Reader for the wire.Reader: replies go out before the
+// session waits, and every wait is bounded.
+func (c *session) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	if c.began.IsZero() {
+		c.began = now
+	}
+	if err := c.arm(now); err != nil {
+		return 0, err
+	}
+	n, err := c.nc.Read(p)
+	if c.waiting == waitBody {
+		c.waited += time.Since(now)
+		c.bodyBytes += int64(n)
+	}
+	return n, err
+}
+
+func (c *session) flush() error {
+	if len(c.out.buf) == 0 {
+		return c.out.err
+	}
+	_ = c.nc.WriteTimeout(c.idle)
+	return c.out.flush()
+}
+
+// arm sets the deadline for one read.
+func (c *session) arm(now time.Time) error {
+	d := c.patience
+	if c.waiting == waitBody {
+		d = c.dataTimeout
+		if c.waited > dataGrace && c.dataRate > 0 && c.bodyBytes < c.dataRate*int64(c.waited/time.Second) {
+			return os.ErrDeadlineExceeded
+		}
+		if c.dataMax > 0 {
+			left := c.dataMax - c.waited
+			if left <= 0 {
+				return os.ErrDeadlineExceeded
+			}
+			if d == 0 || left < d {
+				d = left
+			}
+		}
+		return c.nc.Busy(d)
+	}
+	end := c.until
+	if d > 0 && (end.IsZero() || c.began.Add(d).Before(end)) {
+		end = c.began.Add(d)
+	}
+	d = 0
+	if !end.IsZero() {
+		if d = end.Sub(now); d <= 0 {
+			return os.ErrDeadlineExceeded
+		}
+	}
+	if c.waiting == waitAnswer || c.state&stateTransaction != 0 {
+		return c.nc.Busy(d) // a shutdown waits for it
+	}
+	return c.nc.Idle(d)
+}
+
+// Bounds of drainInput.
+const (
+	lingerBytes = 1 << 20
+	lingerTime  = 2 * time.Second
+)
+
+// drainInput takes in for a short while what the client is still sending, so
+// that a reset does not overtake the last reply.
+func (c *session) drainInput() {
+	if c.out.err != nil {
+		return
+	}
+	if cw, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok {
+		_ = cw.CloseWrite()
+	}
+	if c.nc.Busy(lingerTime) == nil {
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+}
+
+// identity is who has logged in.
+func (c *session) identity() *auth.Identity { return c.conn.Identity() }
