@@ -220,6 +220,7 @@ func (t *tx) commit() error {
 	err := t.writeMeta()
 	s.walGate.Unlock()
 	if err == nil {
+		s.watchWAL()
 		return nil
 	}
 	full := sqlCode(err) == sqlite3.SQLITE_FULL || noSpace(err)

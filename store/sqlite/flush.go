@@ -259,27 +259,42 @@ func (b *boxTx) flushTail(p *pagePutter) error {
 	return nil
 }
 
-// flushRefs writes where new messages are.
+// flushRefs writes where new messages are, and that others are gone.
 func (t *tx) flushRefs(ctx context.Context, w *writerConn) error {
-	if len(t.locs) == 0 {
-		return nil
-	}
-	t.refPages = make(map[uint64]*refPage)
-	first := t.state.nextRef - uint64(len(t.locs))
-	var page *refPage
-	for i, loc := range t.locs {
-		ref := first + uint64(i)
-		if page == nil || ref&(refRows-1) == 0 {
-			var err error
-			if page, err = t.s.refs.copyOf(t.s, ref>>refShift); err != nil {
+	set := func(ref uint64, loc place) (err error) {
+		no := ref >> refShift
+		page := t.refPages[no]
+		if page == nil {
+			if page, err = t.s.refs.copyOf(t.s, no); err != nil {
 				return err
 			}
-			t.refPages[ref>>refShift] = page
+			if t.refPages == nil {
+				t.refPages = make(map[uint64]*refPage)
+			}
+			t.refPages[no] = page
 		}
 		page[ref&(refRows-1)] = loc
+		return nil
+	}
+	first := t.state.nextRef - uint64(len(t.locs))
+	for i, loc := range t.locs {
+		if err := set(first+uint64(i), loc); err != nil {
+			return err
+		}
+	}
+	for _, ref := range t.erase {
+		if err := set(ref, place{}); err != nil {
+			return err
+		}
 	}
 	var values []any
 	for no, p := range t.refPages {
+		if *p == (refPage{}) {
+			if err := w.exec(ctx, stRefDel, int64(no)); err != nil {
+				return err
+			}
+			continue
+		}
 		values = append(values, int64(no), p.encode(nil))
 	}
 	return w.insert(ctx, stRefPut, values)

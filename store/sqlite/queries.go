@@ -20,7 +20,10 @@ type queries struct {
 	box, boxPages, onePage                *sql.Stmt
 	refPage, tokenRow                     *sql.Stmt
 	tombs, eventRows                      *sql.Stmt
-	spoolRow, spoolList                   *sql.Stmt
+	spoolRow, spoolList, spoolSome        *sql.Stmt
+
+	oldTokens, oldTombs, oldEvents, oldDead      *sql.Stmt
+	accountPages, allRefs, spoolSegs, segmentIDs *sql.Stmt
 }
 
 const spoolColumns = `id, due, lease, attempts, hold, created, site, envelope, length(prefix), bodysize`
@@ -45,6 +48,18 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.eventRows, `SELECT kind, modseq, mailbox, name, oldname FROM event WHERE account=? AND modseq>? AND modseq<=?
 			ORDER BY modseq, seq`},
 		{&q.spoolRow, "SELECT prefix, bodyseg, bodyoff, bodysize FROM spool WHERE id=?"},
+		{&q.spoolSome, "SELECT " + spoolColumns + " FROM spool WHERE id IN (SELECT value FROM json_each(?))"},
+		{&q.oldTokens, "SELECT token, account FROM token WHERE at<? LIMIT ?"},
+		{&q.oldTombs, `SELECT a.name, t.mailbox, max(t.modseq) FROM tombstone t JOIN mailbox m ON m.id=t.mailbox
+			JOIN account a ON a.id=m.account WHERE t.at<? GROUP BY t.mailbox`},
+		{&q.oldEvents, `SELECT a.name, a.id, max(e.modseq) FROM event e JOIN account a ON a.id=e.account
+			WHERE e.at<? GROUP BY e.account`},
+		{&q.oldDead, "SELECT id, account, refs FROM dead WHERE at<=? ORDER BY id LIMIT ?"},
+		{&q.accountPages, `SELECT p.id, p.data FROM mailbox m JOIN page p
+			ON p.id BETWEEN m.id << 25 AND (m.id << 25) + 33554431 WHERE m.account=?`},
+		{&q.allRefs, "SELECT data FROM ref"},
+		{&q.spoolSegs, "SELECT DISTINCT bodyseg FROM spool"},
+		{&q.segmentIDs, "SELECT id FROM segment"},
 		{&q.spoolList, "SELECT " + spoolColumns + " FROM spool WHERE id>? ORDER BY id LIMIT ?"},
 	} {
 		st, err := db.PrepareContext(ctx, p.sql)

@@ -190,7 +190,7 @@ func sqlCode(err error) int {
 
 // readError turns an error of a read into one of the store's kinds.
 func readError(err error) error {
-	if err == nil || errors.Is(err, store.ErrCorrupt) {
+	if err == nil || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	switch sqlCode(err) {

@@ -40,13 +40,14 @@ type Store struct {
 	leases store.Leases // one process owns the folder: they need not outlive it
 	poison atomic.Pointer[error]
 
-	life    sync.RWMutex // held for reading by calls under way
-	closed  atomic.Bool
-	closing chan struct{}
-	idle    sync.WaitGroup // background goroutines
-	sweep1  sync.Mutex     // one sweep at a time
-	walGate sync.Mutex     // between commits and the truncation of the WAL
-	walFull chan struct{}
+	life     sync.RWMutex // held for reading by calls under way
+	closed   atomic.Bool
+	closing  chan struct{}
+	idle     sync.WaitGroup // background goroutines
+	sweep1   sync.Mutex     // one sweep at a time
+	sweepSeg bool           // references were erased since segments were looked at
+	walGate  sync.Mutex     // between commits and the truncation of the WAL
+	walFull  chan struct{}
 }
 
 var (

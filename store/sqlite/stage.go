@@ -166,13 +166,13 @@ func (t *staged) rename() error {
 		return stageError(err)
 	}
 	num := t.s.seg.reserve()
+	t.s.seg.pin(num) // before a sweep can see the file
 	if err := t.s.seg.fs.Rename(t.name, t.s.seg.path(num)); err != nil {
+		t.s.seg.unpin(num)
 		return stageError(err)
 	}
-	t.name = ""
+	t.name, t.pinned = "", true
 	t.loc = bodyLoc{num, segHeaderSize}
-	t.s.seg.pin(num)
-	t.pinned = true
 	if err := t.s.seg.fs.SyncDir(t.s.seg.dir); err != nil {
 		return stageError(err)
 	}

@@ -29,13 +29,14 @@ type tx struct {
 	start    int64 // end of the active segment before the batch, 0: untouched
 	locs     []place
 	refPages map[uint64]*refPage
+	erase    []uint64 // references that are dead for good
 
 	tokens   map[tokenKey]tokenRow
 	tombs    []tombRow
 	dead     []deadRow
 	events   []eventRow
 	subs     []subRow
-	spool    map[store.ItemID]spoolWrite
+	spool    map[store.ItemID]*spoolWrite
 	undo     []func()                    // of the spool's index
 	spoolHit bool                        // wake the spool's watchers
 	segments []uint64                    // begun or placed in this batch

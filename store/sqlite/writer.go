@@ -37,6 +37,8 @@ const (
 	stTokenPut
 	stSegmentPut
 	stSegmentDel
+	stTokenDel
+	stDeadDel
 	stSpoolPut
 	stSpoolSet
 	stSpoolBody
@@ -78,6 +80,8 @@ var statements = [stCount]struct {
 	stTokenPut:   {sql: "INSERT OR REPLACE INTO token (token, account, at, mailbox, uidvalidity, uid, modseq) VALUES", cols: 7},
 	stSegmentPut: {sql: "INSERT OR REPLACE INTO segment (id, at) VALUES (?,?)"},
 	stSegmentDel: {sql: "DELETE FROM segment WHERE id=?"},
+	stTokenDel:   {sql: "DELETE FROM token WHERE token=? AND account=?"},
+	stDeadDel:    {sql: "DELETE FROM dead WHERE id=?"},
 	stSpoolPut: {sql: `INSERT OR REPLACE INTO spool (id, due, lease, attempts, hold, created, site, envelope, prefix,
 		bodyseg, bodyoff, bodysize) VALUES`, cols: 12},
 	stSpoolSet:  {sql: "UPDATE spool SET due=?, lease=?, attempts=?, hold=? WHERE id=?"},

@@ -1,0 +1,56 @@
+package memory
+
+import (
+	"context"
+
+	"github.com/posta-mail/posta/store"
+)
+
+func (mb *mailbox) Copy(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
+	return mb.transfer(ctx, uids, dest, false)
+}
+
+func (mb *mailbox) Move(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
+	return mb.transfer(ctx, uids, dest, true)
+}
+
+func (mb *mailbox) transfer(ctx context.Context, uids store.UIDSet, dest store.MailboxID, move bool) (out store.Copied, err error) {
+	err = mb.write(ctx, func(c *commit) error {
+		to := mb.a.byID[dest]
+		if to == nil {
+			return store.ErrNotFound
+		}
+		out.UIDValidity = to.snap.UIDValidity()
+		return c.transfer(mb, to, uids, move, &out)
+	})
+	if err != nil {
+		return store.Copied{}, err
+	}
+	return out, nil
+}
+
+// transfer copies messages, and removes them if they move.
+func (c *commit) transfer(from, to *mailbox, uids store.UIDSet, move bool, out *store.Copied) error {
+	for _, r := range from.snap.Select(uids) {
+		copied := r
+		table := to.snap.Keywords()
+		if ch := c.byBox[to]; ch != nil {
+			table = ch.keywords
+		}
+		bits, table, err := store.TranslateFlags(r.Flags, from.snap.Keywords(), table)
+		if err != nil {
+			return err
+		}
+		copied.Flags = bits
+		uid, err := c.add(to, copied)
+		if err != nil {
+			return err
+		}
+		c.box(to).keywords = table
+		if move {
+			c.remove(from, r)
+		}
+		out.From, out.To, out.ModSeq = append(out.From, r.UID), append(out.To, uid), c.modSeq
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// flagBits gives the bits of an update and the table after it. What a removal
+// names and nobody has is no keyword of the mailbox because of that.
+func flagBits(table []store.Flag, u store.FlagUpdate) (store.FlagBits, []store.Flag, error) {
+	if u.Op > store.FlagsReplace {
+		return 0, nil, fmt.Errorf("%w: flag operation %d", store.ErrInvalid, u.Op)
+	}
+	if u.Op != store.FlagsRemove {
+		return store.InternFlags(table, u.Flags)
+	}
+	var bits store.FlagBits
+	for _, f := range u.Flags {
+		b := store.FlagBit(f, table)
+		if b == 0 && !store.ValidKeyword(f) {
+			return 0, nil, fmt.Errorf("%w: flag %.40q", store.ErrInvalid, f)
+		}
+		bits |= b
+	}
+	return bits, table, nil
+}
+
+func (mb *mailbox) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (out store.Flagged, err error) {
+	err = mb.write(ctx, func(c *commit) error {
+		bits, table, err := flagBits(mb.snap.Keywords(), update)
+		if err != nil {
+			return err
+		}
+		for _, r := range mb.snap.Select(uids) {
+			if update.UnchangedSince != nil && r.ModSeq > *update.UnchangedSince {
+				out.Failed.Add(r.UID)
+				continue
+			}
+			if now := update.Op.Apply(r.Flags, bits); now != r.Flags {
+				r.Flags, r.ModSeq = now, c.modSeq
+				ch := c.box(mb)
+				ch.keywords = table
+				ch.updated = append(ch.updated, r)
+				out.Changed.Add(r.UID)
+			}
+		}
+		if len(out.Changed) > 0 {
+			out.ModSeq = c.modSeq
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Flagged{}, err
+	}
+	return out, nil
+}
+
+func (mb *mailbox) Expunge(ctx context.Context, uids store.UIDSet, with ...store.Flag) (out store.Expunged, err error) {
+	err = mb.write(ctx, func(c *commit) error {
+		bits, known := mb.snap.Bits(with...)
+		if !known {
+			return nil // no message has them all
+		}
+		for _, r := range mb.snap.Select(uids) {
+			if r.Flags&bits == bits {
+				c.remove(mb, r)
+				out.UIDs.Add(r.UID)
+				out.ModSeq = c.modSeq
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Expunged{}, err
+	}
+	return out, nil
+}

@@ -1,0 +1,185 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sort"
+	"time"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// mailbox is a mailbox's state and the handle to it, guarded by the account's
+// lock. Its messages are the rows of its snapshot.
+type mailbox struct {
+	a          *account
+	id         store.MailboxID
+	name       string
+	specialUse string
+	gone       bool
+	snap       *store.Snapshot
+	changed    store.ModSeq // last change of messages; 0 before the first
+	unseen     int
+	deleted    int
+	size       int64
+	tombs      []tomb // ascending
+	tombRanges int
+	low        store.ModSeq // tombs up to it may be missing
+}
+
+// tomb is what one commit expunged.
+type tomb struct {
+	modSeq store.ModSeq
+	uids   store.UIDSet
+}
+
+var _ store.Mailbox = (*mailbox)(nil)
+
+// count adds a row to the counts, or takes it out.
+func (mb *mailbox) count(r store.Row, by int) {
+	if r.Flags&store.BitSeen == 0 {
+		mb.unseen += by
+	}
+	if r.Flags&store.BitDeleted != 0 {
+		mb.deleted += by
+	}
+	mb.size += int64(by) * int64(r.Size)
+}
+
+func (mb *mailbox) info() store.MailboxInfo {
+	return store.MailboxInfo{ID: mb.id, Name: mb.name, SpecialUse: mb.specialUse, Subscribed: mb.a.subs[mb.name],
+		UIDValidity: mb.snap.UIDValidity(), UIDNext: mb.snap.UIDNext(), ModSeq: mb.snap.ModSeq(),
+		Messages: mb.snap.Len(), Unseen: mb.unseen, Deleted: mb.deleted, Size: mb.size}
+}
+
+// drop ends the mailbox's life; its messages go at once.
+func (mb *mailbox) drop() {
+	mb.gone = true
+	for _, r := range mb.snap.All() {
+		mb.a.unref(r.Ref)
+	}
+	delete(mb.a.byID, mb.id)
+	mb.snap, mb.tombs = nil, nil
+}
+
+func (mb *mailbox) read(ctx context.Context, f func() error) error {
+	return mb.a.read(ctx, func() error {
+		if mb.gone {
+			return store.ErrNotFound
+		}
+		return f()
+	})
+}
+
+func (mb *mailbox) write(ctx context.Context, f func(*commit) error) error {
+	return mb.a.write(ctx, func(c *commit) error {
+		if mb.gone {
+			return store.ErrNotFound
+		}
+		return f(c)
+	})
+}
+
+func (mb *mailbox) ID() store.MailboxID { return mb.id }
+
+func (mb *mailbox) Info(ctx context.Context) (info store.MailboxInfo, err error) {
+	err = mb.read(ctx, func() error { info = mb.info(); return nil })
+	return info, err
+}
+
+func (mb *mailbox) Snapshot(ctx context.Context) (s *store.Snapshot, err error) {
+	err = mb.read(ctx, func() error { s = mb.snap; return nil })
+	return s, err
+}
+
+func (mb *mailbox) Changes(ctx context.Context, since store.ModSeq) (store.Changes, error) {
+	var snap *store.Snapshot
+	var tombs []tomb
+	err := mb.read(ctx, func() error {
+		if since < mb.low {
+			return store.ErrHistoryGone
+		}
+		snap, tombs = mb.snap, mb.tombs
+		return nil
+	})
+	if err != nil {
+		return store.Changes{}, err
+	}
+	c := store.Changes{Since: since, Through: max(snap.ModSeq(), since), UIDNext: snap.UIDNext(), Keywords: snap.Keywords()}
+	if since >= snap.ModSeq() {
+		return c, nil
+	}
+	for _, r := range snap.All() {
+		if r.ModSeq > since {
+			c.Rows = append(c.Rows, r)
+		}
+	}
+	var gone []store.UIDRange
+	for _, t := range tombs[sort.Search(len(tombs), func(i int) bool { return tombs[i].modSeq > since }):] {
+		gone = append(gone, t.uids...)
+	}
+	c.Vanished = store.UIDRanges(gone...)
+	return c, nil
+}
+
+// content finds a message by its row, among those that are there and those
+// expunged not long ago. The account is locked.
+func (mb *mailbox) content(row store.Row) (*content, error) {
+	if i, ok := mb.snap.Find(row.UID); ok {
+		if r := mb.snap.At(i); r.Ref == row.Ref {
+			return mb.a.contents[r.Ref], nil
+		}
+		return nil, store.ErrExpunged
+	}
+	ref, ok := mb.a.graves[graveKey{mb.id, row.UID}]
+	if !ok || ref != row.Ref || mb.a.s.opt.Grace < 0 {
+		return nil, store.ErrExpunged
+	}
+	return mb.a.contents[ref], nil
+}
+
+func (mb *mailbox) Open(ctx context.Context, row store.Row) (b store.Body, err error) {
+	mb.a.purgeNow()
+	err = mb.read(ctx, func() error {
+		c, err := mb.content(row)
+		if err == nil {
+			b = openBody(c.prefix, c.body)
+		}
+		return err
+	})
+	return b, err
+}
+
+// purgeNow purges if something is due.
+func (a *account) purgeNow() {
+	now := time.Now()
+	a.mu.RLock()
+	due := len(a.graveAge) > 0 && !now.Before(a.graveAge[0].until)
+	a.mu.RUnlock()
+	if due {
+		a.mu.Lock()
+		a.purge(now)
+		a.mu.Unlock()
+	}
+}
+
+func (mb *mailbox) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
+	return func(yield func(store.Detail, error) bool) {
+		mb.a.purgeNow()
+		for _, row := range rows {
+			d := store.Detail{Row: row}
+			var c *content
+			err := mb.read(ctx, func() (err error) {
+				c, err = mb.content(row)
+				return err
+			})
+			if err == nil {
+				d.Outline, d.EmailID = store.WithPrefix(c.body.outline, c.prefix), c.emailID
+			}
+			if !yield(d, err) || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
+				return
+			}
+		}
+	}
+}

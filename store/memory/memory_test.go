@@ -1,0 +1,16 @@
+package memory_test
+
+import (
+	"testing"
+
+	"github.com/posta-mail/posta/store"
+	"github.com/posta-mail/posta/store/memory"
+	"github.com/posta-mail/posta/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, storetest.Config{
+		New:        func(testing.TB) store.Store { return memory.New() },
+		SetUIDNext: memory.SetUIDNext,
+	})
+}

@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// watchWAL wakes the checkpointer when the write-ahead log has grown large.
+func (s *Store) watchWAL() {
+	if info, err := os.Stat(s.dbFile() + "-wal"); err != nil || info.Size() < s.opt.WALSize {
+		return
+	}
+	select {
+	case s.walFull <- struct{}{}:
+	default:
+	}
+}
+
+// checkpointLoop copies the write-ahead log into the database beside the
+// committer, which SQLite itself would do inside a commit.
+func (s *Store) checkpointLoop() {
+	defer s.idle.Done()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.walFull:
+		}
+		if s.broken() != nil {
+			continue
+		}
+		err := s.checkpoint(false)
+		if err != nil {
+			s.fail(err)
+		}
+	}
+}
+
+// checkpoint copies what it can without disturbing anyone, then, between two
+// commits, the little that was added meanwhile, and truncates the log. It
+// leaves that to the next time if a reader is in the way, unless final.
+func (s *Store) checkpoint(final bool) error {
+	ctx := context.Background()
+	conn, err := s.checkpointer(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var busy, log, done int
+	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &done); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if log-done > 1000 && !final {
+		return nil // a reader holds the rest; truncating would wait for it
+	}
+	s.walGate.Lock()
+	defer s.walGate.Unlock()
+	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}

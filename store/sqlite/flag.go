@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// mutate submits a change of a mailbox that exists. The snapshot is read
+// beforehand, so that the committer need not wait for it.
+func (m *mailboxHandle) mutate(ctx context.Context, plan func(b *boxTx, snap *store.Snapshot) error) error {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.a.leave(e)
+	if _, err := m.a.s.snapshot(ctx, e, m.id); err != nil {
+		return err
+	}
+	return m.a.s.do(ctx, func(t *tx) error {
+		a, err := t.existing(m.a.name)
+		if err != nil {
+			return err
+		}
+		b, err := a.box(m.id)
+		if err != nil {
+			return err
+		}
+		snap, err := b.snapshot()
+		if err != nil {
+			return err
+		}
+		return plan(b, snap)
+	})
+}
+
+func (m *mailboxHandle) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (store.Flagged, error) {
+	res := new(store.Flagged)
+	uids, update.Flags = slices.Clone(uids), slices.Clone(update.Flags) // the caller's again if ctx ends
+	err := m.mutate(ctx, func(b *boxTx, snap *store.Snapshot) (err error) {
+		*res, err = b.flag(snap, uids, update)
+		return err
+	})
+	if err != nil {
+		return store.Flagged{}, err
+	}
+	return *res, nil
+}
+
+func (b *boxTx) flag(snap *store.Snapshot, uids store.UIDSet, update store.FlagUpdate) (res store.Flagged, err error) {
+	bits, table, err := store.InternFlags(b.m.keywords, update.Flags)
+	if update.Op == store.FlagsRemove && !errors.Is(err, store.ErrInvalid) {
+		// A keyword no message has needs no place in the table.
+		bits, table, err = knownBits(b.m.keywords, update.Flags), b.m.keywords, nil
+	}
+	if err != nil {
+		return res, err
+	}
+	rows := selected(snap, uids, func(r store.Row) bool {
+		if update.UnchangedSince != nil && r.ModSeq > *update.UnchangedSince {
+			res.Failed.Add(r.UID)
+			return false
+		}
+		return update.Op.Apply(r.Flags, bits) != r.Flags
+	})
+	if len(rows) == 0 {
+		return res, nil
+	}
+	res.ModSeq = b.a.next()
+	b.m.keywords = table
+	for i := range rows {
+		r := &rows[i]
+		b.count(*r, -1)
+		r.Flags, r.ModSeq = update.Op.Apply(r.Flags, bits), res.ModSeq
+		b.count(*r, 1)
+		res.Changed.Add(r.UID)
+	}
+	b.apply(res.ModSeq, rows, nil)
+	return res, nil
+}
+
+// knownBits is the set of those flags the table knows.
+func knownBits(table, flags []store.Flag) (bits store.FlagBits) {
+	for _, f := range flags {
+		bits |= store.FlagBit(f, table)
+	}
+	return bits
+}

@@ -1,0 +1,135 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// mailboxHandle is a mailbox by its id. It holds nothing.
+type mailboxHandle struct {
+	a  *accountHandle
+	id store.MailboxID
+}
+
+func (m *mailboxHandle) ID() store.MailboxID { return m.id }
+
+// enter begins a call: the account and the mailbox exist.
+func (m *mailboxHandle) enter(ctx context.Context) (*entry, error) {
+	e, err := m.a.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.mailbox(m.id); err != nil {
+		m.a.leave(e)
+		return nil, err
+	}
+	return e, nil
+}
+
+func (m *mailboxHandle) Info(ctx context.Context) (store.MailboxInfo, error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return store.MailboxInfo{}, err
+	}
+	defer m.a.leave(e)
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	b := e.boxOf(m.id)
+	if b == nil {
+		return store.MailboxInfo{}, errNoMailbox
+	}
+	return e.a.info(b), nil
+}
+
+func (m *mailboxHandle) Snapshot(ctx context.Context) (*store.Snapshot, error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer m.a.leave(e)
+	return m.a.s.snapshot(ctx, e, m.id)
+}
+
+func (m *mailboxHandle) Changes(ctx context.Context, since store.ModSeq) (store.Changes, error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return store.Changes{}, err
+	}
+	defer m.a.leave(e)
+	snap, err := m.a.s.snapshot(ctx, e, m.id)
+	if err != nil {
+		return store.Changes{}, err
+	}
+	c := store.Changes{Since: since, Through: max(snap.ModSeq(), since), UIDNext: snap.UIDNext(), Keywords: snap.Keywords()}
+	for _, r := range snap.All() {
+		if r.ModSeq > since {
+			c.Rows = append(c.Rows, r)
+		}
+	}
+	if err := m.a.s.q.vanished(&c.Vanished, m.id, since, c.Through); err != nil {
+		return store.Changes{}, readError(err)
+	}
+	// After the tombstones were read: a sweep raises the mark as it removes
+	// them.
+	b, err := e.mailbox(m.id)
+	if err != nil {
+		return store.Changes{}, err
+	}
+	if since < b.low {
+		return store.Changes{}, fmt.Errorf("%w: before %d", store.ErrHistoryGone, b.low)
+	}
+	return c, nil
+}
+
+func (m *mailboxHandle) Open(ctx context.Context, row store.Row) (store.Body, error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer m.a.leave(e)
+	l, err := m.a.s.lookup(row.Ref)
+	if err != nil {
+		return nil, err
+	}
+	return m.a.s.openPlace(l)
+}
+
+// Details reads the details of a few rows at a time and holds nothing between
+// them.
+func (m *mailboxHandle) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
+	const chunk = 32
+	return func(yield func(store.Detail, error) bool) {
+		var details [chunk]store.Detail
+		var errs [chunk]error
+		for len(rows) > 0 {
+			n := min(chunk, len(rows))
+			m.details(ctx, rows[:n], details[:], errs[:])
+			for i := range n {
+				if !yield(details[i], errs[i]) {
+					return
+				}
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+func (m *mailboxHandle) details(ctx context.Context, rows []store.Row, details []store.Detail, errs []error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		for i, r := range rows {
+			details[i], errs[i] = store.Detail{Row: r}, err
+		}
+		return
+	}
+	defer m.a.leave(e)
+	for i, r := range rows {
+		details[i], errs[i] = m.a.s.detail(r)
+	}
+}
