@@ -15,6 +15,7 @@ type placing struct {
 	body    *staged
 	prefix  []byte
 	outline []byte // of prefix and body as one
+	owner   *acctTx
 	// Where it was filed first, for a rebuild without the database.
 	account, mailbox string
 	uid              store.UID
@@ -73,7 +74,10 @@ func (t *tx) writeBodies() error {
 		}
 		id := t.s.nextBody.Add(1) - 1
 		off, size := w.record(kindPlacement, id, w.placement(p, t.state.nextRef-uint64(len(t.places)-i), loc))
-		t.locs[i] = place{g.active.num, off, size, int64(len(p.prefix)), loc.seg, loc.off, p.body.size}
+		t.locs[i] = place{
+			seg: g.active.num, off: off, size: size, prefix: int64(len(p.prefix)),
+			bodySeg: loc.seg, bodyOff: loc.off, bodyBytes: p.body.size,
+		}
 		if w.err != nil {
 			return w.err
 		}

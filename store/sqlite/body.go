@@ -124,9 +124,9 @@ func (s *Store) readPlacement(l place) (prefix, outline []byte, err error) {
 }
 
 // detail is the cold data of a row.
-func (s *Store) detail(row store.Row) (store.Detail, error) {
+func (s *Store) detail(account int64, row store.Row) (store.Detail, error) {
 	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
-	l, err := s.lookup(row.Ref)
+	l, err := s.lookup(account, row.Ref)
 	if err != nil {
 		return d, err
 	}

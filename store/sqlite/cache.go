@@ -137,6 +137,16 @@ func (e *entry) mailbox(id store.MailboxID) (*mbox, error) {
 	return m, nil
 }
 
+// accountID is the id of the account, 0 if there is none.
+func (e *entry) accountID() int64 {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.a == nil {
+		return 0
+	}
+	return e.a.id
+}
+
 // info is the public description of a mailbox.
 func (a *account) info(m *mbox) store.MailboxInfo {
 	i := m.MailboxInfo

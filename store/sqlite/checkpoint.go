@@ -42,13 +42,8 @@ func (s *Store) checkpointLoop() {
 // leaves that to the next time if a reader is in the way, unless final.
 func (s *Store) checkpoint(final bool) error {
 	ctx := context.Background()
-	conn, err := s.checkpointer(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	var busy, log, done int
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &done); err != nil {
+	if err := s.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &done); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if log-done > 1000 && !final {
@@ -56,7 +51,7 @@ func (s *Store) checkpoint(final bool) error {
 	}
 	s.walGate.Lock()
 	defer s.walGate.Unlock()
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done); err != nil {
+	if err := s.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil

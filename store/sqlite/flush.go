@@ -278,6 +278,7 @@ func (t *tx) flushRefs(ctx context.Context, w *writerConn) error {
 	}
 	first := t.state.nextRef - uint64(len(t.locs))
 	for i, loc := range t.locs {
+		loc.account = t.places[i].owner.id
 		if err := set(first+uint64(i), loc); err != nil {
 			return err
 		}

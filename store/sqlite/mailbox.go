@@ -90,7 +90,7 @@ func (m *mailboxHandle) Open(ctx context.Context, row store.Row) (store.Body, er
 		return nil, err
 	}
 	defer m.a.leave(e)
-	l, err := m.a.s.lookup(row.Ref)
+	l, err := m.a.s.lookup(e.accountID(), row.Ref)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,8 @@ func (m *mailboxHandle) details(ctx context.Context, rows []store.Row, details [
 		return
 	}
 	defer m.a.leave(e)
+	account := e.accountID()
 	for i, r := range rows {
-		details[i], errs[i] = m.a.s.detail(r)
+		details[i], errs[i] = m.a.s.detail(account, r)
 	}
 }

@@ -103,6 +103,7 @@ type place struct {
 	bodySeg   uint64
 	bodyOff   int64 // of the body record
 	bodyBytes int64 // of the body
+	account   int64 // whose message it is
 }
 
 // Places are kept like rows: 128 references to a page.
@@ -133,6 +134,7 @@ func (p *refPage) encode(b []byte) []byte {
 		b = binary.AppendUvarint(b, l.bodySeg)
 		b = binary.AppendUvarint(b, zigzag(l.bodyOff-l.off))
 		b = binary.AppendUvarint(b, uint64(l.bodyBytes))
+		b = binary.AppendUvarint(b, uint64(l.account))
 		prev = *l
 	}
 	return b
@@ -157,6 +159,7 @@ func decodeRefPage(b []byte) (*refPage, error) {
 		l.bodySeg = v.next()
 		l.bodyOff = l.off + unzigzag(v.next())
 		l.bodyBytes = int64(v.next())
+		l.account = int64(v.next())
 		if l.off < 0 || l.size < 0 || l.prefix < 0 || l.prefix > l.size || l.bodyOff < 0 || l.bodyBytes < 0 {
 			return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
 		}

@@ -226,7 +226,7 @@ func (g *placeGroup) file(t *tx, a *acctTx, steps []placeStep, placed []store.Pl
 	for _, step := range steps {
 		it, b := &g.items[step.i], step.box
 		p := it.p // a copy: the plan may run again
-		p.account, p.mailbox, p.uid = g.account, b.m.Name, b.m.UIDNext
+		p.owner, p.account, p.mailbox, p.uid = a, g.account, b.m.Name, b.m.UIDNext
 		row := store.Row{Size: uint32(int64(len(p.prefix)) + p.body.size), Flags: step.bits, Date: p.date, Ref: t.reference(&p)}
 		uid := b.add(at, row)
 		placed[step.i] = store.Placed{Mailbox: b.m.ID, UIDValidity: b.m.UIDValidity, UID: uid, ModSeq: at}

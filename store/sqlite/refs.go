@@ -66,8 +66,16 @@ func (c *refCache) copyOf(s *Store, no uint64) (*refPage, error) {
 	return &q, nil
 }
 
-// lookup returns where a message is; ErrExpunged if it is gone.
-func (s *Store) lookup(ref uint64) (place, error) {
+// lookup returns where a message of an account is; ErrExpunged if it is gone.
+func (s *Store) lookup(account int64, ref uint64) (place, error) {
+	l, err := s.locate(ref)
+	if err == nil && l.account != account {
+		return place{}, fmt.Errorf("%w: message of another account", store.ErrNotFound)
+	}
+	return l, err
+}
+
+func (s *Store) locate(ref uint64) (place, error) {
 	no, i := ref>>refShift, ref&(refRows-1)
 	if p := s.refs.get(no); p != nil && p[i].seg != 0 {
 		return p[i], nil

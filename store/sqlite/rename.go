@@ -28,6 +28,9 @@ func (a *acctTx) rename(from, to string) error {
 	if _, ok := a.lookup(from); !ok {
 		return errNoMailbox
 	}
+	if _, ok := a.lookup(to); ok {
+		return fmt.Errorf("%w: mailbox", store.ErrExists)
+	}
 	if store.Below(to, from) {
 		return fmt.Errorf("%w: below itself", store.ErrInvalidName)
 	}
@@ -45,7 +48,7 @@ func (a *acctTx) rename(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if _, ok := a.lookup(name); ok && (from == to || !names[name]) {
+		if _, ok := a.lookup(name); ok && !names[name] {
 			return fmt.Errorf("%w: mailbox", store.ErrExists)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -127,10 +128,10 @@ INSERT INTO state VALUES (1, 1, 1, 1, 1, 0, 0, 0, 0);
 
 // dsn names the database with its pragmas: given by Exec they would reach one
 // connection of a pool only.
-func dsn(file string, readOnly bool) string {
+func dsn(file string, readOnly bool, busy time.Duration) string {
 	q := url.Values{}
 	for _, p := range []string{
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
+		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
 		"mmap_size(0)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "cache_size(-16384)",
 	} {
 		q.Add("_pragma", p)
@@ -144,8 +145,8 @@ func dsn(file string, readOnly bool) string {
 	return u.String()
 }
 
-func openDB(file string, readOnly bool, conns int) (*sql.DB, error) {
-	c, err := driver.NewConnector(dsn(file, readOnly))
+func openDB(file string, readOnly bool, conns int, busy time.Duration) (*sql.DB, error) {
+	c, err := driver.NewConnector(dsn(file, readOnly, busy))
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (s *Store) prepareItems(ctx context.Context, items []store.SpoolItem) (*spo
 			return nil, err
 		}
 		adds.items = append(adds.items, spoolAdd{
-			due: nanos(it.Due), hold: it.Hold, site: it.Site, body: body, created: s.now().UnixNano(),
+			due: s.dueNanos(it.Due), hold: it.Hold, site: it.Site, body: body, created: s.now().UnixNano(),
 			envelope: append([]byte{}, it.Envelope...), prefix: append([]byte{}, it.Prefix...),
 		})
 		adds.bytes += int64(len(it.Envelope)+len(it.Prefix)) + recOverhead
@@ -264,11 +264,13 @@ func (h spoolHandle) Extend(ctx context.Context, id store.ItemID, fence uint64, 
 }
 
 func (h spoolHandle) Settle(ctx context.Context, id store.ItemID, fence uint64, next *store.Reschedule, enqueue []store.SpoolItem) ([]store.ItemID, error) {
+	var due int64
 	if next != nil {
 		if err := next.Check(); err != nil {
 			return nil, err
 		}
 		own := *next
+		due = h.s.dueNanos(next.Due)
 		own.Envelope = append([]byte{}, next.Envelope...)
 		next = &own
 	}
@@ -289,7 +291,7 @@ func (h spoolHandle) Settle(ctx context.Context, id store.ItemID, fence uint64, 
 		if next == nil {
 			t.drop(it)
 		} else {
-			t.reschedule(it, func(it *spoolItem) { it.due, it.lease, it.hold = nanos(next.Due), 0, next.Hold }).content = next
+			t.reschedule(it, func(it *spoolItem) { it.due, it.lease, it.hold = due, 0, next.Hold }).content = next
 		}
 		*ids = t.enqueue(adds)
 		return nil
@@ -386,7 +388,7 @@ func (h spoolHandle) Steer(ctx context.Context, id store.ItemID, steer store.Ste
 		}
 		t.reschedule(it, func(it *spoolItem) {
 			if own.Due != nil {
-				it.due = nanos(*own.Due)
+				it.due = h.s.dueNanos(*own.Due)
 			}
 			if own.Hold != nil {
 				it.hold = *own.Hold

@@ -137,25 +137,26 @@ func (p *spoolState) load(ctx context.Context, s *Store) error {
 	return rows.Err()
 }
 
-// nanos is a time as the spool keeps it; the zero time comes before all.
+// nanos is a time as the spool keeps it.
 func nanos(t time.Time) int64 {
 	switch {
-	case t.IsZero():
-		return math.MinInt64
 	case t.Year() < 1678:
-		return math.MinInt64 + 1
+		return math.MinInt64
 	case t.Year() > 2261:
 		return math.MaxInt64
 	}
 	return t.UnixNano()
 }
 
-func fromNanos(n int64) time.Time {
-	if n == math.MinInt64 {
-		return time.Time{}
+// dueNanos is a due time; the zero time means at once.
+func (s *Store) dueNanos(t time.Time) int64 {
+	if t.IsZero() {
+		t = s.now()
 	}
-	return time.Unix(0, n).UTC()
+	return nanos(t)
 }
+
+func fromNanos(n int64) time.Time { return time.Unix(0, n).UTC() }
 
 // scanEntry reads spoolColumns.
 func scanEntry(rows *sql.Rows) (e store.SpoolEntry, err error) {

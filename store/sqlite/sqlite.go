@@ -24,6 +24,7 @@ type Store struct {
 
 	writer *sql.DB // one connection, of the committer
 	reader *sql.DB // queries only
+	ckpt   *sql.DB // one connection, of the checkpointer
 	w      *writerConn
 	q      *queries
 
@@ -103,7 +104,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if _, err := os.Stat(s.dbFile()); errors.Is(err, os.ErrNotExist) && len(nums) > 0 {
 		return fmt.Errorf("%w: there are segments, but no database", store.ErrCorrupt)
 	}
-	if s.writer, err = openDB(s.dbFile(), false, 1); err != nil {
+	if s.writer, err = openDB(s.dbFile(), false, 1, busyLong); err != nil {
 		return err
 	}
 	conn, err := s.writer.Conn(ctx)
@@ -126,7 +127,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.w, err = prepareWriter(ctx, conn); err != nil {
 		return openError(err)
 	}
-	if s.reader, err = openDB(s.dbFile(), true, 8); err != nil {
+	if s.reader, err = openDB(s.dbFile(), true, 8, busyLong); err != nil {
+		return err
+	}
+	if s.ckpt, err = openDB(s.dbFile(), false, 1, busyShort); err != nil {
 		return err
 	}
 	if s.q, err = prepareQueries(ctx, s.reader); err != nil {
@@ -134,6 +138,13 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	return openError(s.recover(ctx, nums))
 }
+
+// How long connections wait for a lock. The checkpointer keeps the committer
+// waiting meanwhile.
+const (
+	busyLong  = 10 * time.Second
+	busyShort = 50 * time.Millisecond
+)
 
 func (s *Store) makeFolders() error {
 	parent := filepath.Dir(s.dir)
@@ -251,6 +262,9 @@ func (s *Store) release() error {
 	}
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())
+	}
+	if s.ckpt != nil {
+		errs = append(errs, s.ckpt.Close())
 	}
 	if s.w != nil {
 		s.w.close()
