@@ -37,10 +37,10 @@ import (
 //
 // The zero value works with the defaults told below; a nil Governor governs
 // nothing. Fields must not change once it is in use. It is safe for concurrent
-// use. Memory is bounded by MaxEntries, about 300 octets for each of three
-// kinds of entries; when full, the entries with the fewest failures give way, so that
-// to free a locked account about as many failures must be spent elsewhere as
-// there are entries times the allowance.
+// use. Memory is bounded by MaxEntries: at the default some 70 MiB when every
+// entry is used. When a kind of entries is full, those with the fewest failures
+// give way, so that to free a locked account about as many failures must be
+// spent elsewhere as there are entries times the allowance.
 type Governor struct {
 	// Off switches everything off: nothing is counted, delayed or refused.
 	// For closed networks and load tests.

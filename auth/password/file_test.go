@@ -279,3 +279,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// An administrator's tool must not take the file away from the server, nor
+// leave it open to others.
+func TestFileOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	path := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, cheap(File(path)).Add("bob", "one"))
+	require.NoError(t, os.Chown(path, 1234, 1235))
+	require.NoError(t, os.Chmod(path, 0o644))
+	var log bytes.Buffer
+	u := cheap(File(path))
+	u.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	require.NoError(t, u.Load())
+	assert.Contains(t, log.String(), "can be read by others")
+	require.NoError(t, u.Add("carol", "one"))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o640), info.Mode().Perm())
+	assert.Contains(t, fmt.Sprintf("%+v", info.Sys()), "Uid:1234 Gid:1235")
+}

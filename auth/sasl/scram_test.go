@@ -3,7 +3,6 @@ package sasl
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -462,37 +461,4 @@ func BenchmarkSCRAMServer(b *testing.B) {
 		require.NoError(b, err)
 		require.True(b, done)
 	}
-}
-
-func ExampleNewSCRAMClient() {
-	keys, err := DeriveSCRAMKeys("SHA-256", "pencil", []byte("0123456789abcdef"), 4096)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	server, err := NewSCRAMServer("SHA-256",
-		func(user string) (SCRAMKeys, error) { return keys, nil },
-		func(authzid, user string) error { fmt.Println("welcome", user); return nil })
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client, err := NewSCRAMClient("SHA-256", "", "bob", "pencil")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	name, message, err := client.Start()
-	fmt.Println(name)
-	for done := false; !done && err == nil; {
-		var challenge []byte
-		if challenge, done, err = server.Next(message); err == nil {
-			message, err = client.Next(challenge)
-		}
-	}
-	fmt.Println(err, client.(Verifier).Verified())
-	// Output:
-	// SCRAM-SHA-256
-	// welcome bob
-	// <nil> true
 }
