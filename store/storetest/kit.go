@@ -15,9 +15,6 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// patience is how long a check waits for what has to happen.
-const patience = 30 * time.Second
-
 // kit is a store under test and short words for using it.
 type kit struct {
 	testing.TB
@@ -27,6 +24,9 @@ type kit struct {
 
 func newKit(t testing.TB, cfg Config) *kit {
 	t.Helper()
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
+	}
 	k := &kit{TB: t, cfg: cfg, st: cfg.New(t)}
 	t.Cleanup(func() {
 		if err := k.st.Close(); err != nil && !errors.Is(err, store.ErrUnavailable) {
@@ -239,7 +239,7 @@ func (k *kit) receive(ch <-chan struct{}) bool {
 	select {
 	case _, ok := <-ch:
 		return ok
-	case <-time.After(patience):
+	case <-time.After(k.cfg.Patience):
 		k.Fatal("no wake-up")
 		return false
 	}

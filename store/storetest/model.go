@@ -299,12 +299,22 @@ func (m *model) create() {
 }
 
 func (m *model) adoptWithParents(name string) *modelBox {
-	for p := store.Parent(name); p != ""; p = store.Parent(p) {
-		if m.boxes[p] == nil {
+	m.adoptParents(name)
+	return m.adopt(name)
+}
+
+// adoptParents takes the parents that were made. Above one that was there an
+// engine may leave gaps or close them.
+func (m *model) adoptParents(name string) {
+	direct := store.Parent(name)
+	for p := direct; p != ""; p = store.Parent(p) {
+		if m.boxes[p] != nil {
+			continue
+		}
+		if _, err := m.a.Mailbox(m.Context(), p); err == nil || p == direct {
 			m.adopt(p)
 		}
 	}
-	return m.adopt(name)
 }
 
 func (m *model) delete() {
@@ -364,11 +374,7 @@ func (m *model) rename() {
 		require.True(m, id == 0 || id == old[name].mb.ID(), "UIDVALIDITY of %s again", now)
 		m.used[now][old[name].validity] = old[name].mb.ID()
 	}
-	for p := store.Parent(to); p != ""; p = store.Parent(p) {
-		if m.boxes[p] == nil {
-			m.adopt(p)
-		}
-	}
+	m.adoptParents(to)
 }
 
 func (m *model) renamedInbox(inbox *modelBox, to string) {

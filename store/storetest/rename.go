@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"strings"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/store"
@@ -57,6 +59,9 @@ func renameRefused(k *kit) {
 	require.ErrorIs(k, a.Rename(ctx, "a", "y"), store.ErrExists, "y/b is taken")
 	_, err := a.Create(ctx, "y", store.CreateOptions{})
 	require.NoError(k, err)
+	// The names of what is below count too.
+	deep := strings.Repeat("d/", store.MaxNameLevels-2) + "d"
+	require.ErrorIs(k, a.Rename(ctx, "a", deep+"/a"), store.ErrInvalidName, "a/b would be too deep")
 	require.Equal(k, want, k.names(a))
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -23,6 +24,9 @@ type Config struct {
 	Seed uint64
 	// Steps is the number of random operations; 0 means 400.
 	Steps int
+	// Patience is how long a check waits for what has to happen, such as a
+	// wake-up, before it fails; 0 means 30 s.
+	Patience time.Duration
 }
 
 // check is one property. It fails by way of k and may stop its goroutine.

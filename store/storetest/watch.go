@@ -62,7 +62,7 @@ func watchLosesNothing(k *kit) {
 		failed <- nil
 	}()
 	ch := a.Watch(k.Context())
-	deadline := time.After(patience)
+	deadline := time.After(k.cfg.Patience)
 	for {
 		now, err := mb.Snapshot(k.Context())
 		require.NoError(k, err)
