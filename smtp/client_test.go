@@ -1,0 +1,91 @@
+package smtp
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/sasl"
+)
+
+func mustPath(t testing.TB, s string) Path {
+	t.Helper()
+	p, err := ParsePath("<" + s + ">")
+	require.NoError(t, err)
+	return p
+}
+
+func paths(t testing.TB, list ...string) []Path {
+	t.Helper()
+	var out []Path
+	for _, s := range list {
+		out = append(out, mustPath(t, s))
+	}
+	return out
+}
+
+// Client and server of the package against each other: TLS, login,
+// recipients of all kinds, several messages.
+func TestClientAndServer(t *testing.T) {
+	serverTLS, clientTLS := testTLS(t)
+	h := &testHandler{}
+	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: h, TLSConfig: serverTLS, Auth: testAuth{}, RequireAuth: true, Governor: &auth.Governor{Off: true}})
+	ctx := t.Context()
+	c, err := Dial(ctx, "mx.example.org:587", &ClientConfig{
+		Hostname: "client.example.com", TLS: TLSRequired, TLSConfig: clientTLS,
+		Auth:        sasl.NewPlainClient("", "tim", "tanstaaftanstaaf"),
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) },
+	})
+	require.NoError(t, err)
+	require.NotNil(t, c.TLS())
+	env := &Envelope{From: mustPath(t, "a@example.com"), To: paths(t, "b@example.org", "nobody@example.org", "later@example.org", "c@example.org")}
+	res, err := c.Send(ctx, env, strings.NewReader("Subject: x\n\n.\nbody"))
+	require.NoError(t, err)
+	require.NoError(t, res.Recipients[0])
+	require.NoError(t, res.Recipients[3])
+	require.Equal(t, "Queued as 1", res.Reply.Text)
+	var e *Error
+	require.ErrorAs(t, res.Recipients[1], &e)
+	require.Equal(t, Error{550, EnhancedCode{5, 1, 1}, "No such user"}, *e)
+	require.False(t, IsTemporary(res.Recipients[1]))
+	require.True(t, IsTemporary(res.Recipients[2]))
+
+	env.To = paths(t, "nobody@example.org")
+	_, err = c.Send(ctx, env, strings.NewReader("x"))
+	require.ErrorAs(t, err, &e)
+	require.True(t, c.Alive())
+	env.To = paths(t, "d@example.org")
+	_, err = c.Send(ctx, env, strings.NewReader("again\r\n"))
+	require.NoError(t, err)
+	require.NoError(t, c.Quit(ctx))
+
+	got := h.messages()
+	require.Len(t, got, 2)
+	require.Equal(t, "Subject: x\r\n\r\n.\r\nbody\r\n", got[0].body)
+	require.Equal(t, "ESMTPSA", got[0].with)
+	require.Equal(t, "tim", got[0].env.Identity.Account)
+	require.Equal(t, paths(t, "b@example.org", "c@example.org"), got[0].env.To)
+	require.Equal(t, "client.example.com", got[0].env.Peer.HELO)
+}
+
+func TestClientLMTP(t *testing.T) {
+	h := &testHandler{}
+	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: h, LMTP: true})
+	nc, err := l.Dial(t.Context())
+	require.NoError(t, err)
+	c, err := NewClient(t.Context(), nc, &ClientConfig{LMTP: true})
+	require.NoError(t, err)
+	env := &Envelope{To: paths(t, "a@example.org", "full@example.org", "nobody@example.org", "a@example.org")}
+	res, err := c.Send(t.Context(), env, strings.NewReader("x"))
+	require.NoError(t, err)
+	require.NoError(t, res.Recipients[0])
+	require.True(t, IsTemporary(res.Recipients[1]))
+	require.False(t, IsTemporary(res.Recipients[2]))
+	require.NoError(t, res.Recipients[3])
+	require.Equal(t, "LMTP", h.messages()[0].with)
+	require.NoError(t, c.Quit(t.Context()))
+}
