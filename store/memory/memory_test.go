@@ -14,3 +14,7 @@ func TestStore(t *testing.T) {
 		SetUIDNext: memory.SetUIDNext,
 	})
 }
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Bench(b, storetest.Config{New: func(testing.TB) store.Store { return memory.Options{MaxBytes: -1}.New() }})
+}
