@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -11,7 +12,9 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -114,6 +117,17 @@ func TestRSAKeySizes(t *testing.T) {
 		assert.ErrorIs(t, r.Err, c.err, c.bits)
 		assert.Equal(t, c.bits, r.KeyBits)
 	}
+	// Numbers that are no RSA key at all must do no harm.
+	even := fakeRSA(t, 2048)
+	even.N.SetBit(even.N, 0, 0)
+	for _, odd := range []*rsa.PublicKey{even, {N: fakeRSA(t, 2048).N, E: 1}, {N: fakeRSA(t, 2048).N, E: 1<<31 - 1}, {N: fakeRSA(t, 2048).N, E: 2}} {
+		rec, err := Record(odd)
+		require.NoError(t, err)
+		v := verifier(t)
+		v.Resolver = newZone(testName, rec)
+		r := verifyOne(t, v, resign(t, plainMessage, swap("ed25519-", "rsa-")))
+		assert.ErrorIs(t, r.Err, ErrSignature)
+	}
 	for _, bits := range []int{1024, 4096} {
 		key, err := rsa.GenerateKey(rand.Reader, bits)
 		require.NoError(t, err)
@@ -204,7 +218,7 @@ func TestHeaderForms(t *testing.T) {
 		err       error
 	}{
 		{"line without colon", field + "\r\nnonsense\r\n" + rest, StatusPass, nil},
-		{"envelope line of a mailbox file", "From alice@example.com Thu Jan 1\r\n" + msg, StatusPass, nil},
+		{"envelope line of a mailbox file", "From alice@example.com Thu Jan 1 00:00:00 1970\r\n" + msg, StatusPass, nil},
 		{"name with a space", field + "\r\nBad Name: x\r\n" + rest, StatusPass, nil},
 		{"empty name", field + "\r\n: x\r\n" + rest, StatusPass, nil},
 		{"begins with white space", " folded\r\n" + msg, StatusPass, nil},
@@ -413,4 +427,58 @@ func TestEveryReasonHasAStatus(t *testing.T) {
 	}
 	assert.Equal(t, StatusPass, statusOf(nil))
 	assert.Equal(t, StatusPermError, statusOf(io.EOF))
+}
+
+// TestHostileHeader: ten signatures that name every field of a header at its
+// limits cost ten times the header and no more.
+func TestHostileHeader(t *testing.T) {
+	var fields, names strings.Builder
+	for i := range 4900 {
+		fmt.Fprintf(&fields, "X%d: %s\r\n", i%2000, strings.Repeat("x ", 80))
+		if i < 4000 {
+			fmt.Fprintf(&names, ":x%d", i%2000)
+		}
+	}
+	for range 10_000 {
+		names.WriteString(":y")
+	}
+	z := newZone("s._domainkey.example.com", record(t, fakeRSA2048{}))
+	var msg strings.Builder
+	for range 10 {
+		fmt.Fprintf(&msg, "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.com; s=s; h=from%s;%s bh=%s; b=AAAA\r\n",
+			names.String()[:30_000], strings.Repeat(" ", 1000), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=")
+	}
+	msg.WriteString(fields.String() + "From: a@example.com\r\n\r\n")
+	v := &Verifier{Resolver: z, MaxHeaderBytes: 2 << 20}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	rs := verify(t, v, msg.String())
+	runtime.ReadMemStats(&after)
+	require.Len(t, rs, 10)
+	for _, r := range rs {
+		assert.ErrorIs(t, r.Err, ErrSignature)
+	}
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16*msg.Len()))
+}
+
+// fakeRSA2048 stands for a key of which only the public half is needed.
+type fakeRSA2048 struct{ crypto.Signer }
+
+func (fakeRSA2048) Public() crypto.PublicKey {
+	n := new(big.Int).SetBit(big.NewInt(1), 2047, 1)
+	return &rsa.PublicKey{N: n, E: 65537}
+}
+
+// TestConcurrentUse shares one Verifier and one Signer.
+func TestConcurrentUse(t *testing.T) {
+	v, s := verifier(t), testSigner()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				assert.NoError(t, verifyOne(t, v, signed(t, plainMessage, s)).Err)
+			}
+		})
+	}
+	wg.Wait()
 }
