@@ -39,7 +39,8 @@ type Result struct {
 	// Identifier is i=, or "@" and Domain where there is none. What stands
 	// before the "@" is the signer's and as received.
 	Identifier string
-	Algorithm  Algorithm
+	// Algorithm is a= in lower case, also where it is not accepted.
+	Algorithm Algorithm
 	// KeyBits is the size of the public key.
 	KeyBits int
 	// HeaderCanon and BodyCanon are c=.
