@@ -50,7 +50,9 @@ type addressParser struct {
 }
 
 func (p *addressParser) bad(detail string) {
-	p.defects.add(BadAddress, int64(p.i), detail)
+	if len(p.defects) < maxDefects-2 { // room for a limit
+		p.defects.add(BadAddress, int64(p.i), detail)
+	}
 }
 
 func (p *addressParser) list() {

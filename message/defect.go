@@ -1,6 +1,10 @@
 package message
 
-import "strconv"
+import (
+	"cmp"
+	"slices"
+	"strconv"
+)
 
 // DefectKind says what is wrong with a message. The numbers are part of the
 // stored form of an [Outline] and do not change.
@@ -118,6 +122,47 @@ func (l *defectList) add(k DefectKind, off int64, detail string) {
 	if len(*l) < maxDefects {
 		*l = append(*l, Defect{k, off, cleanDetail(detail)})
 	}
+}
+
+// findings collects the defects of one message. There is always room for those
+// that tell about the whole or that others act on, so that a message cannot
+// hide them behind many small ones.
+type findings struct {
+	major, minor defectList
+	noted        uint64 // the kinds reported by first
+}
+
+// maxMinor leaves room for each kind once, the missing and the doubled fields.
+const maxMinor = maxDefects - int(maxDefectKind) - 2 - int(fkCount)
+
+// first reports a kind at its first place only.
+func (f *findings) first(k DefectKind, off int64, detail string) {
+	if f.noted&(1<<k) == 0 {
+		f.noted |= 1 << k
+		f.major.add(k, off, detail)
+	}
+}
+
+// always reports what the caller sees to be rare.
+func (f *findings) always(k DefectKind, off int64, detail string) { f.major.add(k, off, detail) }
+
+// add reports a kind as often as it occurs, up to the cap.
+func (f *findings) add(k DefectKind, off int64, detail string) {
+	if len(f.minor) < maxMinor {
+		f.minor.add(k, off, detail)
+	}
+}
+
+// list is all of them, by place.
+func (f *findings) list() []Defect {
+	if len(f.major)+len(f.minor) == 0 {
+		return nil
+	}
+	all := slices.Concat(f.major, f.minor)
+	slices.SortStableFunc(all, func(a, b Defect) int {
+		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Kind, b.Kind))
+	})
+	return all
 }
 
 // cleanDetail makes text of a message fit for a log line.

@@ -44,6 +44,6 @@ func ParseEnvelope(h *Header) *Envelope {
 	}
 	r.freeze()
 	e := new(Envelope)
-	r.envelope(e)
+	r.envelope(e, false)
 	return e
 }

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -17,9 +18,9 @@ const (
 // other. The values of one header are one string, of which all strings in the
 // outline are slices; work space is kept from header to header.
 type fieldReader struct {
-	lim     Limits
-	budget  int64 // octets of text that may still be kept
-	defects defectList
+	lim    Limits
+	budget int64 // octets of text that may still be kept
+	found  findings
 
 	arena []byte
 	at    [fkCount]struct{ start, end int }
@@ -66,7 +67,7 @@ func (r *fieldReader) take(k fieldKind, f Field, want fieldSet) bool {
 // it may have, only what decides the structure is kept.
 func (r *fieldReader) freeze() {
 	if int64(len(r.arena)) > r.budget {
-		r.defects.add(TooMuchText, r.base, "")
+		r.found.first(TooMuchText, r.base, "")
 		const most = 1024
 		for k := fieldKind(1); k < fkCount; k++ {
 			keep := k == fkContentType || k == fkContentEncoding
@@ -96,10 +97,21 @@ func (r *fieldReader) get(k fieldKind) string {
 	return r.text[a.start:a.end]
 }
 
-// report adds the defects of one value, moved to the place of its field.
-func (r *fieldReader) report(k fieldKind, found []Defect) {
-	for _, d := range found {
-		r.defects.add(d.Kind, r.off[k], d.Detail)
+// report adds the defects of one value, one of each kind, at the place of its
+// field. Limits concern the whole message.
+func (r *fieldReader) report(k fieldKind, defects []Defect) {
+	var seen uint64
+	for _, d := range defects {
+		if seen&(1<<d.Kind) != 0 {
+			continue
+		}
+		seen |= 1 << d.Kind
+		switch d.Kind {
+		case TooDeep, TooManyParams, TooManyAddresses:
+			r.found.first(d.Kind, r.off[k], k.name())
+		default:
+			r.found.add(d.Kind, r.off[k], d.Detail)
+		}
 	}
 }
 
@@ -107,8 +119,9 @@ var addressFields = [...]fieldKind{fkFrom, fkSender, fkReplyTo, fkTo, fkCc, fkBc
 
 const addressCost = int64(unsafe.Sizeof(Address{}))
 
-// envelope fills e from the collected fields.
-func (r *fieldReader) envelope(e *Envelope) {
+// envelope fills e from the collected fields. Addresses of an embedded message
+// are judged by nobody: bad ones are no defect of the message around it.
+func (r *fieldReader) envelope(e *Envelope, embedded bool) {
 	e.Date, e.HasDate = r.get(fkDate), r.seen.has(fkDate)
 	e.Subject, e.HasSubject = r.get(fkSubject), r.seen.has(fkSubject)
 	e.InReplyTo, e.HasInReplyTo = r.get(fkInReplyTo), r.seen.has(fkInReplyTo)
@@ -134,6 +147,9 @@ func (r *fieldReader) envelope(e *Envelope) {
 			before := len(p.out)
 			p.parse(v, &lim)
 			r.budget -= int64(len(p.out)-before) * addressCost
+			if embedded {
+				p.defects = slices.DeleteFunc(p.defects, func(d Defect) bool { return d.Kind == BadAddress })
+			}
 			r.report(k, p.defects)
 		}
 		ends[i] = len(p.out)
@@ -198,7 +214,7 @@ func (r *fieldReader) contentType(p *Part, digest bool) (boundary string) {
 	typ, sub, _ := strings.Cut(first, "/")
 	typ, sub = lowerASCII(trimSpace(typ)), lowerASCII(firstToken(trimSpace(sub)))
 	if !isToken(typ) || !isToken(sub) {
-		r.defects.add(BadContentType, r.off[fkContentType], first)
+		r.found.add(BadContentType, r.off[fkContentType], first)
 		defaultType(p)
 		return ""
 	}

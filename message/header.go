@@ -300,80 +300,73 @@ func (h *Header) Without(drop func(Field) bool) []byte {
 // SMTPUTF8 to be sent (RFC 6531 §3.2, RFC 6532 §3.2).
 func (h *Header) NeedsUTF8() bool { return !isASCII(h.raw) }
 
-// Defects examines the header and returns what is wrong with its lines; at
-// most 100. Octet defects are reported once, at their first place. Missing
-// fields are not looked for: a part's header has no From.
+// Defects examines the header and returns what is wrong with its lines, by
+// place, at most 100. Octet defects are reported once, at their first place,
+// and so is a field that occurs more than twice. Missing fields are not looked
+// for: a part's header has no From.
 func (h *Header) Defects() []Defect {
-	var l defectList
+	var found findings
 	if h.cut {
-		l.add(HeaderTooLong, int64(len(h.raw)), "")
+		found.first(HeaderTooLong, int64(len(h.raw)), "")
 	}
 	if h.tooLong > 0 {
-		l.add(HeaderTooLong, int64(h.tooLong), "")
+		found.first(HeaderTooLong, int64(h.tooLong), "")
 	}
 	if h.tooMany > 0 {
-		l.add(TooManyFields, int64(h.tooMany), "")
+		found.first(TooManyFields, int64(h.tooMany), "")
 	}
-	octetDefects(&l, h.raw, 0)
-	var seen fieldSet
+	found.octets(h.raw)
+	var seen, doubled fieldSet
 	for i, s := range h.spans {
 		off := int(s.start)
-		if (h.tooLong > 0 && off == h.tooLong) || (h.tooMany > 0 && off == h.tooMany) {
+		if h.tooLong > 0 && off == h.tooLong || h.tooMany > 0 && off == h.tooMany {
 			break
 		}
-		nameDefects(&l, h.field(i), 0)
-		if k := fieldOf(h.raw[s.start : s.start+s.nameEnd]); k.once() && !seen.add(k) {
-			l.add(DuplicateField, int64(off), k.name())
+		found.name(h.field(i), 0)
+		k := fieldOf(h.raw[s.start : s.start+s.nameEnd])
+		if k != fkOther && !seen.add(k) && doubled.add(k) {
+			found.always(DuplicateField, int64(off), k.name())
 		}
 	}
-	return l
+	return found.list()
 }
 
-// nameDefects examines the name of one field; base is the header's offset.
-func nameDefects(l *defectList, f Field, base int64) {
+// name examines the name of one field; base is the header's offset.
+func (f *findings) name(field Field, base int64) {
+	off := base + int64(field.off)
 	switch {
-	case f.nameEnd == 0:
-		l.add(NoColon, base+int64(f.off), string(trimEOL(f.raw[:min(len(f.raw), 80)])))
-	case !validFieldName(f.raw[:f.nameEnd]):
-		l.add(BadFieldName, base+int64(f.off), string(f.raw[:min(f.nameEnd, 80)]))
+	case field.nameEnd == 0:
+		f.add(NoColon, off, string(trimEOL(field.raw[:min(len(field.raw), 80)])))
+	case !validFieldName(field.raw[:field.nameEnd]):
+		f.add(BadFieldName, off, string(field.raw[:min(field.nameEnd, 80)]))
 	}
 }
 
-// octetDefects reports octets a header may not have, once each, at base.
-func octetDefects(l *defectList, b []byte, base int64) {
+// octets examines all octets of a header.
+func (f *findings) octets(b []byte) {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
-		l.add(NUL, base+int64(i), "")
+		f.first(NUL, int64(i), "")
 	}
-	var cr, lf bool
 	for pos := 0; pos < len(b); {
-		n := bytes.IndexByte(b[pos:], '\n')
-		line := b[pos:]
-		if n >= 0 {
-			line = b[pos : pos+n]
-		}
-		body := line
-		if k := len(line); n >= 0 && k > 0 && line[k-1] == '\r' {
-			body = line[:k-1]
-		} else if n >= 0 && !lf {
-			lf = true
-			l.add(BareLF, base+int64(pos+n), "")
-		}
-		if !cr {
-			if i := bytes.IndexByte(body, '\r'); i >= 0 {
-				cr = true
-				l.add(BareCR, base+int64(pos+i), "")
+		line, next := b[pos:], len(b)
+		if n := bytes.IndexByte(line, '\n'); n >= 0 {
+			line, next = line[:n], pos+n+1
+			if n > 0 && line[n-1] == '\r' {
+				line = line[:n-1]
+			} else {
+				f.first(BareLF, int64(pos+n), "")
 			}
 		}
-		if len(body) > maxLine {
-			l.add(LongLine, base+int64(pos), "")
+		if i := bytes.IndexByte(line, '\r'); i >= 0 {
+			f.first(BareCR, int64(pos+i), "")
 		}
-		if n < 0 {
-			break
+		if len(line) > maxLine {
+			f.first(LongLine, int64(pos), "")
 		}
-		pos += n + 1
+		pos = next
 	}
 	if !isASCII(b) && !utf8.Valid(b) {
-		l.add(UnlabelledEightBit, base+int64(firstHigh(b)), "")
+		f.first(UnlabelledEightBit, int64(firstHigh(b)), "")
 	}
 }
 

@@ -2,7 +2,8 @@ package message
 
 import "encoding/binary"
 
-// fieldKind is one of the fields this package gives a meaning to.
+// fieldKind is one of the fields this package gives a meaning to. Each may
+// occur at most once (RFC 5322 §3.6, RFC 2045 §3, RFC 2183 §2).
 type fieldKind uint8
 
 const (
@@ -37,10 +38,6 @@ var fieldNames = [fkCount]string{
 }
 
 func (k fieldKind) name() string { return fieldNames[k] }
-
-// once reports whether a second field of the kind is a defect: all kinds known
-// here occur at most once (RFC 5322 §3.6, RFC 2045 §3, RFC 2183 §2).
-func (k fieldKind) once() bool { return k != fkOther }
 
 // fieldOf recognises a name. It looks at the first letter and the length
 // before it compares.

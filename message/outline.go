@@ -39,7 +39,8 @@ type Outline struct {
 	Root *Part
 	// Traits of all octets.
 	Traits Traits
-	// Defects of the message, in no particular order, at most 100.
+	// Defects of the message, by their place, at most 100. Kinds that concern
+	// the whole message, octets and limits, are there once.
 	Defects []Defect
 }
 

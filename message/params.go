@@ -57,7 +57,9 @@ func (p *paramParser) parse(value string, lim *Limits) (first string, params []P
 }
 
 func (p *paramParser) bad(k DefectKind, detail string) {
-	p.defects.add(k, int64(p.i), detail)
+	if k != BadParam || len(p.defects) < maxDefects-2 { // room for a limit
+		p.defects.add(k, int64(p.i), detail)
+	}
 }
 
 // until reads to the next semicolon or the end, leaving comments out.

@@ -46,7 +46,6 @@ type parser struct {
 	open   map[string]int // boundary → the innermost frame that has it
 	parts  int
 	header []byte
-	noted  uint64 // defect kinds reported once
 }
 
 // frame is an open part.
@@ -73,18 +72,8 @@ func newParser(lim *Limits) *parser {
 	p.fields.lim = lim.withDefaults()
 	p.fields.budget = 4 * p.fields.lim.HeaderBytes
 	p.s.window = windowSize
-	p.s.report = func(k DefectKind, off int64) { p.defect(k, off, "") }
+	p.s.report = func(k DefectKind, off int64) { p.fields.found.first(k, off, "") }
 	return p
-}
-
-func (p *parser) defect(k DefectKind, off int64, detail string) { p.fields.defects.add(k, off, detail) }
-
-// once reports a kind of defect at its first place only.
-func (p *parser) once(k DefectKind, off int64, detail string) {
-	if p.noted&(1<<k) == 0 {
-		p.noted |= 1 << k
-		p.defect(k, off, detail)
-	}
 }
 
 func (p *parser) run() {
@@ -115,7 +104,7 @@ func (p *parser) finish() {
 	o := p.o
 	o.Header = Span{o.Root.HeaderOffset, o.Root.HeaderSize}
 	o.Traits = p.s.traits
-	o.Defects = p.fields.defects
+	o.Defects = p.fields.found.list()
 }
 
 // part reads the header of a part and opens it, and so on into embedded
@@ -132,10 +121,10 @@ func (p *parser) part(n *Part) (d delimiter, done bool) {
 		p.scanHeader(n, want, root)
 		switch {
 		case root:
-			p.fields.envelope(&p.o.Envelope)
+			p.fields.envelope(&p.o.Envelope, false)
 			p.checkMessage()
 		case embedded:
-			p.fields.envelope(p.stack[len(p.stack)-1].part.Envelope)
+			p.fields.envelope(p.stack[len(p.stack)-1].part.Envelope, true)
 		}
 		if !p.push(n) || done {
 			return d, done
@@ -152,12 +141,12 @@ func (p *parser) part(n *Part) (d delimiter, done bool) {
 func (p *parser) checkMessage() {
 	for _, k := range [...]fieldKind{fkDate, fkFrom} {
 		if !p.fields.seen.has(k) {
-			p.defect(MissingField, 0, k.name())
+			p.fields.found.always(MissingField, 0, k.name())
 		}
 	}
 	if e := &p.o.Envelope; e.HasDate {
 		if _, err := ParseDate(e.Date); err != nil {
-			p.defect(BadDate, p.fields.off[fkDate], e.Date)
+			p.fields.found.first(BadDate, p.fields.off[fkDate], e.Date)
 		}
 	}
 }
@@ -165,7 +154,7 @@ func (p *parser) checkMessage() {
 // newPart counts a part; nil when there are enough.
 func (p *parser) newPart() *Part {
 	if p.parts >= p.fields.lim.Parts {
-		p.once(TooManyParts, p.s.offset(), "")
+		p.fields.found.first(TooManyParts, p.s.offset(), "")
 		return nil
 	}
 	p.parts++
@@ -188,7 +177,7 @@ func (p *parser) readHeader(n *Part) (d delimiter, done bool) {
 		}
 		if s.start {
 			if d, done = p.match(line, off); done {
-				p.defect(NoBlankLine, off, "")
+				p.fields.found.add(NoBlankLine, off, "")
 				break
 			}
 			if blankLine(line) == len(line) {
@@ -207,7 +196,7 @@ func (p *parser) readHeader(n *Part) (d delimiter, done bool) {
 	}
 	if cut { // the field that is not whole stays raw
 		p.header = p.header[:field]
-		p.once(HeaderTooLong, n.HeaderOffset+int64(field), "")
+		p.fields.found.first(HeaderTooLong, n.HeaderOffset+int64(field), "")
 	}
 	n.BodyOffset = s.offset()
 	if done {
@@ -215,7 +204,7 @@ func (p *parser) readHeader(n *Part) (d delimiter, done bool) {
 	}
 	n.HeaderSize = n.BodyOffset - n.HeaderOffset
 	if s.traits&HasEightBitHeader != 0 && !isASCII(p.header) && !utf8.Valid(p.header) {
-		p.once(UnlabelledEightBit, n.HeaderOffset+int64(firstHigh(p.header)), "")
+		p.fields.found.first(UnlabelledEightBit, n.HeaderOffset+int64(firstHigh(p.header)), "")
 	}
 	return d, done
 }
@@ -227,19 +216,24 @@ func (p *parser) scanHeader(n *Part, want fieldSet, root bool) {
 	r := &p.fields
 	r.reset(n.HeaderOffset)
 	b := p.header
+	var doubled fieldSet
 	for pos, count := 0, 0; pos < len(b); count++ {
 		if count >= r.lim.Fields {
-			p.once(TooManyFields, n.HeaderOffset+int64(pos), "")
+			p.fields.found.first(TooManyFields, n.HeaderOffset+int64(pos), "")
 			break
 		}
 		sp := scanField(b, pos)
 		f := Field{b[pos:sp.end], pos, int(sp.nameEnd), int(sp.colon)}
 		if root {
-			nameDefects(&r.defects, f, n.HeaderOffset)
+			r.found.name(f, n.HeaderOffset)
 		}
 		k := fieldOf(f.raw[:f.nameEnd])
-		if !r.take(k, f, want) && (root || wantMIME.has(k)) {
-			p.defect(DuplicateField, n.HeaderOffset+int64(pos), k.name())
+		switch {
+		case r.take(k, f, want):
+		case root && doubled.add(k):
+			r.found.always(DuplicateField, n.HeaderOffset+int64(pos), k.name())
+		case !root && wantMIME.has(k):
+			r.found.add(DuplicateField, n.HeaderOffset+int64(pos), k.name())
 		}
 		pos = int(sp.end)
 	}
@@ -259,16 +253,16 @@ func (p *parser) push(n *Part) (message bool) {
 	container := n.Type == "multipart" ||
 		n.Type == "message" && (n.Subtype == "rfc822" || n.Subtype == "global")
 	if container && !identity {
-		p.defect(BadEncoding, n.HeaderOffset, n.Encoding) // RFC 2045 §6.4
+		p.fields.found.add(BadEncoding, n.HeaderOffset, n.Encoding) // RFC 2045 §6.4
 	}
 	switch {
 	case !container:
 		f.labelled = n.Encoding == "8bit" || n.Encoding == "binary"
 	case len(p.stack) >= p.fields.lim.Depth:
-		p.once(TooDeep, n.HeaderOffset, n.MediaType())
+		p.fields.found.first(TooDeep, n.HeaderOffset, n.MediaType())
 		n.opaque()
 	case p.parts >= p.fields.lim.Parts:
-		p.once(TooManyParts, n.HeaderOffset, n.MediaType())
+		p.fields.found.first(TooManyParts, n.HeaderOffset, n.MediaType())
 		n.opaque()
 	case n.Type == "multipart":
 		n.Encoding = "7bit" // never decoded, whatever it says
@@ -277,7 +271,7 @@ func (p *parser) push(n *Part) (message bool) {
 		f.boundary = trimRightWSP(boundary)
 		if f.boundary == "" || len(f.boundary) > maxBoundary {
 			f.boundary = ""
-			p.defect(MissingBoundary, n.HeaderOffset, "no boundary")
+			p.fields.found.add(MissingBoundary, n.HeaderOffset, "no boundary")
 		}
 	case !identity:
 		n.opaque()
@@ -327,7 +321,7 @@ func (p *parser) body() delimiter {
 		if s.high && !isASCII(line) {
 			s.traits |= HasEightBitBody
 			if !labelled {
-				p.once(UnlabelledEightBit, s.offset()-int64(len(line)), "")
+				p.fields.found.first(UnlabelledEightBit, s.offset()-int64(len(line)), "")
 			}
 		}
 	}
@@ -379,7 +373,7 @@ func (p *parser) closeBoundary(f *frame, i int) {
 func (p *parser) closePart(f *frame, i int, d delimiter) {
 	n := f.part
 	if f.boundary != "" {
-		p.defect(MissingBoundary, d.off, "no closing delimiter")
+		p.fields.found.add(MissingBoundary, d.off, "no closing delimiter")
 		p.closeBoundary(f, i)
 	}
 	lines := p.s.lines
@@ -388,9 +382,9 @@ func (p *parser) closePart(f *frame, i int, d delimiter) {
 	}
 	end := d.off
 	// The line end before a delimiter belongs to it (RFC 2046 §5.1.1), but the
-	// empty line that ends the header of an empty part stays with the part. What
-	// ends together with the part around it must not end behind it.
-	if d.eol > 0 && (i > d.frame+1 || end-int64(d.eol) >= n.BodyOffset) {
+	// empty line that ends the header of an empty part stays with the part. All
+	// that a delimiter ends, ends at the same place.
+	if d.eol > 0 && end-int64(d.eol) >= p.stack[d.frame+1].part.BodyOffset {
 		end -= int64(d.eol)
 		lines--
 	}
