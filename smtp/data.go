@@ -124,8 +124,7 @@ func (c *session) finishBody(b *bodyReader) *failedBody {
 
 // drainLimit is how much of a refused message is read on to its end.
 func (c *session) drainLimit() int64 {
-	const most = 256 << 20
-	return min(c.maxMessage, most)
+	return min(max(c.maxMessage, 1<<20), 256<<20)
 }
 
 func (c *session) bodyFailed(f *failedBody) {
