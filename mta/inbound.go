@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/authres"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
@@ -17,13 +18,22 @@ import (
 // Received and Authentication-Results, and filed. A message that fails DMARC
 // with a policy of quarantine or reject is filed as junk: RFC 9989 §7.4 wants
 // no rejection on that ground alone.
-func (a *Agent) Inbound() smtp.Handler { return inboundHandler{a} }
+func (a *Agent) Inbound() smtp.Handler { return inboundHandler{a, nil} }
 
-type inboundHandler struct{ agent *Agent }
+// Relay returns the handler for mail from a network's own machines: like
+// Inbound, but connections for which trusted returns true may send to
+// everywhere. Decide by Peer.Remote or by a client certificate in Peer.TLS; what
+// a peer says of itself, as in HELO, proves nothing. A nil trusted trusts nobody.
+func (a *Agent) Relay(trusted func(auth.Peer) bool) smtp.Handler { return inboundHandler{a, trusted} }
+
+type inboundHandler struct {
+	agent   *Agent
+	trusted func(auth.Peer) bool
+}
 
 func (h inboundHandler) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Session, error) {
 	h.agent.setup()
-	s := &inboundSession{agent: h.agent, conn: c}
+	s := &inboundSession{agent: h.agent, conn: c, trusted: h.trusted}
 	j := h.agent.ask(ctx, h.agent.Checks, &Transaction{Phase: AtConnect, Peer: c.Peer()})
 	if j.refusal != nil {
 		return nil, j.refusal
@@ -35,6 +45,7 @@ func (h inboundHandler) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Sess
 type inboundSession struct {
 	agent     *Agent
 	conn      *smtp.Conn
+	trusted   func(auth.Peer) bool
 	connected judgement // of the connection, for all its transactions
 	judgement           // of this transaction so far
 	from      smtp.Path
@@ -62,11 +73,13 @@ func (s *inboundSession) Mail(ctx context.Context, from smtp.Path, opts smtp.Mai
 }
 
 func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) error {
-	if !s.agent.isLocal(to) || s.agent.Local == nil {
+	switch {
+	case s.agent.isLocal(to) && s.agent.Local != nil:
+		if err := s.agent.Local.Check(ctx, to); err != nil {
+			return err
+		}
+	case s.agent.isLocal(to) || !s.mayRelay():
 		return errRelay
-	}
-	if err := s.agent.Local.Check(ctx, to); err != nil {
-		return err
 	}
 	t := s.transaction(AtRcpt)
 	t.To = append(t.To[:len(t.To):len(t.To)], to)
@@ -75,6 +88,12 @@ func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptO
 	}
 	s.to = t.To
 	return nil
+}
+
+// mayRelay asks anew for each recipient: a client may have proved itself by
+// TLS meanwhile.
+func (s *inboundSession) mayRelay() bool {
+	return s.trusted != nil && s.agent.Queue.Spool != nil && s.trusted(s.conn.Peer())
 }
 
 func (s *inboundSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {
