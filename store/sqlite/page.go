@@ -72,7 +72,7 @@ func (v *varints) next() uint64 {
 func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 	v := varints{b: b}
 	n := v.next()
-	if n > pageRows {
+	if n > pageRows || v.bad {
 		return rows, fmt.Errorf("%w: page of %d rows", store.ErrCorrupt, n)
 	}
 	prev := store.Row{UID: store.UID(no << pageShift)}
@@ -84,7 +84,7 @@ func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 		r.ModSeq = r.Created + store.ModSeq(v.next())
 		r.Date = prev.Date + unzigzag(v.next())
 		r.Ref = prev.Ref + uint64(unzigzag(v.next()))
-		if v.bad || pageNo(r.UID) != no || i > 0 && r.UID <= prev.UID {
+		if v.bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
 			return rows, fmt.Errorf("%w: page of rows", store.ErrCorrupt)
 		}
 		rows = append(rows, r)
@@ -144,7 +144,7 @@ func decodeRefPage(b []byte) (*refPage, error) {
 	p := new(refPage)
 	v := varints{b: b}
 	n := v.next()
-	if n > refRows {
+	if n > refRows || v.bad {
 		return nil, fmt.Errorf("%w: page of %d places", store.ErrCorrupt, n)
 	}
 	var prev place

@@ -163,7 +163,7 @@ func (t *staged) rename() error {
 	}
 	// A failed sync must not be tried again: finalErr keeps it.
 	if err := t.file.Datasync(); err != nil {
-		return stageError(err)
+		return t.s.fail(synced(err))
 	}
 	num := t.s.seg.reserve()
 	t.s.seg.pin(num) // before a sweep can see the file
@@ -174,7 +174,7 @@ func (t *staged) rename() error {
 	t.name, t.pinned = "", true
 	t.loc = bodyLoc{num, segHeaderSize}
 	if err := t.s.seg.fs.SyncDir(t.s.seg.dir); err != nil {
-		return stageError(err)
+		return t.s.fail(synced(err))
 	}
 	return nil
 }
