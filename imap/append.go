@@ -1,0 +1,139 @@
+package imap
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	lines "github.com/posta-mail/posta/internal/wire"
+	"github.com/posta-mail/posta/message"
+	"github.com/posta-mail/posta/store"
+)
+
+// appendMessage is APPEND (RFC 9051 §6.3.12). The command ends with the
+// announcement of the message, which is streamed into the store.
+func (s *session) appendMessage(p *wire.Parser) reply {
+	lit, n := wire.TrailingLiteral(s.cmd[:max(len(s.cmd)-2, 0)])
+	c := p.AppendHead()
+	if n == 0 {
+		if p.End() == nil {
+			return bad("Literal expected")
+		}
+		return syntax(p)
+	}
+	if p.End() != nil {
+		return s.refuseAppend(lit, syntax(p))
+	}
+	if lit.Size > uint64(s.srv.lim.message) {
+		// RFC 7889 §4: TOOBIG instead of a continuation request.
+		if lit.Sync {
+			return no("TOOBIG", "Message too large")
+		}
+		return s.refuseAppend(lit, no("TOOBIG", "Message too large"))
+	}
+	name, err := s.name(c.Mailbox)
+	if err != nil {
+		return s.refuseAppend(lit, s.failed(err))
+	}
+	if _, err := s.acc.Mailbox(s.ctx, name); err != nil {
+		return s.refuseAppend(lit, s.failedTo(err))
+	}
+	if lit.Sync {
+		s.out.put("+ Ready for message\r\n")
+	}
+	body := s.in.Exactly(int64(lit.Size))
+	staged, err := s.srv.Store.Stage(s.ctx, upload{s, body})
+	var lost *uploadError
+	if errors.As(err, &lost) {
+		s.readFailed(lost.err)
+		return gone
+	}
+	if err == nil {
+		defer func() { _ = staged.Discard() }()
+	}
+	if drainErr := body.Drain(); drainErr != nil {
+		s.readFailed(drainErr)
+		return gone
+	}
+	rest, readErr := s.in.ReadLine(s.maxCommand())
+	if readErr != nil {
+		s.readFailed(readErr)
+		return gone
+	}
+	if len(rest) > 0 {
+		if err := s.discard(rest); err != nil {
+			s.readFailed(err)
+			return gone
+		}
+		return bad("Unexpected text after the message")
+	}
+	if err != nil {
+		return s.failed(err)
+	}
+	return s.place(name, c.AppendMessage, staged)
+}
+
+// place files what has been staged.
+func (s *session) place(name string, c wire.AppendMessage, staged store.Staged) reply {
+	if !c.Binary && staged.Outline().Traits&message.HasNUL != 0 {
+		return bad("NUL in a literal") // RFC 9051 §9, literal; literal8 may
+	}
+	placed := s.srv.Store.Place(s.ctx, []store.Target{{
+		Account: s.acc.Name(),
+		Mailbox: name,
+		Body:    staged,
+		Flags:   flagNames(c.Flags),
+		Date:    c.Date,
+	}})[0]
+	if placed.Err != nil {
+		return s.failedTo(placed.Err)
+	}
+	code := "APPENDUID " + strconv.FormatUint(uint64(placed.UIDValidity), 10) + " " + strconv.FormatUint(uint64(placed.UID), 10)
+	return okCode(code, "APPEND completed")
+}
+
+// flagNames converts flags as parsed. \Recent is not the client's to set and
+// left out (RFC 3501 §2.3.2).
+func flagNames(sent []string) []store.Flag {
+	flags := make([]store.Flag, 0, len(sent))
+	for _, f := range sent {
+		if !equalFold(f, `\Recent`) {
+			flags = append(flags, store.Flag(f))
+		}
+	}
+	return flags
+}
+
+// refuseAppend answers r and keeps the client in step: a message that would
+// have been small enough is read and thrown away.
+func (s *session) refuseAppend(lit wire.Literal, r reply) reply {
+	if err := s.skip(lit, uint64(max(s.srv.lim.message, maxDrain))); err != nil {
+		s.readFailed(err)
+		return gone
+	}
+	return r
+}
+
+// upload reads a message from the client, waiting for each piece no longer than
+// ReadTimeout.
+type upload struct {
+	s *session
+	r *lines.Counted
+}
+
+// uploadError marks errors of the connection among those of Stage.
+type uploadError struct{ err error }
+
+func (e *uploadError) Error() string { return "imap: upload: " + e.err.Error() }
+func (e *uploadError) Unwrap() error { return e.err }
+
+func (u upload) Read(p []byte) (int, error) {
+	if u.r.Left() > 0 && u.s.in.Buffered() == 0 {
+		_ = u.s.conn.Busy(u.s.srv.lim.read)
+	}
+	n, err := u.r.Read(p)
+	if err != nil && u.r.Left() > 0 {
+		err = &uploadError{err}
+	}
+	return n, err
+}

@@ -1,0 +1,276 @@
+package imap
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// fetch is FETCH (RFC 9051 §6.4.5).
+func (s *session) fetch(p *wire.Parser) reply    { return s.fetchItems(p, "FETCH", false) }
+func (s *session) uidFetch(p *wire.Parser) reply { return s.fetchItems(p, "UID FETCH", true) }
+
+// fetchBatch is how many messages are looked up at a time.
+const fetchBatch = 256
+
+// asked is what FETCH knows about a message beside its row.
+type asked struct {
+	number int  // its position
+	fresh  bool // its flags have just been changed by this command
+}
+
+// fetcher answers one FETCH.
+type fetcher struct {
+	*session
+	items   []wire.FetchItem
+	details bool // some item needs the outline
+	body    bool // some item needs the octets
+	seen    bool // some item sets \Seen
+	flags   bool // FLAGS was asked for
+	modSeq  bool // MODSEQ was asked for
+	since   store.ModSeq
+	changed bool
+
+	rows    []store.Row // the batch
+	asked   []asked     // about each of them
+	gone    bool        // a message was expunged meanwhile
+	cte     bool        // an encoding is unknown
+	failure error       // the first other one
+	scratch []byte      // headers being filtered
+	lent    int         // octets of the budget in scratch
+}
+
+func (s *session) fetchItems(p *wire.Parser, name string, uid bool) reply {
+	c := p.Fetch()
+	if p.End() != nil {
+		return syntax(p)
+	}
+	spans, fault := s.resolve(c.Set, uid)
+	if fault != (reply{}) {
+		return fault
+	}
+	f := s.plan(&c, uid)
+	defer f.release()
+	for _, sp := range spans {
+		for i, row := range s.sel.told.Range(sp.from, sp.to) {
+			if f.changed && row.ModSeq <= f.since {
+				continue
+			}
+			f.rows = append(f.rows, row)
+			f.asked = append(f.asked, asked{number: i})
+			if len(f.rows) == fetchBatch && !f.answer() {
+				return f.outcome(name)
+			}
+		}
+	}
+	f.answer()
+	return f.outcome(name)
+}
+
+// plan looks at what is asked for.
+func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
+	f := &fetcher{session: s, items: c.Items, changed: c.Changed, since: store.ModSeq(c.ChangedSince)}
+	hasUID := false
+	for _, it := range c.Items {
+		switch it.Attr {
+		case wire.FetchUID:
+			hasUID = true
+		case wire.FetchFlags:
+			f.flags = true
+		case wire.FetchModSeq:
+			f.modSeq = true
+		case wire.FetchEnvelope, wire.FetchBody, wire.FetchBodyStructure:
+			f.details = true
+		case wire.FetchSection, wire.FetchBinary, wire.FetchBinarySize:
+			f.body = true
+			f.details = f.details || it.Attr != wire.FetchSection || it.Section.Text != wire.SectionAll || len(it.Section.Path) > 0
+			f.seen = f.seen || !it.Peek
+		}
+	}
+	if f.modSeq || c.Changed {
+		s.enableCondStore() // RFC 7162 §3.1
+	}
+	if c.Changed && !f.modSeq { // RFC 7162 §3.1.4.1
+		f.modSeq = true
+		f.items = append(f.items, wire.FetchItem{Attr: wire.FetchModSeq})
+	}
+	if uid && !hasUID { // RFC 9051 §6.4.9
+		f.items = append([]wire.FetchItem{{Attr: wire.FetchUID}}, f.items...)
+	}
+	f.seen = f.seen && !s.sel.readOnly
+	return f
+}
+
+// answer sends the batch and reports whether to go on.
+func (f *fetcher) answer() bool {
+	defer func() { f.rows, f.asked = f.rows[:0], f.asked[:0] }()
+	if len(f.rows) == 0 || f.out.err != nil || f.ctx.Err() != nil {
+		return f.out.err == nil
+	}
+	if f.seen {
+		f.markSeen()
+	}
+	if !f.details {
+		for i, row := range f.rows {
+			f.message(f.asked[i], row, store.Detail{})
+		}
+		return f.out.err == nil
+	}
+	i := 0
+	for d, err := range f.sel.mb.Details(f.ctx, f.rows) {
+		if err != nil {
+			f.note(err)
+		} else {
+			f.message(f.asked[i], f.rows[i], d)
+		}
+		if i++; i == len(f.rows) || f.out.err != nil {
+			break
+		}
+	}
+	return f.out.err == nil
+}
+
+// markSeen sets \Seen on the batch. The flags are part of the answers then (RFC
+// 9051 §6.4.5).
+func (f *fetcher) markSeen() {
+	var unseen store.UIDSet
+	for _, r := range f.rows {
+		if r.Flags&store.BitSeen == 0 {
+			unseen.Add(r.UID)
+		}
+	}
+	if unseen.Empty() {
+		return
+	}
+	v := f.sel
+	if _, err := v.mb.Flag(f.ctx, unseen, store.FlagUpdate{Op: store.FlagsAdd, Flags: []store.Flag{store.FlagSeen}}); err != nil {
+		f.note(err)
+		return
+	}
+	cur, err := v.mb.Snapshot(f.ctx)
+	if err != nil {
+		f.note(err)
+		return
+	}
+	f.announceKeywords(cur)
+	noted := make([]store.Row, 0, unseen.Len())
+	for i, r := range f.rows {
+		if r.Flags&store.BitSeen != 0 {
+			continue
+		}
+		if at, found := cur.Find(r.UID); found {
+			f.rows[i], f.asked[i].fresh = cur.At(at), true
+			noted = append(noted, f.rows[i])
+		}
+	}
+	v.note(noted, cur.Keywords())
+}
+
+// note remembers why a message could not be answered.
+func (f *fetcher) note(err error) {
+	switch {
+	case errors.Is(err, store.ErrExpunged):
+		f.gone = true
+	case f.failure == nil:
+		f.failure = err
+	}
+}
+
+// outcome is the reply to the whole command.
+func (f *fetcher) outcome(name string) reply {
+	switch {
+	case f.out.err != nil:
+		// The connection is lost, or a literal could not be completed: there
+		// is nothing left to say.
+		f.srv.log.Warn("FETCH interrupted", "server", "imap", "peer", f.peer(), "account", f.accountName(), "err", f.out.err)
+		f.enter(stateLogout, nil)
+		return gone
+	case f.failure != nil:
+		return f.failed(f.failure)
+	case f.cte:
+		return no("UNKNOWN-CTE", "A part is encoded in an unknown way") // RFC 3516 §4.3
+	case f.gone: // RFC 5530
+		return no("EXPUNGEISSUED", "Some messages have been expunged")
+	}
+	return ok(name + " completed")
+}
+
+// message answers one message. What can fail is done before anything is
+// written, so that a message that cannot be read is only left out.
+func (f *fetcher) message(a asked, row store.Row, d store.Detail) {
+	var body store.Body
+	if f.body {
+		var err error
+		if body, err = f.sel.mb.Open(f.ctx, row); err != nil {
+			f.note(err)
+			return
+		}
+		defer body.Close()
+		if body.Size() != int64(row.Size) {
+			f.note(store.ErrCorrupt)
+			return
+		}
+	}
+	f.out.begin()
+	b := append(f.out.b, "* "...)
+	b = strconv.AppendInt(b, int64(a.number+1), 10)
+	b = append(b, " FETCH ("...)
+	first := true
+	for k := range f.items {
+		it := &f.items[k]
+		if !first {
+			b = append(b, ' ')
+		}
+		first = false
+		switch it.Attr {
+		case wire.FetchFlags:
+			b = append(b, "FLAGS "...)
+			b = appendFlags(b, row.Flags, f.sel.told.Keywords())
+		case wire.FetchUID:
+			b = append(b, "UID "...)
+			b = strconv.AppendUint(b, uint64(row.UID), 10)
+		case wire.FetchInternalDate:
+			b = append(b, "INTERNALDATE "...)
+			b = wire.AppendInternalDate(b, time.Unix(row.Date, 0))
+		case wire.FetchSize:
+			b = append(b, "RFC822.SIZE "...)
+			b = strconv.AppendUint(b, uint64(row.Size), 10)
+		case wire.FetchModSeq:
+			b = appendModSeq(b, row.ModSeq)
+		case wire.FetchEnvelope:
+			b = append(b, "ENVELOPE "...)
+			b = wire.AppendEnvelope(b, &d.Outline.Envelope, f.utf8())
+		case wire.FetchBody:
+			b = append(b, "BODY "...)
+			b = wire.AppendBodyStructure(b, d.Outline.Root, false, f.utf8())
+		case wire.FetchBodyStructure:
+			b = append(b, "BODYSTRUCTURE "...)
+			b = wire.AppendBodyStructure(b, d.Outline.Root, true, f.utf8())
+		default:
+			f.out.b = b
+			f.section(it, body, d)
+			b = f.out.b
+		}
+	}
+	if a.fresh {
+		if !f.flags {
+			b = append(b, " FLAGS "...)
+			b = appendFlags(b, row.Flags, f.sel.told.Keywords())
+		}
+		if f.condStor && !f.modSeq { // RFC 7162 §3.2
+			b = append(b, ' ')
+			b = appendModSeq(b, row.ModSeq)
+		}
+	}
+	f.out.b = append(b, ")\r\n"...)
+	f.out.spill()
+}
+
+func appendModSeq(b []byte, m store.ModSeq) []byte {
+	b = append(b, "MODSEQ ("...)
+	b = strconv.AppendUint(b, uint64(m), 10)
+	return append(b, ')')
+}

@@ -1,0 +1,140 @@
+package imap
+
+import (
+	"errors"
+	"io"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	lines "github.com/posta-mail/posta/internal/wire"
+)
+
+// errTooMuch: a command that is refused goes on for longer than it pays to read.
+var errTooMuch = errors.New("imap: refused literal is too large to skip")
+
+// maxCommand is how long a command may be now.
+func (s *session) maxCommand() int {
+	if s.state == stateGuest {
+		return min(s.srv.lim.command, guestCommand)
+	}
+	return s.srv.lim.command
+}
+
+// assemble reads the literals of a command whose first line has been read, and
+// returns a parser behind its name. APPEND's message stays unread: the command
+// then ends with its announcement. A reply other than the zero one refuses the
+// command; the client has been kept in step.
+func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error) {
+	lit, n := wire.TrailingLiteral(line)
+	if n == 0 {
+		return s.parser(line), reply{}, nil
+	}
+	left := s.srv.lim.literals
+	for {
+		if err := s.grow(len(line) + 2); err != nil {
+			return nil, reply{}, err
+		}
+		s.cmd = append(append(s.cmd, line...), "\r\n"...)
+		if n == 0 {
+			s.cmd = s.cmd[:len(s.cmd)-2]
+			return s.parser(s.cmd), reply{}, nil
+		}
+		if name == "APPEND" && !s.parser(s.cmd).AppendMailboxPending() {
+			return s.parser(s.cmd), reply{}, nil
+		}
+		room := s.maxCommand() - len(s.cmd)
+		if s.state == stateGuest {
+			room = min(room, guestLiteral)
+		}
+		left--
+		if left < 0 || lit.Size > uint64(max(room, 0)) {
+			if err := s.skip(lit, maxDrain); err != nil {
+				return nil, reply{}, err
+			}
+			if left < 0 {
+				return nil, bad("Too many literals"), nil
+			}
+			return nil, bad("Literal too large"), nil
+		}
+		if lit.Sync {
+			s.out.put("+ Ready for literal\r\n")
+		}
+		if err := s.grow(int(lit.Size)); err != nil {
+			return nil, reply{}, err
+		}
+		at := len(s.cmd)
+		s.cmd = s.cmd[:at+int(lit.Size)]
+		if _, err := io.ReadFull(s.in.Exactly(int64(lit.Size)), s.cmd[at:]); err != nil {
+			return nil, reply{}, err
+		}
+		var err error
+		if line, err = s.in.ReadLine(max(s.maxCommand()-len(s.cmd), 2)); err != nil {
+			return nil, reply{}, err
+		}
+		lit, n = wire.TrailingLiteral(line)
+	}
+}
+
+// parser returns a parser that stands behind the command's name.
+func (s *session) parser(b []byte) *wire.Parser {
+	p := wire.NewParser(b, s.srv.lim.parse)
+	p.Tag()
+	p.Space()
+	p.Command()
+	return p
+}
+
+// grow makes room for n more octets of the command, taken from the budget.
+func (s *session) grow(n int) error {
+	if len(s.cmd)+n <= cap(s.cmd) {
+		return nil
+	}
+	size := max(2*cap(s.cmd), len(s.cmd)+n, 512)
+	if !s.srv.budget.Acquire(size) {
+		return lines.ErrBudget
+	}
+	b := make([]byte, len(s.cmd), size)
+	copy(b, s.cmd)
+	s.srv.budget.Release(s.lent)
+	s.cmd, s.lent = b, size
+	return nil
+}
+
+// releaseCommand gives the memory of an assembled command back.
+func (s *session) releaseCommand() {
+	s.srv.budget.Release(s.lent)
+	s.cmd, s.lent = nil, 0
+}
+
+// discard reads what belongs to a command that is refused, given the line that
+// has been read last: body octets are never parsed as commands.
+func (s *session) discard(line []byte) error {
+	lit, n := wire.TrailingLiteral(line)
+	if n == 0 {
+		return nil
+	}
+	return s.skip(lit, maxDrain)
+}
+
+// skip reads a literal that is refused and what follows it, up to max octets of
+// literals. After a synchronising literal nothing follows: the refusal is
+// answered instead of the continuation request (RFC 9051 §4.3).
+func (s *session) skip(lit wire.Literal, max uint64) error {
+	for n := 1; n > 0; {
+		if lit.Sync {
+			return nil
+		}
+		if lit.Size > max {
+			return errTooMuch
+		}
+		max -= lit.Size
+		if err := s.in.Exactly(int64(lit.Size)).Drain(); err != nil {
+			return err
+		}
+		line, err := s.in.ReadLine(s.maxCommand())
+		if err != nil {
+			return err
+		}
+		lit, n = wire.TrailingLiteral(line)
+	}
+	return nil
+}

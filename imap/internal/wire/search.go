@@ -1,0 +1,233 @@
+package wire
+
+import (
+	"strings"
+	"time"
+)
+
+// SearchOp is the kind of a search key.
+type SearchOp uint8
+
+// The kinds of search keys (RFC 9051 §6.4.4, RFC 3501 §6.4.4).
+const (
+	SearchAll        SearchOp = iota
+	SearchNone                // matches nothing: RECENT and NEW, as no message is \Recent
+	SearchSet                 // Set, by message number
+	SearchUID                 // Set, by UID
+	SearchFlag                // Text is the flag
+	SearchNotFlag             //
+	SearchHeader              // Text is the field's name, Value the text
+	SearchBody                // Value
+	SearchText                // Value
+	SearchBefore              // Date
+	SearchOn                  //
+	SearchSince               //
+	SearchSentBefore          //
+	SearchSentOn              //
+	SearchSentSince           //
+	SearchLarger              // Number
+	SearchSmaller             //
+	SearchModSeq              // Number (RFC 7162 §3.1.5)
+	SearchNot                 // Keys[0]
+	SearchOr                  // Keys[0], Keys[1]
+	SearchAnd                 // Keys
+)
+
+// SearchKey is one key of a search.
+type SearchKey struct {
+	Op          SearchOp
+	Set         NumSet
+	Text, Value string
+	Date        time.Time
+	Number      uint64
+	Keys        []SearchKey
+}
+
+// SearchReturn is a set of result options (RFC 9051 §6.4.4).
+type SearchReturn uint8
+
+// The result options.
+const (
+	ReturnMin SearchReturn = 1 << iota
+	ReturnMax
+	ReturnAll
+	ReturnCount
+	ReturnSave // RFC 5182
+)
+
+// Search is SEARCH or UID SEARCH.
+type Search struct {
+	// Extended: RETURN was given; Return is what it asks for, ReturnAll for
+	// an empty list.
+	Extended bool
+	Return   SearchReturn
+	Charset  string // in upper case; empty if not given
+	Keys     []SearchKey
+	ModSeq   bool // MODSEQ was used
+	Saved    bool // "$" was used
+	Numbers  bool // message numbers were used
+}
+
+// Search reads the arguments of SEARCH.
+func (p *Parser) Search() (c Search) {
+	s := searchParser{Parser: p, c: &c}
+	p.Space()
+	if p.keywordIs("RETURN") {
+		p.Space()
+		c.Extended = true
+		p.list(true, s.returnOption)
+		if c.Return == 0 {
+			c.Return = ReturnAll
+		}
+		p.Space()
+	}
+	if p.keywordIs("CHARSET") {
+		p.Space()
+		c.Charset = strings.ToUpper(p.Astring())
+		p.Space()
+	}
+	for p.err == nil {
+		c.Keys = append(c.Keys, s.key(0))
+		if p.AtEnd() {
+			break
+		}
+		p.Space()
+	}
+	return c
+}
+
+type searchParser struct {
+	*Parser
+	c     *Search
+	terms int
+}
+
+func (s *searchParser) returnOption() {
+	switch s.Keyword() {
+	case "MIN":
+		s.c.Return |= ReturnMin
+	case "MAX":
+		s.c.Return |= ReturnMax
+	case "ALL":
+		s.c.Return |= ReturnAll
+	case "COUNT":
+		s.c.Return |= ReturnCount
+	case "SAVE":
+		s.c.Return |= ReturnSave
+	default:
+		s.fail("Unknown result option")
+	}
+}
+
+// flagKeys are the keys that stand for a flag.
+var flagKeys = map[string]SearchKey{
+	"ANSWERED": {Op: SearchFlag, Text: `\Answered`}, "UNANSWERED": {Op: SearchNotFlag, Text: `\Answered`},
+	"DELETED": {Op: SearchFlag, Text: `\Deleted`}, "UNDELETED": {Op: SearchNotFlag, Text: `\Deleted`},
+	"DRAFT": {Op: SearchFlag, Text: `\Draft`}, "UNDRAFT": {Op: SearchNotFlag, Text: `\Draft`},
+	"FLAGGED": {Op: SearchFlag, Text: `\Flagged`}, "UNFLAGGED": {Op: SearchNotFlag, Text: `\Flagged`},
+	"SEEN": {Op: SearchFlag, Text: `\Seen`}, "UNSEEN": {Op: SearchNotFlag, Text: `\Seen`},
+	"ALL": {Op: SearchAll}, "OLD": {Op: SearchAll}, "NEW": {Op: SearchNone}, "RECENT": {Op: SearchNone},
+}
+
+// argKeys are the keys with one argument.
+var argKeys = map[string]SearchOp{
+	"KEYWORD": SearchFlag, "UNKEYWORD": SearchNotFlag,
+	"BODY": SearchBody, "TEXT": SearchText,
+	"BCC": SearchHeader, "CC": SearchHeader, "FROM": SearchHeader, "SUBJECT": SearchHeader, "TO": SearchHeader,
+	"BEFORE": SearchBefore, "ON": SearchOn, "SINCE": SearchSince,
+	"SENTBEFORE": SearchSentBefore, "SENTON": SearchSentOn, "SENTSINCE": SearchSentSince,
+	"LARGER": SearchLarger, "SMALLER": SearchSmaller,
+}
+
+// key reads one key. Its depth and the number of all keys are bounded.
+func (s *searchParser) key(depth int) (k SearchKey) {
+	if s.terms++; s.terms > s.lim.SearchTerms {
+		s.fail("Search has too many keys")
+	}
+	if depth > s.lim.Nesting {
+		s.fail("Search is nested too deep")
+	}
+	switch {
+	case s.err != nil:
+		return k
+	case s.peek() == '(':
+		k.Op = SearchAnd
+		s.list(false, func() { k.Keys = append(k.Keys, s.key(depth+1)) })
+		return k
+	case s.isNumSet():
+		k.Op, k.Set = SearchSet, s.NumSet()
+		s.c.Saved = s.c.Saved || k.Set.Saved
+		s.c.Numbers = s.c.Numbers || !k.Set.Saved
+		return k
+	}
+	word := s.Keyword()
+	if f, ok := flagKeys[word]; ok {
+		return f
+	}
+	switch word {
+	case "NOT":
+		s.Space()
+		return SearchKey{Op: SearchNot, Keys: []SearchKey{s.key(depth + 1)}}
+	case "OR":
+		s.Space()
+		a := s.key(depth + 1)
+		s.Space()
+		return SearchKey{Op: SearchOr, Keys: []SearchKey{a, s.key(depth + 1)}}
+	case "UID":
+		s.Space()
+		k.Op, k.Set = SearchUID, s.NumSet()
+		s.c.Saved = s.c.Saved || k.Set.Saved
+		return k
+	case "HEADER":
+		s.Space()
+		k.Op, k.Text = SearchHeader, s.Astring()
+		s.Space()
+		k.Value = s.Astring()
+		return k
+	case "MODSEQ":
+		return s.modSeq()
+	}
+	op, ok := argKeys[word]
+	if !ok {
+		s.fail("Unknown search key")
+		return k
+	}
+	s.Space()
+	return s.argument(word, op)
+}
+
+func (s *searchParser) argument(word string, op SearchOp) (k SearchKey) {
+	k.Op = op
+	switch op {
+	case SearchFlag, SearchNotFlag:
+		k.Text = s.Atom()
+	case SearchHeader:
+		k.Text, k.Value = word, s.Astring()
+	case SearchBody, SearchText:
+		k.Value = s.Astring()
+	case SearchLarger, SearchSmaller:
+		k.Number = s.Number64()
+	default:
+		k.Date = s.date()
+	}
+	return k
+}
+
+// modSeq reads MODSEQ [entry-name entry-type] mod-sequence-valzer. Entries are
+// accepted and not told apart: all flags share one mod-sequence (RFC 7162
+// §3.1.5).
+func (s *searchParser) modSeq() SearchKey {
+	s.Space()
+	if s.peek() == '"' {
+		s.quoted()
+		s.Space()
+		switch s.Keyword() {
+		case "ALL", "PRIV", "SHARED":
+		default:
+			s.fail("Unknown entry type")
+		}
+		s.Space()
+	}
+	s.c.ModSeq = true
+	return SearchKey{Op: SearchModSeq, Number: s.Number64()}
+}

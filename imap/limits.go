@@ -1,0 +1,88 @@
+package imap
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+var errNoTLS = errors.New("imap: ImplicitTLS without TLSConfig")
+
+// limits are the Server's limits with defaults in place.
+type limits struct {
+	message      int64
+	command      int
+	literals     int
+	bad          int
+	failures     int
+	conns        int
+	connsPerAddr int
+	perAccount   int
+	budget       int64
+	idle         time.Duration
+	login        time.Duration
+	read         time.Duration
+	write        time.Duration
+	parse        wire.Limits
+}
+
+// Limits before login.
+const (
+	guestCommand = 16 << 10 // SASL tokens come in the line
+	guestLiteral = 4096
+	guestBad     = 5
+)
+
+// maxDrain is how much of a refused command is read and thrown away, so that
+// the session can go on; beyond it the session ends (RFC 7888 §4).
+const maxDrain = 1 << 20
+
+// unbounded stands for no bound.
+const unbounded = math.MaxInt
+
+func (s *Server) limits() limits {
+	l := limits{
+		message:      bound(s.MaxMessageBytes, 64<<20, store.MaxMessageSize),
+		command:      orDefault(s.MaxCommandBytes, 64<<10),
+		literals:     bound(s.MaxLiterals, 128, unbounded),
+		bad:          bound(s.MaxBadCommands, 50, unbounded),
+		failures:     bound(s.MaxLoginFailures, 5, unbounded),
+		conns:        bound(s.MaxConns, 20000, 0),
+		connsPerAddr: bound(s.MaxConnsPerAddr, 500, 0),
+		perAccount:   bound(s.MaxConnsPerAccount, 100, -1),
+		budget:       bound(s.MemoryBudget, 256<<20, 0),
+		idle:         bound(s.IdleTimeout, 31*time.Minute, 0),
+		login:        bound(s.LoginTimeout, 2*time.Minute, 0),
+		read:         bound(s.ReadTimeout, 2*time.Minute, 0),
+		write:        bound(s.WriteTimeout, 5*time.Minute, 0),
+		parse: wire.Limits{
+			Nesting:     orDefault(s.MaxNesting, 200),
+			SearchTerms: bound(s.MaxSearchTerms, 1000, unbounded),
+			FetchItems:  bound(s.MaxFetchItems, 200, unbounded),
+		},
+	}
+	l.message = min(l.message, store.MaxMessageSize)
+	return l
+}
+
+// bound is v, def for zero, and none for a negative v.
+func bound[T int | int64 | time.Duration](v, def, none T) T {
+	switch {
+	case v == 0:
+		return def
+	case v < 0:
+		return none
+	}
+	return v
+}
+
+// orDefault is v, or def unless it is positive.
+func orDefault(v, def int) int {
+	if v <= 0 {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,322 @@
+package imap
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// search is SEARCH (RFC 9051 §6.4.4).
+func (s *session) search(p *wire.Parser) reply    { return s.searchMailbox(p, "SEARCH", false) }
+func (s *session) uidSearch(p *wire.Parser) reply { return s.searchMailbox(p, "UID SEARCH", true) }
+
+func (s *session) searchMailbox(p *wire.Parser, name string, uid bool) reply {
+	c := p.Search()
+	if p.End() != nil {
+		return syntax(p)
+	}
+	r := s.runSearch(&c, name, uid)
+	if r.status == "NO" && c.Return&wire.ReturnSave != 0 {
+		s.saved = nil // RFC 9051 §6.4.4.1
+	}
+	return r
+}
+
+func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
+	switch c.Charset {
+	case "", "US-ASCII", "UTF-8":
+	default:
+		return no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
+	}
+	var crit store.Criteria
+	if err := s.criteria(&crit, c.Keys); err != nil {
+		return bad("No such message number")
+	}
+	if c.ModSeq {
+		s.enableCondStore() // RFC 7162 §3.1.5
+	}
+	found := searchResult{search: c, uid: uid, told: s.sel.told}
+	for row, err := range store.Search(s.ctx, s.sel.mb, s.sel.told, &crit) {
+		switch {
+		case err == nil:
+			found.add(row)
+		case row.UID == 0: // the search as a whole
+			return s.failed(err)
+		default: // a message that is damaged must not end all searches for good
+			s.srv.log.Error("message cannot be searched", "server", "imap", "peer", s.peer(), "account", s.accountName(), "uid", row.UID, "err", err)
+		}
+	}
+	if c.Return&wire.ReturnSave != 0 {
+		s.saved = found.save()
+	}
+	s.out.begin()
+	if c.Extended || s.rev2 {
+		s.extendedResult(&found)
+	} else {
+		s.plainResult(&found)
+	}
+	return ok(name + " completed")
+}
+
+// searchResult collects what a search has found, as a set of UIDs.
+type searchResult struct {
+	search *wire.Search
+	uid    bool
+	told   *store.Snapshot
+
+	uids        store.UIDSet
+	count       int
+	first, last store.Row
+	modSeq      store.ModSeq // highest
+}
+
+func (r *searchResult) add(row store.Row) {
+	if r.count == 0 || row.UID < r.first.UID {
+		r.first = row
+	}
+	if row.UID > r.last.UID {
+		r.last = row
+	}
+	r.count++
+	r.uids.Add(row.UID)
+	r.modSeq = max(r.modSeq, row.ModSeq)
+}
+
+// number is how a message is named in the answer.
+func (r *searchResult) number(u store.UID) uint32 {
+	if r.uid {
+		return uint32(u)
+	}
+	i, _ := r.told.Find(u)
+	return uint32(i + 1)
+}
+
+// save is what "$" becomes: everything, unless only MIN or MAX were asked for
+// (RFC 9051 §6.4.4.1).
+func (r *searchResult) save() store.UIDSet {
+	ret := r.search.Return
+	if ret&(wire.ReturnMin|wire.ReturnMax) == 0 || ret&(wire.ReturnAll|wire.ReturnCount) != 0 || r.count == 0 {
+		return r.uids
+	}
+	var set store.UIDSet
+	if ret&wire.ReturnMin != 0 {
+		set.Add(r.first.UID)
+	}
+	if ret&wire.ReturnMax != 0 {
+		set.Add(r.last.UID)
+	}
+	return set
+}
+
+// highest is the MODSEQ of the answer: that of the messages named in it (RFC
+// 7162 §3.1.6).
+func (r *searchResult) highest() store.ModSeq {
+	ret := r.search.Return
+	if ret&(wire.ReturnAll|wire.ReturnCount) != 0 || ret&(wire.ReturnMin|wire.ReturnMax) == 0 {
+		return r.modSeq
+	}
+	var m store.ModSeq
+	if ret&wire.ReturnMin != 0 {
+		m = r.first.ModSeq
+	}
+	if ret&wire.ReturnMax != 0 {
+		m = max(m, r.last.ModSeq)
+	}
+	return m
+}
+
+// plainResult sends SEARCH (RFC 3501 §7.2.5).
+func (s *session) plainResult(r *searchResult) {
+	s.out.put("* SEARCH")
+	if r.uid {
+		for u := range r.uids.All() {
+			s.out.b = append(s.out.b, ' ')
+			s.out.b = strconv.AppendUint(s.out.b, uint64(u), 10)
+			s.out.spill()
+		}
+	} else {
+		for i := range r.told.Select(r.uids) {
+			s.out.b = append(s.out.b, ' ')
+			s.out.b = strconv.AppendInt(s.out.b, int64(i+1), 10)
+			s.out.spill()
+		}
+	}
+	if r.search.ModSeq && r.count > 0 { // RFC 7162 §3.1.6
+		s.number(" (MODSEQ ", uint64(r.modSeq), ")")
+	}
+	s.out.put("\r\n")
+}
+
+// extendedResult sends ESEARCH (RFC 9051 §7.3.4).
+func (s *session) extendedResult(r *searchResult) {
+	ret := r.search.Return
+	if !r.search.Extended {
+		ret = wire.ReturnAll
+	}
+	if ret == wire.ReturnSave {
+		return // RFC 9051 §6.4.4.1: SAVE alone has no answer
+	}
+	s.out.put("* ESEARCH (TAG ")
+	s.out.b = wire.AppendString(s.out.b, string(s.tag), false)
+	s.out.put(")")
+	if r.uid {
+		s.out.put(" UID")
+	}
+	if ret&wire.ReturnMin != 0 && r.count > 0 {
+		s.number(" MIN ", uint64(r.number(r.first.UID)), "")
+	}
+	if ret&wire.ReturnMax != 0 && r.count > 0 {
+		s.number(" MAX ", uint64(r.number(r.last.UID)), "")
+	}
+	if ret&wire.ReturnCount != 0 {
+		s.number(" COUNT ", uint64(r.count), "")
+	}
+	if ret&wire.ReturnAll != 0 && r.count > 0 {
+		s.out.put(" ALL ")
+		var w wire.NumSetWriter
+		if r.uid {
+			for _, u := range r.uids {
+				s.out.b = w.AddRange(s.out.b, uint32(u.From), uint32(u.To))
+				s.out.spill()
+			}
+		} else {
+			for i := range r.told.Select(r.uids) {
+				s.out.b = w.Add(s.out.b, uint32(i+1))
+				s.out.spill()
+			}
+		}
+		s.out.b = w.End(s.out.b)
+	}
+	if r.search.ModSeq && r.count > 0 {
+		s.number(" MODSEQ ", uint64(r.highest()), "")
+	}
+	s.out.put("\r\n")
+}
+
+// criteria turns keys, all of which must match, into the store's criteria.
+// Message numbers become UIDs.
+func (s *session) criteria(c *store.Criteria, keys []wire.SearchKey) error {
+	for i := range keys {
+		if err := s.criterion(c, &keys[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) criterion(c *store.Criteria, k *wire.SearchKey) error {
+	switch k.Op {
+	case wire.SearchAll:
+	case wire.SearchNone:
+		c.UIDs = append(c.UIDs, store.UIDSet{})
+	case wire.SearchSet, wire.SearchUID:
+		spans, err := s.sel.spans(k.Set, k.Op == wire.SearchUID, s.saved)
+		if err != nil {
+			return err
+		}
+		c.UIDs = append(c.UIDs, s.sel.uids(spans))
+	case wire.SearchFlag:
+		c.Flags = append(c.Flags, store.Flag(k.Text))
+	case wire.SearchNotFlag:
+		c.NotFlags = append(c.NotFlags, store.Flag(k.Text))
+	case wire.SearchHeader:
+		c.Header = append(c.Header, store.HeaderCriterion{Name: k.Text, Text: k.Value})
+	case wire.SearchBody:
+		c.Body = append(c.Body, k.Value)
+	case wire.SearchText:
+		c.Text = append(c.Text, k.Value)
+	case wire.SearchLarger, wire.SearchSmaller:
+		sizeCriterion(c, k)
+	case wire.SearchModSeq:
+		c.ModSeq = max(c.ModSeq, store.ModSeq(k.Number))
+	case wire.SearchNot:
+		var not store.Criteria
+		if err := s.criteria(&not, k.Keys); err != nil {
+			return err
+		}
+		c.Not = append(c.Not, not)
+	case wire.SearchOr:
+		or, err := s.alternatives(flattenOr(nil, k))
+		if err != nil {
+			return err
+		}
+		c.Or = append(c.Or, or)
+	case wire.SearchAnd:
+		return s.criteria(c, k.Keys)
+	default:
+		dateCriterion(c, k)
+	}
+	return nil
+}
+
+// flattenOr lists the alternatives of nested ORs, which clients chain to any
+// length.
+func flattenOr(list []*wire.SearchKey, k *wire.SearchKey) []*wire.SearchKey {
+	if k.Op != wire.SearchOr {
+		return append(list, k)
+	}
+	return flattenOr(flattenOr(list, &k.Keys[0]), &k.Keys[1])
+}
+
+// alternatives builds a balanced tree of at least two alternatives.
+func (s *session) alternatives(list []*wire.SearchKey) (or [2]store.Criteria, err error) {
+	half := len(list) / 2
+	for i, part := range [][]*wire.SearchKey{list[:half], list[half:]} {
+		if len(part) == 1 {
+			if err := s.criterion(&or[i], part[0]); err != nil {
+				return or, err
+			}
+			continue
+		}
+		below, err := s.alternatives(part)
+		if err != nil {
+			return or, err
+		}
+		or[i].Or = [][2]store.Criteria{below}
+	}
+	return or, nil
+}
+
+func sizeCriterion(c *store.Criteria, k *wire.SearchKey) {
+	n := int64(k.Number)
+	if k.Op == wire.SearchLarger {
+		if c.Larger == nil || n > *c.Larger {
+			c.Larger = &n
+		}
+	} else if c.Smaller == nil || n < *c.Smaller {
+		c.Smaller = &n
+	}
+}
+
+// dateCriterion narrows the days, since being included and before not.
+func dateCriterion(c *store.Criteria, k *wire.SearchKey) {
+	since := func(bound *time.Time, d time.Time) {
+		if bound.IsZero() || d.After(*bound) {
+			*bound = d
+		}
+	}
+	before := func(bound *time.Time, d time.Time) {
+		if bound.IsZero() || d.Before(*bound) {
+			*bound = d
+		}
+	}
+	next := k.Date.AddDate(0, 0, 1)
+	switch k.Op {
+	case wire.SearchBefore:
+		before(&c.Before, k.Date)
+	case wire.SearchOn:
+		since(&c.Since, k.Date)
+		before(&c.Before, next)
+	case wire.SearchSince:
+		since(&c.Since, k.Date)
+	case wire.SearchSentBefore:
+		before(&c.SentBefore, k.Date)
+	case wire.SearchSentOn:
+		since(&c.SentSince, k.Date)
+		before(&c.SentBefore, next)
+	case wire.SearchSentSince:
+		since(&c.SentSince, k.Date)
+	}
+}

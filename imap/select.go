@@ -1,0 +1,129 @@
+package imap
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// selectMailbox is SELECT (RFC 9051 §6.3.2).
+func (s *session) selectMailbox(p *wire.Parser) reply { return s.open(p, false) }
+
+// examine is EXAMINE (RFC 9051 §6.3.3).
+func (s *session) examine(p *wire.Parser) reply { return s.open(p, true) }
+
+func (s *session) open(p *wire.Parser, readOnly bool) reply {
+	c := p.Select()
+	if p.End() != nil {
+		return syntax(p)
+	}
+	// What is left to tell of the old mailbox comes before CLOSED (RFC 9051
+	// §7.1); afterwards nothing is selected, even if this fails (§6.3.2).
+	if s.sel != nil {
+		if !s.sync(true) {
+			return gone
+		}
+		s.enter(stateUser, nil)
+		s.untagged(okCode("CLOSED", "Previous mailbox is closed"))
+	}
+	if c.CondStore {
+		s.enableCondStore()
+	}
+	mb, info, err := s.mailbox(c.Mailbox)
+	if err != nil {
+		return s.failed(err)
+	}
+	snap, err := mb.Snapshot(s.ctx)
+	if err != nil {
+		return s.failed(err)
+	}
+	v := &view{mb: mb, readOnly: readOnly, told: snap}
+	s.tellKeywords(v, snap)
+	s.number("* ", uint64(snap.Len()), " EXISTS\r\n")
+	if !s.rev2 {
+		s.out.put("* 0 RECENT\r\n") // RFC 3501; no message is ever \Recent
+		if n := firstUnseen(snap); n > 0 {
+			s.number("* OK [UNSEEN ", uint64(n), "] First unseen\r\n")
+		}
+	}
+	s.number("* OK [UIDVALIDITY ", uint64(snap.UIDValidity()), "] UIDs are valid\r\n")
+	s.number("* OK [UIDNEXT ", uint64(snap.UIDNext()), "] Next UID\r\n")
+	s.number("* OK [HIGHESTMODSEQ ", highestModSeq(snap), "] Highest\r\n")
+	if s.rev2 {
+		s.out.put("* LIST () \"/\" ")
+		s.out.b = wire.AppendMailbox(s.out.b, info.Name, s.utf8())
+		s.out.put("\r\n")
+	}
+	s.enter(stateSelected, v)
+	if readOnly {
+		return okCode("READ-ONLY", "EXAMINE completed")
+	}
+	return okCode("READ-WRITE", "SELECT completed")
+}
+
+// number appends a line with a number in it.
+func (s *session) number(before string, n uint64, after string) {
+	s.out.put(before)
+	s.out.b = strconv.AppendUint(s.out.b, n, 10)
+	s.out.b = append(s.out.b, after...)
+}
+
+// firstUnseen is the number of the first message without \Seen, 0 without one.
+func firstUnseen(snap *store.Snapshot) int {
+	for i, r := range snap.All() {
+		if r.Flags&store.BitSeen == 0 {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// name turns a mailbox name as sent into its canonical form.
+func (s *session) name(sent string) (string, error) {
+	n, err := wire.DecodeMailbox(sent, s.utf8())
+	if err != nil {
+		return "", err
+	}
+	return store.CanonicalName(n)
+}
+
+// mailbox opens a mailbox by its name as sent.
+func (s *session) mailbox(sent string) (store.Mailbox, store.MailboxInfo, error) {
+	name, err := s.name(sent)
+	if err != nil {
+		return nil, store.MailboxInfo{}, err
+	}
+	mb, err := s.acc.Mailbox(s.ctx, name)
+	if err != nil {
+		return nil, store.MailboxInfo{}, err
+	}
+	info, err := mb.Info(s.ctx)
+	return mb, info, err
+}
+
+// close is CLOSE (RFC 9051 §6.4.1): what is marked \Deleted goes, and nothing
+// is told of it.
+func (s *session) close(p *wire.Parser) reply {
+	if p.End() != nil {
+		return syntax(p)
+	}
+	v := s.sel
+	s.enter(stateUser, nil)
+	if !v.readOnly {
+		if _, err := v.mb.Expunge(s.ctx, store.AllUIDs(), store.FlagDeleted); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return s.failed(err)
+		}
+	}
+	return ok("CLOSE completed")
+}
+
+// unselect is UNSELECT (RFC 9051 §6.4.2).
+func (s *session) unselect(p *wire.Parser) reply {
+	if p.End() != nil {
+		return syntax(p)
+	}
+	s.enter(stateUser, nil)
+	return ok("UNSELECT completed")
+}

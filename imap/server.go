@@ -1,0 +1,224 @@
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/internal/netserve"
+	lines "github.com/posta-mail/posta/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// Server serves the accounts of a Store over IMAP. Set the fields before the
+// first call of Serve and leave them alone afterwards; a Server must not be
+// copied. A zero Server lets nobody in. Its methods are safe for concurrent use.
+//
+// In all limits zero means the default told with the field and a negative value
+// no bound, unless the field says otherwise.
+//
+// A connection takes about 8 KiB while it idles and at most another 64 KiB
+// buffer while responses are being written (a response to one message may be
+// larger: a BODYSTRUCTURE of 1,000 parts). Commands longer than 4 KiB, their
+// literals and large headers that are filtered take their memory from
+// MemoryBudget. Message bodies are never held: they are streamed.
+type Server struct {
+	// Addr is the TCP address ListenAndServe listens on; empty: ":143", or
+	// ":993" with ImplicitTLS.
+	Addr string
+	// Store holds the accounts. Nil: every login is refused.
+	Store store.Store
+	// Auth proves users; nil: every login is refused. The account opened is
+	// Identity.Account and must exist in the Store.
+	Auth auth.Authenticator
+	// Governor slows down and locks out guessers. Nil: Auth's own, or one
+	// with defaults (see [auth.Login]).
+	Governor *auth.Governor
+	// TLSConfig enables STARTTLS, or ImplicitTLS. Versions below TLS 1.2 are
+	// refused whatever it says (RFC 8996).
+	TLSConfig *tls.Config
+	// ImplicitTLS makes the handshake before the greeting (RFC 8314 §3.2).
+	// It needs TLSConfig.
+	ImplicitTLS bool
+	// InsecureAuth allows LOGIN and mechanisms that send the password without
+	// TLS. For tests and closed networks.
+	InsecureAuth bool
+
+	// MaxMessageBytes bounds a message in APPEND, in octets; it is told to
+	// clients as APPENDLIMIT (RFC 7889). 0: 64 MiB. Never above
+	// [store.MaxMessageSize].
+	MaxMessageBytes int64
+	// MaxCommandBytes bounds a command in octets, literals included but for
+	// APPEND's messages. 0: 65,536; RFC 2683 §3.2.1.5 wants at least 8,000.
+	// Before login it is at most 16,384 and each literal at most 4,096. It
+	// cannot be unbounded: negative is the default.
+	MaxCommandBytes int
+	// MaxLiterals bounds the literals of one command. 0: 128.
+	MaxLiterals int
+	// MaxNesting bounds parentheses, NOT and OR in SEARCH. 0: 200. It cannot
+	// be unbounded: negative is the default.
+	MaxNesting int
+	// MaxSearchTerms bounds the keys of one SEARCH. 0: 1,000.
+	MaxSearchTerms int
+	// MaxFetchItems bounds the data items of one FETCH, and the header fields
+	// named in one of them. 0: 200.
+	MaxFetchItems int
+	// MaxBadCommands is how many commands of a connection may be answered BAD
+	// before it is closed. 0: 50; before login at most 5.
+	MaxBadCommands int
+	// MaxLoginFailures is how many failed logins end a connection. 0: 5.
+	MaxLoginFailures int
+
+	// MaxConns bounds all connections. 0: 20,000.
+	MaxConns int
+	// MaxConnsPerAddr bounds those of one IPv4 address or IPv6 /64. 0: 500.
+	MaxConnsPerAddr int
+	// ConnRate bounds new connections a minute from one IPv4 address or IPv6
+	// /64. 0: no bound.
+	ConnRate int
+	// MaxConnsPerAccount bounds the sessions logged in to one account. 0: 100.
+	MaxConnsPerAccount int
+	// MemoryBudget bounds the octets of all connections' long commands
+	// together; a command for which there is none left ends its session. 0:
+	// 256 MiB.
+	MemoryBudget int64
+
+	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31
+	// minutes; RFC 9051 §5.4 wants at least 30.
+	IdleTimeout time.Duration
+	// LoginTimeout bounds the time from the connection to the login. 0: 2
+	// minutes.
+	LoginTimeout time.Duration
+	// ReadTimeout bounds each wait for the next octets of a command that has
+	// begun. 0: 2 minutes.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds each write of at most about 64 KiB. 0: 5 minutes.
+	WriteTimeout time.Duration
+
+	// ID is what the ID command tells about the server (RFC 2971 §3.3), such
+	// as "name" and "version". Nil: only the name "Posta"; empty: nothing.
+	ID map[string]string
+	// Logger gets logins, refusals and failures of the store; nil discards.
+	Logger *slog.Logger
+	// Trace observes connections, logins and commands; nil for none.
+	Trace *Trace
+
+	conns   netserve.Server
+	once    sync.Once
+	lim     limits
+	login   *auth.Login
+	budget  *lines.Budget
+	log     *slog.Logger
+	tls     *tls.Config
+	sharing accountCounts
+}
+
+// ErrServerClosed is what Serve returns after Shutdown or Close.
+var ErrServerClosed = netserve.ErrClosed
+
+// setup settles what is derived from the fields.
+func (s *Server) setup() {
+	s.once.Do(func() {
+		s.lim = s.limits()
+		s.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
+		s.budget = lines.NewBudget(s.lim.budget)
+		s.log = s.Logger
+		if s.log == nil {
+			s.log = slog.New(slog.DiscardHandler)
+		}
+		if s.TLSConfig != nil {
+			s.tls = s.TLSConfig.Clone()
+			s.tls.MinVersion = max(s.tls.MinVersion, tls.VersionTLS12)
+		}
+	})
+}
+
+// ListenAndServe listens on Addr and serves until the server is closed. It
+// always returns an error: ErrServerClosed after Shutdown or Close.
+func (s *Server) ListenAndServe() error {
+	addr := s.Addr
+	if addr == "" {
+		addr = ":143"
+		if s.ImplicitTLS {
+			addr = ":993"
+		}
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return s.Serve(l)
+}
+
+// Serve accepts connections on l until it fails or the server is closed, when
+// it returns ErrServerClosed. It closes l. ImplicitTLS without TLSConfig is
+// refused with an error.
+func (s *Server) Serve(l net.Listener) error {
+	s.setup()
+	cfg := netserve.Config{
+		Name:            "imap",
+		MaxConns:        s.lim.conns,
+		MaxConnsPerAddr: s.lim.connsPerAddr,
+		ConnRate:        s.ConnRate,
+		Refuse:          refuse,
+		Handle:          s.handle,
+		Logger:          s.log,
+	}
+	if s.ImplicitTLS {
+		if s.tls == nil {
+			_ = l.Close()
+			return errNoTLS
+		}
+		cfg.TLS = s.tls
+	}
+	return s.conns.Serve(l, cfg)
+}
+
+// Shutdown stops accepting, ends idle sessions with BYE and the others after
+// the command at hand. When ctx ends first the rest is closed by force and
+// ctx's error returned.
+func (s *Server) Shutdown(ctx context.Context) error { return s.conns.Shutdown(ctx) }
+
+// Close closes listeners and connections at once.
+func (s *Server) Close() error { return s.conns.Close() }
+
+// refuse says why a connection is not accepted.
+func refuse(c net.Conn, reason error) {
+	text := "* BYE [UNAVAILABLE] Too many connections\r\n" // RFC 5530
+	if reason == netserve.ErrClosed {
+		text = "* BYE [UNAVAILABLE] Shutting down\r\n"
+	}
+	_, _ = c.Write([]byte(text))
+}
+
+// accountCounts counts sessions by account.
+type accountCounts struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// enter counts a session in, unless there are max already.
+func (a *accountCounts) enter(account string, max int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if max >= 0 && a.n[account] >= max {
+		return false
+	}
+	if a.n == nil {
+		a.n = make(map[string]int)
+	}
+	a.n[account]++
+	return true
+}
+
+func (a *accountCounts) leave(account string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.n[account]--; a.n[account] <= 0 {
+		delete(a.n, account)
+	}
+}

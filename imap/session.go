@@ -1,0 +1,298 @@
+package imap
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/internal/netserve"
+	lines "github.com/posta-mail/posta/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// state is the state of a session (RFC 9051 §3).
+type state uint8
+
+const (
+	stateGuest    state = 1 << iota // not authenticated
+	stateUser                       // authenticated
+	stateSelected                   //
+	stateLogout                     //
+
+	stateAny   = stateGuest | stateUser | stateSelected
+	stateKnown = stateUser | stateSelected
+)
+
+// session is one connection. All of it belongs to the connection's goroutine;
+// while IDLE waits, in belongs to the goroutine that reads.
+type session struct {
+	srv  *Server
+	conn *netserve.Conn
+	ctx  context.Context
+	in   *lines.Reader
+	out  output
+
+	state    state
+	login    time.Time // when the login must have happened; zero: no limit
+	id       *auth.Identity
+	acc      store.Account
+	sel      *view        // the selected mailbox, nil without one
+	saved    store.UIDSet // "$", the result of the last SEARCH RETURN (SAVE)
+	rev2     bool         // ENABLE IMAP4rev2
+	condStor bool         // CONDSTORE is enabled (RFC 7162 §3.1)
+
+	tag      []byte // of the command at hand
+	cmd      []byte // a command with literals, assembled
+	lent     int    // octets of the budget that cmd holds
+	idling   bool   // a goroutine of IDLE reads: do not flush from there
+	badCount int
+	failures int // failed logins
+}
+
+// handle talks to one connection.
+func (srv *Server) handle(ctx context.Context, c *netserve.Conn) {
+	s := &session{srv: srv, conn: c, ctx: ctx, state: stateGuest}
+	s.out = output{conn: c, timeout: srv.lim.write}
+	s.in = lines.NewReader(source{s}, srv.budget)
+	if srv.lim.login > 0 {
+		s.login = time.Now().Add(srv.lim.login)
+	}
+	if t := srv.Trace; t != nil {
+		if t.Connected != nil {
+			t.Connected(auth.Peer(c.Peer()))
+		}
+		if t.Disconnected != nil {
+			defer func() { t.Disconnected(auth.Peer(c.Peer())) }()
+		}
+	}
+	defer s.end()
+	s.out.put("* OK [CAPABILITY ")
+	s.out.b = s.appendCapabilities(s.out.b)
+	s.out.put("] Posta ready\r\n")
+	for s.state != stateLogout && s.out.err == nil {
+		s.step()
+	}
+	_ = s.out.flush()
+}
+
+// end releases what the session holds.
+func (s *session) end() {
+	s.enter(stateLogout, nil)
+	s.releaseCommand()
+	s.in.Release()
+}
+
+// enter is the only place where the state changes.
+func (s *session) enter(st state, sel *view) {
+	if s.acc != nil && st&stateKnown == 0 {
+		s.srv.sharing.leave(s.acc.Name())
+	}
+	if sel != s.sel {
+		s.saved = nil // RFC 9051 §6.4.4.1: "$" is reset by SELECT
+	}
+	s.state, s.sel = st, sel
+	if st&stateKnown == 0 {
+		s.acc, s.id = nil, nil
+	}
+}
+
+func (s *session) accountName() string {
+	if s.acc == nil {
+		return ""
+	}
+	return s.acc.Name()
+}
+
+// source is what the reader reads from: responses are flushed whenever it would
+// have to wait for the client.
+type source struct{ s *session }
+
+func (r source) Read(p []byte) (int, error) {
+	if !r.s.idling {
+		if err := r.s.out.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return r.s.conn.Read(p)
+}
+
+// bye ends the session with an untagged BYE (RFC 9051 §7.1.5).
+func (s *session) bye(code, text string) reply {
+	s.out.begin()
+	s.out.b = reply{"BYE", code, text}.append(s.out.b, []byte("*"))
+	s.enter(stateLogout, nil)
+	return gone
+}
+
+// untagged appends an untagged status response.
+func (s *session) untagged(r reply) {
+	s.out.begin()
+	s.out.b = r.append(s.out.b, []byte("*"))
+}
+
+// readFailed ends the session after a failure to read.
+func (s *session) readFailed(err error) {
+	var ne net.Error
+	switch {
+	case errors.As(err, &ne) && ne.Timeout() && s.conn.Closing():
+		s.bye("UNAVAILABLE", "Shutting down")
+	case errors.As(err, &ne) && ne.Timeout() && s.state == stateGuest:
+		s.bye("", "Login took too long")
+	case errors.As(err, &ne) && ne.Timeout():
+		s.bye("", "Idle for too long") // RFC 9051 §5.4
+	case errors.Is(err, lines.ErrLineTooLong):
+		s.bye("", "Command too long")
+	case errors.Is(err, lines.ErrBareLF), errors.Is(err, lines.ErrBareCR):
+		s.bye("", "Lines must end with CRLF")
+	case errors.Is(err, lines.ErrBudget):
+		s.bye("UNAVAILABLE", "Too much to do, try again later")
+	case errors.Is(err, errTooMuch):
+		s.bye("TOOBIG", "Too large")
+	default:
+		if err != io.EOF && !errors.Is(err, net.ErrClosed) {
+			s.srv.log.Debug("connection lost", "server", "imap", "peer", s.peer(), "err", err)
+		}
+		s.enter(stateLogout, nil)
+	}
+}
+
+// step reads and executes one command.
+func (s *session) step() {
+	if s.conn.Closing() {
+		s.bye("UNAVAILABLE", "Shutting down")
+		return
+	}
+	s.releaseCommand()
+	_ = s.conn.Idle(s.patience())
+	line, err := s.in.ReadLine(s.maxCommand())
+	_ = s.conn.Busy(s.srv.lim.read)
+	if err != nil {
+		s.readFailed(err)
+		return
+	}
+	began := time.Now()
+	p := wire.NewParser(line, s.srv.lim.parse)
+	tag := p.Tag()
+	s.tag = append(s.tag[:0], tag...)
+	p.Space()
+	name := p.Command()
+	if p.Err() != nil {
+		s.unreadable(line, tag)
+		s.traceCommand("", "BAD", began)
+		return
+	}
+	r := s.execute(name, line)
+	if r == gone {
+		s.traceCommand(name, "", began)
+		return
+	}
+	s.out.begin()
+	s.out.b = r.append(s.out.b, s.tag)
+	s.traceCommand(name, r.status, began)
+	s.count(r)
+}
+
+// unreadable answers a line without tag or command.
+func (s *session) unreadable(line, tag []byte) {
+	if err := s.discard(line); err != nil {
+		s.readFailed(err)
+		return
+	}
+	r := bad("Command expected")
+	s.out.begin()
+	if len(tag) == 0 {
+		tag = []byte("*")
+	}
+	s.out.b = r.append(s.out.b, tag)
+	s.count(r)
+}
+
+// count ends sessions that make too many mistakes.
+func (s *session) count(r reply) {
+	if r.status == "BAD" {
+		s.badCount++
+	}
+	switch {
+	case s.state == stateLogout:
+	case s.badCount >= s.srv.lim.bad, s.state == stateGuest && s.badCount >= guestBad:
+		s.bye("", "Too many bad commands")
+	case s.failures >= s.srv.lim.failures:
+		s.bye("", "Too many failed logins")
+	}
+}
+
+// patience is how long to wait for a command.
+func (s *session) patience() time.Duration {
+	if s.state != stateGuest {
+		return s.srv.lim.idle
+	}
+	if s.login.IsZero() {
+		return 0
+	}
+	return max(time.Until(s.login), time.Nanosecond)
+}
+
+// execute runs one command whose first line is given.
+func (s *session) execute(name string, line []byte) reply {
+	c, known := commands[name]
+	var refusal reply
+	switch {
+	case !known && s.state == stateGuest && isHTTP(line):
+		// Nothing of a request that a browser was tricked into sending may
+		// be taken for commands.
+		return s.bye("", "This is an IMAP server")
+	case !known:
+		refusal = bad("Unknown command")
+	case c.states&s.state == 0:
+		refusal = bad(wrongState(s.state, c.states))
+	}
+	if refusal != (reply{}) {
+		if err := s.discard(line); err != nil {
+			s.readFailed(err)
+			return gone
+		}
+		return refusal
+	}
+	p, fault, err := s.assemble(name, line)
+	if err != nil {
+		s.readFailed(err)
+		return gone
+	}
+	if fault != (reply{}) {
+		return fault
+	}
+	if c.refresh && !s.sync(false) {
+		return gone
+	}
+	r := c.run(s, p)
+	if r.status == "BAD" || s.state == stateLogout {
+		return r
+	}
+	if !s.sync(c.expunge) {
+		return gone
+	}
+	return r
+}
+
+func wrongState(now, allowed state) string {
+	switch {
+	case now == stateGuest:
+		return "Log in first"
+	case allowed == stateGuest:
+		return "Already logged in"
+	}
+	return "Select a mailbox first"
+}
+
+// isHTTP recognises the first line of an HTTP request.
+func isHTTP(line []byte) bool {
+	n := len(line)
+	return n > 9 && (string(line[n-9:n-1]) == " HTTP/1." || string(line[n-7:]) == " HTTP/2" || string(line[n-9:]) == " HTTP/2.0")
+}
+
+// peer describes the connection as it is now.
+func (s *session) peer() auth.Peer { return auth.Peer(s.conn.Peer()) }
