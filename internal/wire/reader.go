@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // Reasons why a line or a body is refused. After any of them the stream is out
@@ -32,11 +33,12 @@ const baseSize = 4096
 type Reader struct {
 	src    io.Reader
 	budget *Budget
-	base   []byte // the buffer owned for the connection's life
-	buf    []byte // base, or a larger one while a long line is read
-	r, w   int    // unread bytes are buf[r:w]
-	lent   int    // octets of the budget that buf holds beyond base
-	err    error  // of src, to be returned when the buffer is empty
+	base   []byte  // the buffer owned for the connection's life
+	buf    []byte  // base, or a larger one while a long line is read
+	r, w   int     // unread bytes are buf[r:w]
+	lent   int     // octets of the budget that buf holds beyond base
+	pooled *[]byte // buf, if it is to go back to bodyPool
+	err    error   // of src, to be returned when the buffer is empty
 }
 
 // NewReader returns a Reader on src. Lines longer than 4 KiB take their memory
@@ -66,9 +68,21 @@ func (r *Reader) shrink() {
 		return
 	}
 	n := copy(r.base, r.buf[r.r:r.w])
+	r.recycle()
 	r.buf, r.r, r.w = r.base, 0, n
 	r.budget.release(r.lent)
 	r.lent = 0
+}
+
+// bodyPool keeps buffers of bodySize: every message takes one for a moment.
+var bodyPool = sync.Pool{New: func() any { b := make([]byte, bodySize); return &b }}
+
+// recycle gives buf away; nothing of it may be used any more.
+func (r *Reader) recycle() {
+	if r.pooled != nil {
+		bodyPool.Put(r.pooled)
+		r.pooled = nil
+	}
 }
 
 // fill reads once more from the stream, making room first, up to limit octets
@@ -113,9 +127,17 @@ func (r *Reader) grow(size int) error {
 	if !r.budget.acquire(extra) {
 		return ErrBudget
 	}
-	b := make([]byte, size)
+	var b []byte
+	var pooled *[]byte
+	if size == bodySize {
+		pooled = bodyPool.Get().(*[]byte)
+		b = *pooled
+	} else {
+		b = make([]byte, size)
+	}
 	r.w = copy(b, r.buf[r.r:r.w])
-	r.buf, r.r = b, 0
+	r.recycle()
+	r.buf, r.r, r.pooled = b, 0, pooled
 	r.lent += extra
 	return nil
 }
