@@ -1,5 +1,10 @@
 package store
 
+import (
+	"context"
+	"io"
+)
+
 // HeldLeases is how many leases l remembers.
 func HeldLeases(l *Leases) int { return len(l.held) }
 
@@ -19,3 +24,15 @@ func SharedPages(s, t *Snapshot) int {
 	}
 	return n
 }
+
+// ScanText looks for a text in a stream as Search does in a part.
+func ScanText(r io.Reader, needle string) bool {
+	s := &search{ctx: context.Background(), texts: []textTerm{{needle: fold(nil, []byte(needle)), body: true}}}
+	if err := s.scan.text(s, r); err != nil {
+		panic(err)
+	}
+	return s.texts[0].found == yes
+}
+
+// Fold is the form in which texts are compared.
+func Fold(text string) string { return string(fold(nil, []byte(text))) }

@@ -37,7 +37,7 @@ func WithPrefix(o *message.Outline, prefix []byte) *message.Outline {
 	n.Defects = slices.Clone(o.Defects)
 	n.AddPrefix(int64(len(prefix)))
 	n.Traits |= prefixTraits(prefix)
-	overlayEnvelope(&n.Envelope, message.ParseHeader(prefix))
+	overlayEnvelope(&n, message.ParseHeader(prefix))
 	return &n
 }
 
@@ -67,25 +67,31 @@ func prefixTraits(prefix []byte) (t message.Traits) {
 	return t
 }
 
-// overlayEnvelope puts the fields that h has over those of e.
-func overlayEnvelope(e *message.Envelope, h *message.Header) {
+// overlayEnvelope puts the fields that h has over those of the body.
+func overlayEnvelope(o *message.Outline, h *message.Header) {
+	e := &o.Envelope
 	var p *message.Envelope // parsed when it turns out to be needed
-	over := func(name string, set func()) {
-		if h.Has(name) {
-			if p == nil {
-				p = message.ParseEnvelope(h)
-			}
-			set()
+	over := func(name string, had bool, set func()) {
+		fields := h.All(name)
+		if len(fields) == 0 {
+			return
 		}
+		if p == nil {
+			p = message.ParseEnvelope(h)
+		}
+		if had || len(fields) > 1 {
+			o.Defects = append(o.Defects, message.Defect{Kind: message.DuplicateField, Offset: fields[0].Offset(), Detail: name})
+		}
+		set()
 	}
-	over("Date", func() { e.Date, e.HasDate = p.Date, true })
-	over("Subject", func() { e.Subject, e.HasSubject = p.Subject, true })
-	over("In-Reply-To", func() { e.InReplyTo, e.HasInReplyTo = p.InReplyTo, true })
-	over("Message-ID", func() { e.MessageID, e.HasMessageID = p.MessageID, true })
-	over("From", func() { e.From = p.From })
-	over("Sender", func() { e.Sender = p.Sender })
-	over("Reply-To", func() { e.ReplyTo = p.ReplyTo })
-	over("To", func() { e.To = p.To })
-	over("Cc", func() { e.Cc = p.Cc })
-	over("Bcc", func() { e.Bcc = p.Bcc })
+	over("Date", e.HasDate, func() { e.Date, e.HasDate = p.Date, true })
+	over("Subject", e.HasSubject, func() { e.Subject, e.HasSubject = p.Subject, true })
+	over("In-Reply-To", e.HasInReplyTo, func() { e.InReplyTo, e.HasInReplyTo = p.InReplyTo, true })
+	over("Message-ID", e.HasMessageID, func() { e.MessageID, e.HasMessageID = p.MessageID, true })
+	over("From", e.From != nil, func() { e.From = p.From })
+	over("Sender", e.Sender != nil, func() { e.Sender = p.Sender })
+	over("Reply-To", e.ReplyTo != nil, func() { e.ReplyTo = p.ReplyTo })
+	over("To", e.To != nil, func() { e.To = p.To })
+	over("Cc", e.Cc != nil, func() { e.Cc = p.Cc })
+	over("Bcc", e.Bcc != nil, func() { e.Bcc = p.Bcc })
 }

@@ -177,7 +177,7 @@ func (mb *mailbox) Details(ctx context.Context, rows []store.Row) iter.Seq2[stor
 			if err == nil {
 				d.Outline, d.EmailID = store.WithPrefix(c.body.outline, c.prefix), c.emailID
 			}
-			if !yield(d, err) || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
+			if !yield(d, err) || err != nil && (err == ctx.Err() || errors.Is(err, store.ErrUnavailable)) {
 				return
 			}
 		}

@@ -160,6 +160,16 @@ func readDetailsStopped(k *kit) {
 		}
 	}
 	require.True(k, failed, "an ended context shows")
+	ctx, cancel := context.WithCancel(k.Context())
+	defer cancel()
+	n, failed := 0, false
+	for _, err := range mb.Details(ctx, rows) {
+		if n++; n == 3 {
+			cancel()
+		}
+		failed = failed || err != nil
+	}
+	require.True(k, failed || n == len(rows), "one that ends on the way too: %d of %d details and no error", n, len(rows))
 	k.snap(mb)
 }
 

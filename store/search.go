@@ -1,0 +1,503 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/posta-mail/posta/message"
+)
+
+// Limits of a search, kept by Search; beyond them it is ErrLimit.
+const (
+	MaxSearchDepth = 64   // nesting of Not and Or
+	MaxSearchTerms = 1000 // Criteria and conditions in all
+)
+
+// searchBatch is how many messages are looked at together.
+const searchBatch = 256
+
+// Search yields the rows of snap that match c, ascending. Snap is of mb; what
+// happened to the mailbox since does not show, and messages that can no longer
+// be read for being expunged match nothing.
+//
+// It is the one evaluator: engines may help it to be fast, but all answer as it
+// does. A nil c matches every message. Columns are looked at first, then what was computed at staging, then
+// headers, then bodies, and only as far as the answer is still open.
+//
+// Text is compared as i;unicode-casemap does (RFC 5051): without case, and with
+// characters decomposed, so that "cafe" is found in "café". Header fields are
+// decoded (RFC 2047, 2231 parameters are not); Text looks at all header fields
+// of all parts, Body at those of embedded messages. Of bodies, the parts of the
+// types text and message are read, decoded to UTF-8, in constant memory. A text
+// is found within one field or one part, not across. Beyond the limits of
+// message.Limits headers are not looked at.
+//
+// A Date that is missing or unreadable counts as the internal date.
+//
+// An error of one message comes with its row and does not end the search; one
+// of the search as a whole (ErrLimit, a deleted mailbox, ctx) comes with no row
+// and ends it. Nothing is locked while the caller has the word.
+func Search(ctx context.Context, mb Mailbox, snap *Snapshot, c *Criteria) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		if c == nil {
+			c = &Criteria{}
+		}
+		s := &search{ctx: ctx, mb: mb, snap: snap}
+		root, err := s.compile(c, 0)
+		if err != nil {
+			yield(Row{}, err)
+			return
+		}
+		s.root = root
+		s.run(c, yield)
+	}
+}
+
+// verdict is what is known about a message and a criterion.
+type verdict int8
+
+const (
+	open verdict = iota
+	yes
+	no
+)
+
+func verdictOf(b bool) verdict {
+	if b {
+		return yes
+	}
+	return no
+}
+
+// and is yes if all are, no if one is.
+func (v verdict) and(w verdict) verdict {
+	switch {
+	case v == no || w == no:
+		return no
+	case v == open || w == open:
+		return open
+	}
+	return yes
+}
+
+func (v verdict) not() verdict {
+	switch v {
+	case yes:
+		return no
+	case no:
+		return yes
+	}
+	return open
+}
+
+// node is a compiled Criteria.
+type node struct {
+	c          *Criteria
+	never      bool // asks for a keyword that the mailbox does not have
+	flags, not FlagBits
+	since, end int64 // bounds of the internal date; end exclusive
+	dated      bool
+	sent       [2]int64 // likewise of the Date field, as a day
+	fields     []int    // numbers in search.fields
+	texts      []int    // numbers in search.texts
+	nots       []*node
+	ors        [][2]*node
+}
+
+// fieldTerm and textTerm are conditions that need the message. What is known
+// of the present one is in found.
+type fieldTerm struct {
+	name   string
+	needle []byte
+	found  verdict
+}
+
+type textTerm struct {
+	needle []byte
+	body   bool // not in the message's own header
+	found  verdict
+}
+
+// search is one run of Search.
+type search struct {
+	ctx    context.Context
+	mb     Mailbox
+	snap   *Snapshot
+	root   *node
+	fields []fieldTerm
+	texts  []textTerm
+	terms  int
+	scan   scanner
+	sent   int64 // day of the present message's Date field
+	known  bool  // sent is valid
+}
+
+const minDay, maxDay = -1 << 62, 1 << 62
+
+// day numbers the calendar day of t, in t's own zone.
+func day(t time.Time) int64 {
+	y, m, d := t.Date()
+	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix()
+}
+
+// compile prepares c and what is in it.
+func (s *search) compile(c *Criteria, depth int) (*node, error) {
+	if s.terms += 1 + len(c.UIDs) + len(c.Header) + len(c.Body) + len(c.Text); depth > MaxSearchDepth || s.terms > MaxSearchTerms {
+		return nil, fmt.Errorf("%w: search too complex", ErrLimit)
+	}
+	n := &node{c: c, since: minDay, end: maxDay, sent: [2]int64{minDay, maxDay}}
+	bits, ok := s.snap.Bits(c.Flags...)
+	n.flags, n.never = bits, !ok
+	n.not, _ = s.snap.Bits(c.NotFlags...)
+	if !c.Since.IsZero() {
+		n.since = day(c.Since)
+	}
+	if !c.Before.IsZero() {
+		n.end = day(c.Before)
+	}
+	if !c.SentSince.IsZero() {
+		n.dated, n.sent[0] = true, day(c.SentSince)
+	}
+	if !c.SentBefore.IsZero() {
+		n.dated, n.sent[1] = true, day(c.SentBefore)
+	}
+	for _, h := range c.Header {
+		n.fields = append(n.fields, len(s.fields))
+		s.fields = append(s.fields, fieldTerm{name: h.Name, needle: fold(nil, []byte(h.Text))})
+	}
+	for i, list := range [][]string{c.Text, c.Body} {
+		for _, text := range list {
+			if needle := fold(nil, []byte(text)); len(needle) > 0 {
+				n.texts = append(n.texts, len(s.texts))
+				s.texts = append(s.texts, textTerm{needle: needle, body: i == 1})
+			}
+		}
+	}
+	for i := range c.Not {
+		sub, err := s.compile(&c.Not[i], depth+1)
+		if err != nil {
+			return nil, err
+		}
+		n.nots = append(n.nots, sub)
+	}
+	for i := range c.Or {
+		a, err := s.compile(&c.Or[i][0], depth+1)
+		if err != nil {
+			return nil, err
+		}
+		b, err := s.compile(&c.Or[i][1], depth+1)
+		if err != nil {
+			return nil, err
+		}
+		n.ors = append(n.ors, [2]*node{a, b})
+	}
+	return n, nil
+}
+
+// columns judges by the row alone.
+func (n *node) columns(r Row) bool {
+	c := n.c
+	if n.never || r.Flags&n.flags != n.flags || r.Flags&n.not != 0 || r.ModSeq < c.ModSeq || r.Date < n.since || r.Date >= n.end {
+		return false
+	}
+	if c.Larger != nil && int64(r.Size) <= *c.Larger || c.Smaller != nil && int64(r.Size) >= *c.Smaller {
+		return false
+	}
+	for _, set := range c.UIDs {
+		if !set.Contains(r.UID) {
+			return false
+		}
+	}
+	return true
+}
+
+// judge says what is known so far of the message in r.
+func (s *search) judge(n *node, r Row) verdict {
+	if !n.columns(r) {
+		return no
+	}
+	v := yes
+	if n.dated {
+		if !s.known {
+			v = open
+		} else if s.sent < n.sent[0] || s.sent >= n.sent[1] {
+			return no
+		}
+	}
+	for _, i := range n.fields {
+		v = v.and(s.fields[i].found)
+	}
+	for _, i := range n.texts {
+		v = v.and(s.texts[i].found)
+	}
+	for _, sub := range n.nots {
+		if v == no {
+			return no
+		}
+		v = v.and(s.judge(sub, r).not())
+	}
+	for _, pair := range n.ors {
+		if v == no {
+			return no
+		}
+		a := s.judge(pair[0], r)
+		if a != yes { // or is not(not and not)
+			a = a.not().and(s.judge(pair[1], r).not()).not()
+		}
+		v = v.and(a)
+	}
+	return v
+}
+
+// forget clears what is known of the message before.
+func (s *search) forget() {
+	s.known = false
+	for i := range s.fields {
+		s.fields[i].found = open
+	}
+	for i := range s.texts {
+		s.texts[i].found = open
+	}
+}
+
+// run goes through the candidates batch by batch.
+func (s *search) run(c *Criteria, yield func(Row, error) bool) {
+	rows := s.snap.All()
+	if len(c.UIDs) > 0 {
+		set := c.UIDs[0]
+		for _, more := range c.UIDs[1:] {
+			set = set.Intersect(more)
+		}
+		rows = s.snap.Select(set)
+	}
+	var batch []Row // those that match or may match
+	var verdicts []verdict
+	looked := 0
+	s.forget()
+	for _, r := range rows {
+		if v := s.judge(s.root, r); v != no {
+			batch, verdicts = append(batch, r), append(verdicts, v)
+		}
+		if looked++; looked%searchBatch == 0 || len(batch) == searchBatch {
+			if !s.flush(batch, verdicts, yield) {
+				return
+			}
+			s.forget()
+			batch, verdicts = batch[:0], verdicts[:0]
+		}
+	}
+	s.flush(batch, verdicts, yield)
+}
+
+// flush yields a batch in order, reading those messages that are open. It
+// reports whether to go on.
+func (s *search) flush(batch []Row, verdicts []verdict, yield func(Row, error) bool) bool {
+	if err := s.ctx.Err(); err != nil {
+		yield(Row{}, err)
+		return false
+	}
+	var unsure []Row
+	for i, r := range batch {
+		if verdicts[i] == open {
+			unsure = append(unsure, r)
+		}
+	}
+	next := 0 // in batch
+	sure := func() bool {
+		for ; next < len(batch) && verdicts[next] == yes; next++ {
+			if !yield(batch[next], nil) {
+				return false
+			}
+		}
+		return true
+	}
+	if len(unsure) > 0 {
+		for d, err := range s.mb.Details(s.ctx, unsure) {
+			if !sure() {
+				return false
+			}
+			match := false
+			if err == nil {
+				match, err = s.message(d)
+			}
+			next++
+			switch {
+			case err == nil:
+				if match && !yield(d.Row, nil) {
+					return false
+				}
+			case s.ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound):
+				yield(Row{}, err)
+				return false
+			case errors.Is(err, ErrExpunged):
+			case !yield(d.Row, err):
+				return false
+			}
+		}
+	}
+	if !sure() {
+		return false
+	}
+	if next < len(batch) {
+		err := s.ctx.Err()
+		if err == nil {
+			err = errors.New("store: search: the engine left out details")
+		}
+		yield(Row{}, err)
+		return false
+	}
+	return true
+}
+
+// message decides about a message by reading as much of it as is needed.
+func (s *search) message(d Detail) (bool, error) {
+	s.forget()
+	s.date(d)
+	s.envelope(d.Outline)
+	if v := s.judge(s.root, d.Row); v != open {
+		return v == yes, nil
+	}
+	body, err := s.mb.Open(s.ctx, d.Row)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	header, err := readHeader(body, d.Outline.Header.Offset, d.Outline.Header.Size)
+	if err != nil {
+		return false, err
+	}
+	for i := range s.fields {
+		s.fields[i].look(header)
+	}
+	s.headerText(header, false)
+	if v := s.judge(s.root, d.Row); v != open {
+		return v == yes, nil
+	}
+	if err := s.parts(body, d); err != nil {
+		return false, err
+	}
+	for i := range s.texts { // what was not found is not there
+		if s.texts[i].found == open {
+			s.texts[i].found = no
+		}
+	}
+	return s.judge(s.root, d.Row) == yes, nil
+}
+
+// date takes the day from the Date field, as written (RFC 9051 §6.4.4
+// "disregarding time and timezone").
+func (s *search) date(d Detail) {
+	t, err := message.ParseDate(d.Outline.Envelope.Date)
+	if err != nil {
+		t = d.Row.InternalDate()
+	}
+	s.sent, s.known = day(t), true
+}
+
+// envelope decides fields that the outline has in full.
+func (s *search) envelope(o *message.Outline) {
+	if len(s.fields) == 0 || len(o.Defects) >= 100 || o.HasDefect(message.DuplicateField) || o.HasDefect(message.HeaderTooLong) ||
+		o.HasDefect(message.TooManyFields) || o.HasDefect(message.TooMuchText) {
+		return
+	}
+	e := &o.Envelope
+	for i := range s.fields {
+		f := &s.fields[i]
+		switch {
+		case equalASCII(f.name, "Subject"):
+			f.judge(e.Subject, e.HasSubject)
+		case equalASCII(f.name, "Message-ID"):
+			f.judge(e.MessageID, e.HasMessageID)
+		case equalASCII(f.name, "In-Reply-To"):
+			f.judge(e.InReplyTo, e.HasInReplyTo)
+		}
+	}
+}
+
+func (f *fieldTerm) judge(value string, has bool) {
+	f.found = verdictOf(has && contains(message.DecodeWords(value), f.needle))
+}
+
+// look decides a field by the message's header.
+func (f *fieldTerm) look(h *message.Header) {
+	if f.found != open {
+		return
+	}
+	f.found = no
+	for field := range h.Fields() {
+		if field.Is(f.name) && (len(f.needle) == 0 || contains(field.Text(), f.needle)) {
+			f.found = yes
+			return
+		}
+	}
+}
+
+func readHeader(r io.ReaderAt, off, size int64) (*message.Header, error) {
+	h, _, err := message.ReadHeader(io.NewSectionReader(r, off, size), nil)
+	if err != nil {
+		return nil, fmt.Errorf("store: search: %w", err)
+	}
+	return h, nil
+}
+
+// headerText looks for open texts in a header; embedded: it is that of an
+// embedded message, which is part of the body.
+func (s *search) headerText(h *message.Header, embedded bool) {
+	if !s.wanted(embedded) {
+		return
+	}
+	for f := range h.Fields() {
+		line := f.Text()
+		if name := f.Name(); name != "" {
+			line = name + ": " + line
+		}
+		s.scan.folded = fold(s.scan.folded[:0], []byte(line))
+		if !s.found(s.scan.folded, embedded) {
+			return
+		}
+	}
+}
+
+// wanted reports whether a text is open that may be found here.
+func (s *search) wanted(inBody bool) bool {
+	for i := range s.texts {
+		if s.texts[i].found == open && (inBody || !s.texts[i].body) {
+			return true
+		}
+	}
+	return false
+}
+
+// parts looks for open texts in headers and bodies of the parts.
+func (s *search) parts(body io.ReaderAt, d Detail) error {
+	embedded := map[*message.Part]bool{} // roots of embedded messages
+	for p := range d.Outline.Root.Walk() {
+		if !s.wanted(true) {
+			return nil
+		}
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if p.IsMessage() && len(p.Parts) > 0 {
+			embedded[p.Parts[0]] = true
+		}
+		if p != d.Outline.Root && s.wanted(embedded[p]) {
+			h, err := readHeader(body, p.HeaderOffset, p.HeaderSize)
+			if err != nil {
+				return err
+			}
+			s.headerText(h, embedded[p])
+		}
+		if p.IsMessage() || p.Type != "text" && p.Type != "message" {
+			continue
+		}
+		if err := s.scan.text(s, message.Text(p, p.BodyReader(body))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
