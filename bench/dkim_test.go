@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+
+	msgauth "github.com/emersion/go-msgauth/dkim"
+
+	"github.com/posta-mail/posta/auth/dkim"
+)
+
+// keys answers key lookups without a network.
+type keys map[string]string
+
+func (k keys) LookupTXT(_ context.Context, name string) ([]string, error) {
+	if txt, ok := k[strings.TrimSuffix(name, ".")]; ok {
+		return []string{txt}, nil
+	}
+	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
+func signed(b *testing.B, size int) ([]byte, keys) {
+	b.Helper()
+	key, err := dkim.GenerateKey(dkim.RSASHA256)
+	if err != nil {
+		b.Fatal(err)
+	}
+	record, err := dkim.Record(key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	msg := []byte("From: alice@a.test\r\nTo: bob@b.test\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@a.test>\r\n\r\n" +
+		strings.Repeat(strings.Repeat("x ", 36)+"\r\n", size/74))
+	sig, err := dkim.Sign(context.Background(), []*dkim.Signer{{Domain: "a.test", Selector: "k", Key: key}}, bytes.NewReader(msg))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return append(sig, msg...), keys{"k._domainkey.a.test": record}
+}
+
+func BenchmarkDKIMVerify(b *testing.B) {
+	for _, size := range []struct {
+		name  string
+		bytes int
+	}{{"4KiB", 4 << 10}, {"1MiB", 1 << 20}} {
+		msg, keys := signed(b, size.bytes)
+		b.Run(size.name+"/posta", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(msg)))
+			v := &dkim.Verifier{Resolver: keys}
+			for b.Loop() {
+				res, err := v.Verify(context.Background(), bytes.NewReader(msg))
+				if err != nil || len(res) != 1 || !res[0].Trusted {
+					b.Fatal(res, err)
+				}
+			}
+		})
+		b.Run(size.name+"/go-msgauth", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(msg)))
+			lookup := func(name string) ([]string, error) { return keys.LookupTXT(context.Background(), name) }
+			for b.Loop() {
+				res, err := msgauth.VerifyWithOptions(bytes.NewReader(msg), &msgauth.VerifyOptions{LookupTXT: lookup})
+				if err != nil || len(res) != 1 || res[0].Err != nil {
+					b.Fatal(res, err)
+				}
+			}
+		})
+	}
+}
