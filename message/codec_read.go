@@ -134,6 +134,15 @@ func (d *outlineReader) count(size int) int {
 	return int(v)
 }
 
+// some is a count that is not zero: an empty list is not stored.
+func (d *outlineReader) some(size int) int {
+	n := d.count(size)
+	if n == 0 {
+		d.fail("empty list")
+	}
+	return n
+}
+
 func (d *outlineReader) str() string {
 	n := d.count(1)
 	s := d.s[d.i : d.i+n]
@@ -257,7 +266,7 @@ func (d *outlineReader) part(p *Part, from int64, depth int) {
 		p.DispositionParams = d.params()
 	}
 	if bits&pbLanguage != 0 {
-		p.Language = make([]string, d.count(1))
+		p.Language = make([]string, d.some(1))
 		for i := range p.Language {
 			p.Language[i] = d.str()
 		}
@@ -272,7 +281,7 @@ func (d *outlineReader) part(p *Part, from int64, depth int) {
 	if bits&pbParts == 0 {
 		return
 	}
-	n := d.count(minPart)
+	n := d.some(minPart)
 	if d.parts += n; d.parts > len(d.s)/minPart { // all counts together
 		d.fail("count too large")
 		return
@@ -289,7 +298,7 @@ func (d *outlineReader) part(p *Part, from int64, depth int) {
 }
 
 func (d *outlineReader) params() []Param {
-	list := make([]Param, d.count(2))
+	list := make([]Param, d.some(2))
 	for i := range list {
 		list[i] = Param{d.str(), d.str()}
 	}

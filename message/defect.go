@@ -137,11 +137,14 @@ const maxMinor = maxDefects - int(maxDefectKind) - 2 - int(fkCount)
 
 // first reports a kind at its first place only.
 func (f *findings) first(k DefectKind, off int64, detail string) {
-	if f.noted&(1<<k) == 0 {
+	if !f.has(k) {
 		f.noted |= 1 << k
 		f.major.add(k, off, detail)
 	}
 }
+
+// has reports whether first was called with k.
+func (f *findings) has(k DefectKind) bool { return f.noted&(1<<k) != 0 }
 
 // always reports what the caller sees to be rare.
 func (f *findings) always(k DefectKind, off int64, detail string) { f.major.add(k, off, detail) }

@@ -20,7 +20,8 @@ type Field struct {
 }
 
 // Name is the field name as written, without white space before the colon
-// (RFC 5322 §4.5); "" for a line that is not a field.
+// (RFC 5322 §4.5); "" for a line that is not a field. It may have characters
+// that no name should have, but no CR, LF or NUL.
 func (f Field) Name() string { return string(f.raw[:f.nameEnd]) }
 
 // Is reports whether the field has this name, ASCII letters compared without

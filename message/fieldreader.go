@@ -178,7 +178,7 @@ func (r *fieldReader) mime(p *Part, digest bool) (boundary string) {
 	p.Location = r.get(fkContentLocation)
 	if v := r.get(fkContentDisposition); v != "" {
 		first, params := r.parse(fkContentDisposition, v)
-		p.Disposition, p.DispositionParams = lowerASCII(firstToken(first)), params
+		p.Disposition, p.DispositionParams = lowerASCII(firstToken(first)), cleanParams(params)
 		if p.Disposition == "" {
 			p.Disposition = "attachment" // RFC 2183 §2.8: the unknown is an attachment
 		}
@@ -193,7 +193,7 @@ func (r *fieldReader) mime(p *Part, digest bool) (boundary string) {
 	return boundary
 }
 
-// parse reads a field with parameters and makes their values presentable.
+// parse reads a field with parameters; the values are still octets.
 func (r *fieldReader) parse(k fieldKind, v string) (first string, params []Param) {
 	r.params.defects = r.params.defects[:0]
 	first, params = r.params.parse(v, &r.lim)
@@ -222,10 +222,16 @@ func (r *fieldReader) contentType(p *Part, digest bool) (boundary string) {
 	if typ == "multipart" {
 		boundary = param(params, "boundary")
 	}
+	cleanParams(params)
+	return boundary
+}
+
+// cleanParams makes the values presentable, in place.
+func cleanParams(params []Param) []Param {
 	for i := range params {
 		params[i].Value = cleanLine(params[i].Value)
 	}
-	return boundary
+	return params
 }
 
 // defaultType: RFC 2045 §5.2.

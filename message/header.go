@@ -104,14 +104,14 @@ func scanField(b []byte, pos int) span {
 	return s
 }
 
-// scanName finds the name at the start of a field. A field name is rarely
-// longer than a few dozen octets, so the loop stops early.
+// scanName finds the name at the start of a field. With CR or NUL in it, it is
+// none. A name is rarely longer than a few dozen octets: the loop stops early.
 func scanName(b []byte) (nameEnd, colon int32) {
 	if len(b) == 0 || isWSP(b[0]) {
 		return 0, -1
 	}
 	for i, c := range b {
-		if c == '\n' {
+		if c == '\n' || c == '\r' || c == 0 {
 			break
 		}
 		if c == ':' {

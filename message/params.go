@@ -15,10 +15,7 @@ func ParseParams(value string) (first string, params []Param, defects []Defect) 
 	lim := (*Limits)(nil).withDefaults()
 	var p paramParser
 	first, params = p.parse(value, &lim)
-	for i := range params {
-		params[i].Value = cleanLine(params[i].Value)
-	}
-	return first, params, p.defects
+	return first, cleanParams(params), p.defects
 }
 
 // paramParser reads the parameters of one field, keeping its pieces for the

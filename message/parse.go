@@ -320,8 +320,8 @@ func (p *parser) body() delimiter {
 		}
 		if s.high && !isASCII(line) {
 			s.traits |= HasEightBitBody
-			if !labelled {
-				p.fields.found.first(UnlabelledEightBit, s.offset()-int64(len(line)), "")
+			if !labelled && !p.fields.found.has(UnlabelledEightBit) {
+				p.fields.found.first(UnlabelledEightBit, s.offset()-int64(len(line)-firstHigh(line)), "")
 			}
 		}
 	}
