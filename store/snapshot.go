@@ -2,6 +2,7 @@ package store
 
 import (
 	"iter"
+	"math"
 	"sort"
 )
 
@@ -44,11 +45,14 @@ func paginate(pages []rowPage, rows []Row) []rowPage {
 	return pages
 }
 
+// number completes starts, which may hold those of the first pages.
 func (s *Snapshot) number() {
-	s.starts = make([]int, len(s.pages))
 	s.count = 0
-	for i, p := range s.pages {
-		s.starts[i] = s.count
+	if k := len(s.starts); k > 0 {
+		s.count = s.starts[k-1] + len(s.pages[k-1])
+	}
+	for _, p := range s.pages[len(s.starts):] {
+		s.starts = append(s.starts, s.count)
 		s.count += len(p)
 	}
 }
@@ -158,17 +162,30 @@ func (s *Snapshot) With(c Changes) *Snapshot {
 	if len(c.Keywords) > len(s.keywords) {
 		n.keywords = append([]Flag(nil), c.Keywords...)
 	}
-	rows, last := c.Rows, UID(0)
-	for _, p := range s.pages {
-		last = p[len(p)-1].UID
+	// The pages before the first change are shared without a look at them.
+	rows, gone := c.Rows, c.Vanished
+	first := UID(math.MaxUint32)
+	if len(rows) > 0 {
+		first = rows[0].UID
+	}
+	if len(gone) > 0 {
+		first = min(first, gone[0].From)
+	}
+	same := sort.Search(len(s.pages), func(i int) bool { p := s.pages[i]; return p[len(p)-1].UID >= first })
+	n.pages = append(make([]rowPage, 0, len(s.pages)+len(rows)/pageRows+2), s.pages[:same]...)
+	for _, p := range s.pages[same:] {
+		last := p[len(p)-1].UID
 		k := sort.Search(len(rows), func(i int) bool { return rows[i].UID > last })
-		if q := p.with(rows[:k], c.Vanished); len(q) > 0 {
+		if q := p.with(rows[:k], gone); len(q) > 0 {
 			n.pages = append(n.pages, q)
 		}
 		rows = rows[k:]
 	}
-	n.pages = appendRows(n.pages, rows, c.Vanished)
-	n.pages = mergeSmall(n.pages)
+	full := len(n.pages)
+	n.pages = appendRows(n.pages, rows, gone)
+	same = max(min(same, full-1)-1, 0) // the last page may have been filled up, the one before be merged with
+	n.pages = append(n.pages[:same], mergeSmall(n.pages[same:])...)
+	n.starts = append(make([]int, 0, len(n.pages)), s.starts[:same]...)
 	n.number()
 	return n
 }

@@ -106,8 +106,9 @@ func (m mailboxModel) check(t *testing.T, s *store.Snapshot) {
 	want := m.rows()
 	require.Equal(t, len(want), s.Len())
 	for i, r := range s.All() {
-		require.Equal(t, want[i], r)
-		require.Equal(t, want[i], s.At(i))
+		if r != want[i] || s.At(i) != r {
+			t.Fatalf("row %d is %v by All, %v by At, want %v", i, r, s.At(i), want[i])
+		}
 	}
 }
 

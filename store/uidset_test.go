@@ -77,13 +77,17 @@ func (m uidModel) check(t *testing.T, s store.UIDSet) {
 		}
 	}
 	for u := range s.All() {
-		require.True(t, m[u], "%d", u)
+		if !m[u] {
+			t.Fatalf("%d is in %v", u, s)
+		}
 		n++
 	}
 	require.Equal(t, len(m), n)
 	require.Equal(t, len(m), s.Len())
 	for u := store.UID(0); u < 300; u++ {
-		require.Equal(t, m[u], s.Contains(u))
+		if m[u] != s.Contains(u) {
+			t.Fatalf("Contains(%d) of %v", u, s)
+		}
 	}
 }
 

@@ -63,6 +63,7 @@ func (t *tx) writeBodies() error {
 			return err
 		}
 		t.segments = append(t.segments, g.active.num)
+		t.s.freed.Store(true) // the one before may hold nothing but spool items long gone
 	}
 	t.start = g.active.size
 	w := recordWriter{t: t}

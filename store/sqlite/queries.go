@@ -22,8 +22,8 @@ type queries struct {
 	tombs, eventRows                      *sql.Stmt
 	spoolRow, spoolList, spoolSome        *sql.Stmt
 
-	oldTokens, oldTombs, oldEvents, oldDead      *sql.Stmt
-	accountPages, allRefs, spoolSegs, segmentIDs *sql.Stmt
+	oldTokens, oldTombs, oldEvents, oldDead       *sql.Stmt
+	accountPages, someRefs, spoolSegs, segmentIDs *sql.Stmt
 }
 
 const spoolColumns = `id, due, lease, attempts, hold, created, site, envelope, length(prefix), bodysize`
@@ -57,7 +57,7 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.oldDead, "SELECT id, account, refs FROM dead WHERE at<=? ORDER BY id LIMIT ?"},
 		{&q.accountPages, `SELECT p.id, p.data FROM mailbox m JOIN page p
 			ON p.id BETWEEN m.id << 25 AND (m.id << 25) + 33554431 WHERE m.account=?`},
-		{&q.allRefs, "SELECT data FROM ref"},
+		{&q.someRefs, "SELECT id, data FROM ref WHERE id>=? ORDER BY id LIMIT 1000"},
 		{&q.spoolSegs, "SELECT DISTINCT bodyseg FROM spool"},
 		{&q.segmentIDs, "SELECT id FROM segment"},
 		{&q.spoolList, "SELECT " + spoolColumns + " FROM spool WHERE id>? ORDER BY id LIMIT ?"},

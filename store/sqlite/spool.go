@@ -423,6 +423,9 @@ func (t *tx) flushSpool(ctx context.Context, w *writerConn) error {
 		if wr.add != nil {
 			wr.item.seg = t.located[wr.add.body].seg
 		}
+		if wr.remove && wr.item.seg != t.s.seg.active.num {
+			t.s.freed.Store(true)
+		}
 	}
 	t.s.spool.mu.Unlock()
 	var values []any

@@ -36,6 +36,7 @@ type Store struct {
 	refs     refCache
 	spool    spoolState
 	staged   atomic.Int64  // octets of staged bodies in memory
+	freed    atomic.Bool   // a segment may have become free
 	nextBody atomic.Uint64 // id of the next body record
 
 	leases store.Leases // one process owns the folder: they need not outlive it
@@ -166,6 +167,7 @@ func (s *Store) recover(ctx context.Context, nums []uint64) error {
 	}
 	s.seg.next = max(s.seg.next, s.state.segment+1)
 	s.nextBody.Store(s.state.nextBody)
+	s.freed.Store(true)
 	if s.state.segment != 0 {
 		cut, err := s.seg.resume(s.state.segment, s.state.committed)
 		if err != nil {

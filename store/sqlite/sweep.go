@@ -226,7 +226,9 @@ func (s *Store) sweepDead(ctx context.Context, now time.Time) error {
 				return err
 			}
 		}
-		s.sweepSeg = s.sweepSeg || len(gone) > 0
+		if len(gone) > 0 {
+			s.freed.Store(true)
+		}
 		err = s.job(ctx, func(w *writerConn) error {
 			for _, id := range ids {
 				if err := w.exec(context.Background(), stDeadDel, id); err != nil {
@@ -273,7 +275,7 @@ func (s *Store) unused(account int64, refs []uint64) ([]uint64, error) {
 // sweepSegments removes segments nothing refers to. The order of the looks
 // matters: after the active segment is known, the segments before it can only
 // be referred to by way of what pins them now.
-func (s *Store) sweepSegments(ctx context.Context, now time.Time) error {
+func (s *Store) sweepSegments(ctx context.Context, now time.Time) (err error) {
 	nums, err := s.seg.list()
 	if err != nil {
 		return err
@@ -283,6 +285,12 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) error {
 		return err
 	}
 	nums = slices.DeleteFunc(nums, func(n uint64) bool { return n == *active || s.seg.pinned(n) })
+	freed := s.freed.Swap(false)
+	defer func() {
+		if err != nil && freed {
+			s.freed.Store(true)
+		}
+	}()
 	known := make(map[uint64]bool)
 	if err := each(s.q.segmentIDs, func(rows *sql.Rows) error {
 		var n uint64
@@ -294,7 +302,7 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) error {
 	}
 	nums = slices.DeleteFunc(nums, func(n uint64) bool {
 		if known[n] {
-			return !s.sweepSeg // nothing has become free
+			return !freed
 		}
 		info, err := os.Stat(s.seg.path(n))
 		return err != nil || now.Sub(info.ModTime()) < sweepOrphan
@@ -318,31 +326,36 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) error {
 		}
 		s.opt.Logger.Info("removed a segment that is not used any more", "segment", n)
 	}
-	s.sweepSeg = false
 	return nil
 }
 
 // usedSegments are those that messages and spool items refer to.
 func (s *Store) usedSegments() (map[uint64]bool, error) {
 	used := make(map[uint64]bool)
-	err := each(s.q.allRefs, func(rows *sql.Rows) error {
-		var data sql.RawBytes
-		if err := rows.Scan(&data); err != nil {
-			return err
-		}
-		p, err := decodeRefPage(data)
-		if err != nil {
-			return err
-		}
-		for i := range p {
-			if p[i].seg != 0 {
-				used[p[i].seg], used[p[i].bodySeg] = true, true
+	// Part by part, so that no long read keeps the write-ahead log: what is
+	// added meanwhile is in segments that are not looked at.
+	for next, more := int64(0), true; more; {
+		more = false
+		err := each(s.q.someRefs, func(rows *sql.Rows) error {
+			var data sql.RawBytes
+			if err := rows.Scan(&next, &data); err != nil {
+				return err
 			}
+			next, more = next+1, true
+			p, err := decodeRefPage(data)
+			if err != nil {
+				return err
+			}
+			for i := range p {
+				if p[i].seg != 0 {
+					used[p[i].seg], used[p[i].bodySeg] = true, true
+				}
+			}
+			return nil
+		}, next)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return used, each(s.q.spoolSegs, func(rows *sql.Rows) error {
 		var n uint64
