@@ -81,7 +81,8 @@ func (x *DueIndex) First() *DueNode {
 }
 
 // Take removes up to max nodes that are due at or before now, in order,
-// leaving out the items of some sites, and hands each to take.
+// leaving out the items of some sites, and hands each to take, which must not
+// change the index.
 func (x *DueIndex) Take(now int64, max int, except []string, take func(*DueNode)) {
 	var aside []*dueSite
 	for _, name := range except {
