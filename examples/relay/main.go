@@ -20,15 +20,18 @@ var network = netip.MustParsePrefix("127.0.0.0/8")
 
 func trusted(p auth.Peer) bool { return network.Contains(p.Addr()) }
 
-// quietNights defers mail with a List-Id (RFC 2919) until the morning.
-func quietNights(ctx context.Context, t *mta.Transaction) mta.Verdict {
-	if t.Phase != mta.AtData || !t.Header.Has("List-Id") {
-		return mta.Verdict{}
-	}
-	if hour := time.Now().Hour(); hour >= 6 && hour < 22 {
+// quietNights is a check that, at night, defers mail with a List-Id (RFC 2919).
+type quietNights int // the hour of the day
+
+func (hour quietNights) Check(ctx context.Context, t *mta.Transaction) mta.Verdict {
+	if t.Phase != mta.AtData || !t.Header.Has("List-Id") || hour >= 6 && hour < 22 {
 		return mta.Verdict{}
 	}
 	return mta.Verdict{Action: mta.Defer, Reason: "newsletter at night"}
+}
+
+func rule(ctx context.Context, t *mta.Transaction) mta.Verdict {
+	return quietNights(time.Now().Hour()).Check(ctx, t)
 }
 
 func main() {
@@ -41,7 +44,7 @@ func main() {
 		Hostname: "relay.example.org",
 		Spool:    st.Spool(),
 		Stager:   st,
-		Checks:   []mta.Check{mta.CheckFunc(quietNights)},
+		Checks:   []mta.Check{mta.CheckFunc(rule)},
 		Logger:   slog.Default(),
 	}
 	srv := &smtp.Server{Addr: "127.0.0.1:2525", Hostname: agent.Hostname, Handler: agent.Relay(trusted)}
