@@ -212,12 +212,9 @@ func (b *Builder) SetMultipart(subtype string, params []Param, parts ...*Builder
 	params = append(append([]Param(nil), params...), Param{"boundary", boundary})
 	b.kind.contentType = FormatParams("multipart/"+subtype, params)
 	b.kind.encoding = ""
-	for _, p := range parts {
-		if e := p.kind.encoding; e == "8bit" || e == "binary" && b.kind.encoding == "" {
-			b.kind.encoding = e // RFC 2045 §6.4: at least as wide as the parts
-		}
-		if p.kind.encoding == "binary" {
-			b.kind.encoding = "binary"
+	for _, p := range parts { // RFC 2045 §6.4: as wide as the widest part
+		if e := p.kind.encoding; e == "binary" || e == "8bit" && b.kind.encoding == "" {
+			b.kind.encoding = e
 		}
 	}
 	b.body = func(w io.Writer) error {

@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -112,5 +114,32 @@ func TestText(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.field+"\r\n", string(head))
 		})
+	}
+}
+
+// Whatever the octets are, each character set gives valid UTF-8 and no error.
+func TestCharsets(t *testing.T) {
+	random := make([]byte, 20000)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range random {
+		random[i] = byte(rng.Uint32())
+	}
+	for name, sample := range map[string]struct{ in, want string }{
+		"us-ascii": {"a", "a"}, "ANSI_X3.4-1968": {"a", "a"}, "utf8": {"ü", "ü"}, "UTF-16": {"\xfe\xff\x00a", "a"}, "utf-16be": {"\x00a", "a"},
+		"utf-16le": {"a\x00", "a"}, "utf-32": {"\x00\x00\x00a", "a"}, "utf-32be": {"\x00\x00\x00a", "a"}, "utf-32le": {"a\x00\x00\x00", "a"},
+		"hz-gb-2312": {"~{VP~}", "中"}, "ibm437": {"\x81", "ü"}, "cp850": {"\x81", "ü"}, "cp852": {"\x81", "ü"}, "cp858": {"\xd5", "€"},
+		"cp936": {"\xd6\xd0", "中"}, "cp949": {"\xb0\xa1", "가"}, "cp950": {"\xa4\xa4", "中"}, "ks_c_5601-1987": {"\xb0\xa1", "가"},
+		"iso-8859-8-i": {"\xe0", "א"}, "iso-8859-15": {"\xa4", "€"}, "windows-1251": {"\xcf", "П"}, "koi8-u": {"\xf0", "П"},
+		"gb18030": {"\xd6\xd0", "中"}, "big5": {"\xa4\xa4", "中"}, "euc-jp": {"\xa4\xb3", "こ"}, "\"utf-8\"": {"ü", "ü"},
+		"no-such-set": {"ü", "ü"}, strings.Repeat("x", 50): {"ü", "ü"},
+	} {
+		p := &message.Part{Type: "text", Subtype: "plain", Params: []message.Param{{Name: "charset", Value: name}}}
+		out, err := io.ReadAll(message.Text(p, strings.NewReader(sample.in)))
+		require.NoError(t, err, name)
+		assert.Equal(t, sample.want, string(out), name)
+		out, err = io.ReadAll(message.Text(p, bytes.NewReader(random)))
+		require.NoError(t, err, name)
+		assert.True(t, utf8.Valid(out), name)
+		assert.LessOrEqual(t, len(out), 4*len(random), name)
 	}
 }

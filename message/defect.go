@@ -28,7 +28,9 @@ const (
 	// LongLine: a line of more than 998 octets (RFC 5322 §2.1.1).
 	LongLine
 	// DuplicateField: a field that may occur once only occurs again (RFC 5322
-	// §3.6, RFC 2045 §3); the first is used. Detail is the name.
+	// §3.6, RFC 2045 §3); the first is used. Detail is the name. Who must be
+	// sure that there is no second one (authentication must) looks for
+	// HeaderTooLong and TooManyFields too: what is behind them is not seen.
 	DuplicateField
 	// MissingField: a message without From or Date (RFC 5322 §3.6). Detail is
 	// the name.

@@ -55,6 +55,8 @@ func TestHeaderShapes(t *testing.T) {
 		{"continuation first", " x\r\nA: b\r\n\r\n", 12, []string{" x\r\n", "A: b\r\n"}},
 		{"CR CR LF is no empty line", "A: b\r\n\r\r\nC: d\r\n\r\n", 17, []string{"A: b\r\n", "\r\r\n", "C: d\r\n"}},
 		{"bare CR inside", "A: b\rB: c\r\n\r\n", 13, []string{"A: b\rB: c\r\n"}},
+		{"long name", strings.Repeat("n", 5000) + ": x\r\n\r\n", 5007, []string{strings.Repeat("n", 5000) + ": x\r\n"}},
+		{"CR in a name", "A\rB: x\r\n\r\n", 10, []string{"A\rB: x\r\n"}},
 		{"colon first", ": x\r\n\r\n", 7, []string{": x\r\n"}},
 		{"colon on a later line", "Foo\r\n bar: x\r\n\r\n", 16, []string{"Foo\r\n bar: x\r\n"}},
 	} {

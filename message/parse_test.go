@@ -117,6 +117,15 @@ func TestFileName(t *testing.T) {
 	}
 }
 
+// allocated is the memory a function takes, in octets, garbage included.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
 // nest returns a message of n multiparts inside each other.
 func nest(n int) string {
 	var b strings.Builder
@@ -136,6 +145,7 @@ func TestDeepNesting(t *testing.T) {
 	o := ParseBytes([]byte(msg), nil)
 	checkOutline(t, []byte(msg), o)
 	assert.True(t, o.HasDefect(TooDeep))
+	assert.Less(t, allocated(func() { ParseBytes([]byte(msg), nil) }), uint64(1<<20))
 	depth := 0
 	p := o.Root
 	for ; len(p.Parts) > 0; p = p.Parts[0] {
@@ -234,12 +244,9 @@ func TestOutlineTextIsBounded(t *testing.T) {
 	for range 900 {
 		b.WriteString("--b\r\n\r\nTo: " + strings.Repeat("a,", 9000) + "\r\n\r\nx\r\n")
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	o = ParseBytes([]byte(b.String()), nil)
-	runtime.ReadMemStats(&after)
+	msg := []byte(b.String())
+	assert.Less(t, allocated(func() { o = ParseBytes(msg, nil) }), uint64(48<<20))
 	assert.True(t, o.HasDefect(TooManyAddresses))
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
 }
 
 func TestManyDefectsAreCapped(t *testing.T) {
@@ -283,13 +290,20 @@ func TestParseIsLinear(t *testing.T) {
 
 func TestParseMemory(t *testing.T) {
 	size := int64(64 << 20)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	o, err := Parse(lineReaderAt{}, size, nil)
-	runtime.ReadMemStats(&after)
-	require.NoError(t, err)
-	assert.Equal(t, size, o.Size)
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "the body is never held")
+	n := allocated(func() {
+		o, err := Parse(lineReaderAt{}, size, nil)
+		require.NoError(t, err)
+		assert.Equal(t, size, o.Size)
+	})
+	assert.Less(t, n, uint64(1<<20), "the body is never held")
+	// A part whose header is 64 MiB: no more than the limit is looked at.
+	n = allocated(func() {
+		o, err := Parse(endlessField{}, size, nil)
+		require.NoError(t, err)
+		assert.True(t, o.HasDefect(HeaderTooLong))
+		assert.Len(t, o.Root.Parts, 1)
+	})
+	assert.Less(t, n, uint64(8<<20))
 }
 
 // lineReaderAt is an endless message of short lines.
@@ -301,6 +315,39 @@ func (lineReaderAt) ReadAt(p []byte, off int64) (int, error) {
 		p[i] = unit[(off+int64(i))%int64(len(unit))]
 	}
 	return len(p), nil
+}
+
+// endlessField is a multipart whose first part has a header without end.
+type endlessField struct{}
+
+func (endlessField) ReadAt(p []byte, off int64) (int, error) {
+	const start = topFields + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: "
+	for i := range p {
+		p[i] = "\r\n y"[(off+int64(i))%4]
+		if n := off + int64(i); n < int64(len(start)) {
+			p[i] = start[n]
+		}
+	}
+	return len(p), nil
+}
+
+// Comments may stand almost everywhere.
+func TestMIMEComments(t *testing.T) {
+	o := ParseBytes([]byte("Content-Type: (a) text/html (b); (c) charset=utf-8 (d)\r\n"+
+		"Content-Transfer-Encoding: (e (f)) Base64 (g)\r\nContent-Disposition: (h) inline (i)\r\nContent-Language: de,, (j\r\n\r\n"), nil)
+	assert.Equal(t, "text/html", o.Root.MediaType())
+	assert.Equal(t, "utf-8", o.Root.Param("charset"))
+	assert.Empty(t, o.Root.Param("name"))
+	assert.Equal(t, "base64", o.Root.Encoding)
+	assert.Equal(t, "inline", o.Root.Disposition)
+	assert.Equal(t, []string{"de", "(j"}, o.Root.Language)
+	for field, want := range map[string]string{
+		"text/plain charset=x": "text/plain", "TEXT/HTML": "text/html", "text / html": "text/html", "": "text/plain",
+		"/": "text/plain", "text/": "text/plain", "/plain": "text/plain", "te xt/plain": "text/plain", "multipart": "text/plain",
+		"application/vnd.x+y": "application/vnd.x+y", "text/pl\xe4in": "text/plain", "multipart/": "text/plain", "a/b/c": "text/plain",
+	} {
+		assert.Equal(t, want, ParseBytes([]byte("Content-Type: "+field+"\r\n\r\n"), nil).Root.MediaType(), field)
+	}
 }
 
 func TestParseErrors(t *testing.T) {
