@@ -112,10 +112,11 @@ func (m *mailboxHandle) Details(ctx context.Context, rows []store.Row) iter.Seq2
 					return
 				}
 			}
-			if ctx.Err() != nil {
+			rows = rows[n:]
+			if err := ctx.Err(); err != nil && len(rows) > 0 {
+				yield(store.Detail{Row: rows[0]}, err)
 				return
 			}
-			rows = rows[n:]
 		}
 	}
 }

@@ -55,3 +55,5 @@ func TestContractTight(t *testing.T) {
 		StageMemory: -1, SnapshotMemory: -1, Accounts: -1, SegmentSize: 1, WALSize: 1, SweepEvery: 1e6,
 	}}).config())
 }
+
+func BenchmarkContract(b *testing.B) { storetest.Bench(b, (&folders{}).config()) }
