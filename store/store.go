@@ -73,7 +73,8 @@ type Target struct {
 	// 128 octets.
 	Token string
 	// Replaces names a message that goes in the same commit (RFC 8508); its
-	// mailbox is given by ReplacesIn, a MailboxID.
+	// mailbox is given by ReplacesIn, a MailboxID. ErrNotFound if it is not
+	// there, and nothing is filed.
 	Replaces   UID
 	ReplacesIn MailboxID
 }
@@ -105,8 +106,10 @@ type Account interface {
 	Create(ctx context.Context, name string, opt CreateOptions) (MailboxInfo, error)
 	// Rename renames a mailbox and everything below it, keeping their ids,
 	// UIDs and UIDVALIDITY. Missing parents of the new name are made.
-	// Renaming INBOX moves its messages to a new mailbox and leaves INBOX
-	// empty (RFC 9051 §6.3.6).
+	// ErrExists if a new name is taken, ErrInvalidName if CanonicalName
+	// refuses one or to lies below from; nothing is renamed then. Renaming
+	// INBOX moves its messages to a new mailbox and leaves INBOX, and what
+	// lies below it (RFC 9051 §6.3.6).
 	Rename(ctx context.Context, from, to string) error
 	// Delete removes a mailbox and its messages, not those below it. INBOX
 	// cannot be deleted: ErrReadOnly.
@@ -144,7 +147,8 @@ type Mailbox interface {
 	Open(ctx context.Context, row Row) (Body, error)
 	// Details gives what was computed at staging, for many messages at
 	// once and in their order. A message that cannot be read yields its
-	// error and does not end the iteration.
+	// error and does not end the iteration; when ctx ends or the store
+	// closes, that error is yielded and is the last.
 	Details(ctx context.Context, rows []Row) iter.Seq2[Detail, error]
 
 	// Flag changes the flags of the named messages in one commit; UIDs that

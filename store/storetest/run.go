@@ -41,7 +41,7 @@ func checks() []check {
 	for _, group := range [][]check{
 		stagingChecks, placeChecks, tokenChecks, accountChecks, mailboxChecks, renameChecks,
 		flagChecks, expungeChecks, copyChecks, readChecks, changesChecks, watchChecks,
-		concurrencyChecks, spoolChecks, spoolLeaseChecks, modelChecks, lifecycleChecks, reopenChecks,
+		concurrencyChecks, spoolChecks, spoolLeaseChecks, leaserChecks, modelChecks, lifecycleChecks, reopenChecks,
 	} {
 		all = append(all, group...)
 	}
