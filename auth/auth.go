@@ -40,23 +40,24 @@ type Identity struct {
 	Groups []string
 }
 
-// MaySend reports whether the identity may use address as a sender. The
-// local part is compared exactly (RFC 5321 §2.4), the domain without case;
-// callers give the domain as A-label.
+// MaySend reports whether the identity may use address as a sender. Local part
+// and domain are compared without case: RFC 5321 §2.4 leaves the case of a
+// local part to the system it belongs to, and here one mailbox has one name
+// however it is written. Callers give the domain as A-label.
 func (id *Identity) MaySend(address string) bool {
 	if id == nil {
 		return false
 	}
+	// ToLower, as mailboxes are looked up: EqualFold would make more letters
+	// equal ("ſ" and "s") than name the same mailbox.
+	address = strings.ToLower(address)
 	at := strings.LastIndexByte(address, '@')
 	if at <= 0 {
 		return false
 	}
 	for _, s := range id.Senders {
-		i := strings.LastIndexByte(s, '@')
-		if i < 0 || !strings.EqualFold(s[i:], address[at:]) {
-			continue
-		}
-		if i == 0 || s[:i] == address[:at] {
+		s = strings.ToLower(s)
+		if s == address || s == address[at:] {
 			return true
 		}
 	}

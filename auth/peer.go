@@ -3,7 +3,6 @@ package auth
 import (
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"net/netip"
 	"time"
 )
@@ -42,23 +41,4 @@ func (p Peer) LogValue() slog.Value {
 		slog.String("remote", p.Remote.String()),
 		slog.Bool("tls", p.Secure()),
 	)
-}
-
-// NewPeer describes a fresh connection. A TLS state is not looked for: the
-// server that made the handshake sets it, whatever wraps the connection.
-func NewPeer(id string, c net.Conn, now time.Time) Peer {
-	return Peer{ID: id, Remote: addrPort(c.RemoteAddr()), Local: addrPort(c.LocalAddr()), Since: now}
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	switch a := a.(type) {
-	case *net.TCPAddr:
-		return a.AddrPort()
-	case interface{ AddrPort() netip.AddrPort }:
-		return a.AddrPort()
-	case nil:
-		return netip.AddrPort{}
-	}
-	ap, _ := netip.ParseAddrPort(a.String())
-	return ap
 }
