@@ -117,82 +117,99 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 200, 1, 3, 2, 9, 3, 40, 0, 20})
 	f.Add(uint64(2), []byte{0, 255, 0, 255, 2, 255, 2, 200, 3, 1, 3, 2, 0, 7})
 	f.Add(uint64(3), []byte{0, 129, 2, 1, 0, 1, 2, 128})
-	f.Fuzz(func(t *testing.T, seed uint64, program []byte) {
-		if len(program) > 60 {
-			program = program[:60]
-		}
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		m := mailboxModel{}
-		s := store.NewSnapshot(1, 1, 1, 1, nil, nil)
-		modSeq, next := store.ModSeq(1), store.UID(1)
-		type moment struct {
-			s *store.Snapshot
-			m mailboxModel
-		}
-		past := []moment{{s, maps.Clone(m)}}
-		for i := 0; i+1 < len(program); i += 2 {
-			modSeq++
-			c := store.Changes{Since: modSeq - 1, Through: modSeq}
-			n := int(program[i+1])
-			switch program[i] % 4 {
-			case 0: // new messages
-				for range n {
-					r := store.Row{UID: next, ModSeq: modSeq, Created: modSeq, Size: 1}
-					next += store.UID(1 + rnd.IntN(3))
+	f.Fuzz(snapshotProgram)
+}
+
+func snapshotProgram(t *testing.T, seed uint64, program []byte) {
+	if len(program) > 60 {
+		program = program[:60]
+	}
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	m := mailboxModel{}
+	s := store.NewSnapshot(1, 1, 1, 1, nil, nil)
+	modSeq, next := store.ModSeq(1), store.UID(1)
+	type moment struct {
+		s *store.Snapshot
+		m mailboxModel
+	}
+	past := []moment{{s, maps.Clone(m)}}
+	for i := 0; i+1 < len(program); i += 2 {
+		modSeq++
+		c := store.Changes{Since: modSeq - 1, Through: modSeq}
+		n := int(program[i+1])
+		switch program[i] % 4 {
+		case 0: // new messages
+			for range n {
+				r := store.Row{UID: next, ModSeq: modSeq, Created: modSeq, Size: 1}
+				next += store.UID(1 + rnd.IntN(3))
+				c.Rows = append(c.Rows, r)
+			}
+		case 1: // flags
+			for _, r := range m.rows() {
+				if rnd.IntN(256) < n {
+					r.Flags ^= store.FlagBits(1 << rnd.IntN(5))
+					r.ModSeq = modSeq
 					c.Rows = append(c.Rows, r)
 				}
-			case 1: // flags
-				for _, r := range m.rows() {
-					if rnd.IntN(256) < n {
-						r.Flags ^= store.FlagBits(1 << rnd.IntN(5))
-						r.ModSeq = modSeq
-						c.Rows = append(c.Rows, r)
-					}
-				}
-			case 2: // expunge
-				for _, r := range m.rows() {
-					if rnd.IntN(256) < n {
-						c.Vanished.Add(r.UID)
-					}
-				}
-				c.Vanished.Add(next + 5) // unknown UIDs do no harm
-			case 3: // all in one, some created and gone at once
-				for range n / 4 {
-					r := store.Row{UID: next, ModSeq: modSeq, Created: modSeq, Size: 2}
-					next++
-					c.Rows = append(c.Rows, r)
-					if rnd.IntN(3) == 0 {
-						c.Vanished.Add(r.UID)
-					}
+			}
+		case 2: // expunge
+			for _, r := range m.rows() {
+				if rnd.IntN(256) < n {
+					c.Vanished.Add(r.UID)
 				}
 			}
-			c.UIDNext = next
-			for _, r := range c.Rows {
-				m[r.UID] = r
-			}
-			for u := range c.Vanished.All() {
-				delete(m, u)
-			}
-			s = s.With(c)
-			m.check(t, s)
-			require.Equal(t, next, s.UIDNext())
-			require.Equal(t, modSeq, s.ModSeq())
-			require.LessOrEqual(t, store.PageCount(s), 2+s.Len()/16, "pages are merged")
-			past = append(past, moment{s, maps.Clone(m)})
-		}
-		for _, p := range past {
-			p.m.check(t, p.s) // older snapshots did not change
-			d := store.Diff(p.s, s)
-			m.check(t, p.s.With(d))
-			if p.s == s {
-				require.Empty(t, d.Rows)
-				require.Empty(t, d.Vanished)
-			}
-			for _, r := range d.Rows {
-				require.NotEqual(t, p.m[r.UID], r, "only what differs")
+			c.Vanished.Add(next + 5) // unknown UIDs do no harm
+		case 3: // all in one, some created and gone at once
+			for range n / 4 {
+				r := store.Row{UID: next, ModSeq: modSeq, Created: modSeq, Size: 2}
+				next++
+				c.Rows = append(c.Rows, r)
+				if rnd.IntN(3) == 0 {
+					c.Vanished.Add(r.UID)
+				}
 			}
 		}
-	})
+		c.UIDNext = next
+		for _, r := range c.Rows {
+			m[r.UID] = r
+		}
+		for u := range c.Vanished.All() {
+			delete(m, u)
+		}
+		s = s.With(c)
+		m.check(t, s)
+		require.Equal(t, next, s.UIDNext())
+		require.Equal(t, modSeq, s.ModSeq())
+		require.LessOrEqual(t, store.PageCount(s), 2+s.Len()/16, "pages are merged")
+		past = append(past, moment{s, maps.Clone(m)})
+	}
+	for _, p := range past {
+		p.m.check(t, p.s) // older snapshots did not change
+		d := store.Diff(p.s, s)
+		m.check(t, p.s.With(d))
+		if p.s == s {
+			require.Empty(t, d.Rows)
+			require.Empty(t, d.Vanished)
+		}
+		for _, r := range d.Rows {
+			require.NotEqual(t, p.m[r.UID], r, "only what differs")
+		}
+	}
+}
+
+// TestSnapshotPrograms is a stretch of what the fuzz target does.
+func TestSnapshotPrograms(t *testing.T) {
+	for seed := range uint64(150) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		program := make([]byte, 2*rnd.IntN(30))
+		for i := range program {
+			program[i] = byte(rnd.Uint32())
+			if i%2 == 1 && rnd.IntN(2) == 0 {
+				program[i] %= 8 // few messages as often as many
+			}
+		}
+		snapshotProgram(t, seed, program)
+	}
 }
 
 func TestSnapshotKeepsExpunged(t *testing.T) {

@@ -95,41 +95,55 @@ func FuzzUIDSet(f *testing.F) {
 	f.Add([]byte{1, 2, 9, 4, 3, 3, 0, 255, 7, 7})
 	f.Add([]byte{5, 5, 3, 3, 1, 1, 4, 4, 2, 2})
 	f.Add([]byte{10, 20, 30, 40, 21, 29, 8, 9})
-	f.Fuzz(func(t *testing.T, in []byte) {
-		if len(in) > 400 {
-			in = in[:400]
+	f.Fuzz(uidSetProgram)
+}
+
+func uidSetProgram(t *testing.T, in []byte) {
+	if len(in) > 400 {
+		in = in[:400]
+	}
+	var a, b store.UIDSet
+	ma, mb := uidModel{}, uidModel{}
+	var ranges []store.UIDRange
+	for i := 0; i+1 < len(in); i += 2 {
+		from, to := store.UID(in[i]), store.UID(in[i+1])
+		if i%4 == 0 || i < len(in)/3 {
+			a.AddRange(from, to)
+			ma.add(from, to)
+			ranges = append(ranges, store.UIDRange{From: from, To: to})
+		} else {
+			b.AddRange(from, from)
+			mb.add(from, from)
 		}
-		var a, b store.UIDSet
-		ma, mb := uidModel{}, uidModel{}
-		var ranges []store.UIDRange
-		for i := 0; i+1 < len(in); i += 2 {
-			from, to := store.UID(in[i]), store.UID(in[i+1])
-			if i%4 == 0 || i < len(in)/3 {
-				a.AddRange(from, to)
-				ma.add(from, to)
-				ranges = append(ranges, store.UIDRange{From: from, To: to})
-			} else {
-				b.AddRange(from, from)
-				mb.add(from, from)
-			}
+	}
+	ma.check(t, a)
+	mb.check(t, b)
+	require.True(t, a.Equal(store.UIDRanges(ranges...)))
+	both, either := uidModel{}, uidModel{}
+	for u := range ma {
+		either[u] = true
+		if mb[u] {
+			both[u] = true
 		}
-		ma.check(t, a)
-		mb.check(t, b)
-		require.True(t, a.Equal(store.UIDRanges(ranges...)))
-		both, either := uidModel{}, uidModel{}
-		for u := range ma {
-			either[u] = true
-			if mb[u] {
-				both[u] = true
-			}
+	}
+	for u := range mb {
+		either[u] = true
+	}
+	both.check(t, a.Intersect(b))
+	either.check(t, a.Union(b))
+	ma.check(t, a) // neither operand changed
+}
+
+// TestUIDSetPrograms is a stretch of what the fuzz target does.
+func TestUIDSetPrograms(t *testing.T) {
+	for seed := range uint64(500) {
+		rnd := rand.New(rand.NewPCG(seed, 3))
+		in := make([]byte, rnd.IntN(60))
+		for i := range in {
+			in[i] = byte(rnd.IntN(1 + rnd.IntN(256)))
 		}
-		for u := range mb {
-			either[u] = true
-		}
-		both.check(t, a.Intersect(b))
-		either.check(t, a.Union(b))
-		ma.check(t, a) // neither operand changed
-	})
+		uidSetProgram(t, in)
+	}
 }
 
 func BenchmarkUIDSetAscending(b *testing.B) {

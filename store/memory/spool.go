@@ -13,7 +13,7 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// spool is the store.Spool. An item that is not held is in one of two heaps:
+// spool is the store.Spool. An item that is not held is in one of two places:
 // ready, by its due time, or leased, by the time at which it may be leased
 // again.
 type spool struct {
@@ -25,20 +25,21 @@ type spool struct {
 	fence  uint64
 	items  map[store.ItemID]*item
 	order  []store.ItemID // ascending; may name items that are gone
-	ready  itemHeap
+	ready  store.DueIndex
 	leased itemHeap
 }
 
 var _ store.Spool = (*spool)(nil)
 
 type item struct {
-	entry  store.SpoolEntry
-	fence  uint64 // of the present lease; 0: none
-	prefix []byte
-	body   *body
-	in     *itemHeap // nil while held
-	at     time.Time // key in that heap
-	index  int
+	store.DueNode // in ready
+	entry         store.SpoolEntry
+	fence         uint64 // of the present lease; 0: none
+	prefix        []byte
+	body          *body
+	leased        bool      // is in that heap
+	at            time.Time // key there
+	index         int
 }
 
 // itemHeap implements heap.Interface.
@@ -72,23 +73,24 @@ func newSpool(s *Store) *spool { return &spool{s: s, items: map[store.ItemID]*it
 
 // arrange puts an item where its state belongs. sp.mu is held.
 func (sp *spool) arrange(it *item) {
-	if it.in != nil {
-		heap.Remove(it.in, it.index)
-		it.in = nil
+	sp.ready.Remove(&it.DueNode)
+	if it.leased {
+		heap.Remove(&sp.leased, it.index)
+		it.leased = false
 	}
 	e := &it.entry
 	switch {
 	case e.Hold:
-		return
 	case e.Leased.IsZero():
-		it.in, it.at = &sp.ready, e.Due
+		it.ID, it.Due = e.ID, store.DueNanos(e.Due)
+		sp.ready.Add(&it.DueNode, e.Site)
 	default:
-		it.in, it.at = &sp.leased, e.Leased
+		it.leased, it.at = true, e.Leased
 		if e.Due.After(e.Leased) {
 			it.at = e.Due
 		}
+		heap.Push(&sp.leased, it)
 	}
-	heap.Push(it.in, it)
 }
 
 // remove forgets an item. sp.mu is held.
@@ -182,7 +184,7 @@ func (sp *spool) Enqueue(ctx context.Context, in []store.SpoolItem) ([]store.Ite
 	return ids, nil
 }
 
-func (sp *spool) Lease(ctx context.Context, now time.Time, most int, ttl time.Duration) ([]store.LeasedItem, error) {
+func (sp *spool) Lease(ctx context.Context, now time.Time, most int, ttl time.Duration, except ...string) ([]store.LeasedItem, error) {
 	if ttl <= 0 {
 		return nil, fmt.Errorf("%w: lease of %v", store.ErrInvalid, ttl)
 	}
@@ -196,9 +198,10 @@ func (sp *spool) Lease(ctx context.Context, now time.Time, most int, ttl time.Du
 		sp.leased[0].entry.Leased = time.Time{} // expired; its fence still counts until the next lease
 		sp.arrange(sp.leased[0])
 	}
+	var taken []*item
+	sp.ready.Take(store.DueNanos(now), most, except, func(n *store.DueNode) { taken = append(taken, sp.items[n.ID]) })
 	var out []store.LeasedItem
-	for len(out) < most && len(sp.ready) > 0 && !sp.ready[0].entry.Due.After(now) {
-		it := sp.ready[0]
+	for _, it := range taken {
 		sp.fence++
 		it.fence = sp.fence
 		it.entry.Leased = now.Add(ttl)
@@ -292,10 +295,11 @@ func (sp *spool) NextDue(ctx context.Context) (due time.Time, ok bool, err error
 	defer sp.s.gate.leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	for _, h := range []itemHeap{sp.ready, sp.leased} {
-		if len(h) > 0 && (!ok || h[0].at.Before(due)) {
-			due, ok = h[0].at, true
-		}
+	if n := sp.ready.First(); n != nil {
+		due, ok = sp.items[n.ID].entry.Due, true
+	}
+	if len(sp.leased) > 0 && (!ok || sp.leased[0].at.Before(due)) {
+		due, ok = sp.leased[0].at, true
 	}
 	return due, ok, nil
 }

@@ -251,8 +251,8 @@ type mutantSpool struct {
 	s *mutantStore
 }
 
-func (p mutantSpool) Lease(ctx context.Context, now time.Time, most int, ttl time.Duration) ([]store.LeasedItem, error) {
-	l, err := p.Spool.Lease(ctx, now, most, ttl)
+func (p mutantSpool) Lease(ctx context.Context, now time.Time, most int, ttl time.Duration, except ...string) ([]store.LeasedItem, error) {
+	l, err := p.Spool.Lease(ctx, now, most, ttl, except...)
 	if p.s.m.lease != nil && err == nil {
 		p.s.spool.mu.Lock()
 		defer p.s.spool.mu.Unlock()
