@@ -366,16 +366,18 @@ func (s *search) message(d Detail) (bool, error) {
 		return false, err
 	}
 	defer body.Close()
-	header, err := readHeader(body, d.Outline.Header.Offset, d.Outline.Header.Size)
-	if err != nil {
-		return false, err
-	}
-	for i := range s.fields {
-		s.fields[i].look(header)
-	}
-	s.headerText(header, false)
-	if v := s.judge(s.root, d.Row); v != open {
-		return v == yes, nil
+	if s.headerWanted() {
+		header, err := readHeader(body, d.Outline.Header.Offset, d.Outline.Header.Size)
+		if err != nil {
+			return false, err
+		}
+		for i := range s.fields {
+			s.fields[i].look(header)
+		}
+		s.headerText(header, false)
+		if v := s.judge(s.root, d.Row); v != open {
+			return v == yes, nil
+		}
 	}
 	if err := s.parts(body, d); err != nil {
 		return false, err
@@ -434,6 +436,16 @@ func (f *fieldTerm) look(h *message.Header) {
 			return
 		}
 	}
+}
+
+// headerWanted reports whether the message's header may decide something.
+func (s *search) headerWanted() bool {
+	for i := range s.fields {
+		if s.fields[i].found == open {
+			return true
+		}
+	}
+	return s.wanted(false)
 }
 
 func readHeader(r io.ReaderAt, off, size int64) (*message.Header, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,17 +18,22 @@ import (
 // becomes U+FFFD.
 func fold(dst, text []byte) []byte {
 	for len(text) > 0 {
-		if c := text[0]; c < utf8.RuneSelf {
-			if 'a' <= c && c <= 'z' {
+		dst = slices.Grow(dst, len(text))
+		out := dst[len(dst) : len(dst)+len(text)]
+		n := 0
+		for ; n < len(text) && text[n] < utf8.RuneSelf; n++ {
+			c := text[n]
+			if c-'a' < 26 {
 				c -= 'a' - 'A'
 			}
-			dst = append(dst, c)
-			text = text[1:]
-			continue
+			out[n] = c
 		}
-		r, n := utf8.DecodeRune(text)
-		text = text[n:]
-		dst = foldRune(dst, r)
+		dst, text = dst[:len(dst)+n], text[n:]
+		for len(text) > 0 && text[0] >= utf8.RuneSelf {
+			r, n := utf8.DecodeRune(text)
+			text = text[n:]
+			dst = foldRune(dst, r)
+		}
 	}
 	return dst
 }
