@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"container/heap"
+	"math"
+	"time"
 )
 
 // DueIndex orders the items of a spool that may be leased, by due time over
@@ -16,12 +18,24 @@ type DueIndex struct {
 
 // DueNode is an item's place in a DueIndex; engines embed it.
 type DueNode struct {
-	// Due orders items, ID those that are due at the same time.
+	// Due orders items, ID those that are due at the same time; see DueNanos.
 	Due int64
 	ID  ItemID
 
 	site *dueSite // nil: in no index
 	pos  int
+}
+
+// DueNanos is a time as DueNode.Due: nanoseconds since 1970, what cannot be
+// said so pushed to the nearest end.
+func DueNanos(t time.Time) int64 {
+	switch {
+	case t.Year() < 1678:
+		return math.MinInt64
+	case t.Year() > 2261:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // Indexed reports whether the node is in an index.
@@ -72,18 +86,35 @@ func (x *DueIndex) Remove(n *DueNode) {
 	delete(x.sites, s.name)
 }
 
-// First is the node that is due first; nil if there is none.
-func (x *DueIndex) First() *DueNode {
-	if len(x.order) == 0 {
-		return nil
-	}
-	return x.order[0].nodes[0]
+// First is the node that is due first, leaving out the items of some sites;
+// nil if there is none.
+func (x *DueIndex) First(except ...string) (first *DueNode) {
+	x.without(except, func() {
+		if len(x.order) > 0 {
+			first = x.order[0].nodes[0]
+		}
+	})
+	return first
 }
 
 // Take removes up to max nodes that are due at or before now, in order,
 // leaving out the items of some sites, and hands each to take, which must not
 // change the index.
 func (x *DueIndex) Take(now int64, max int, except []string, take func(*DueNode)) {
+	x.without(except, func() {
+		for range max {
+			n := x.First()
+			if n == nil || n.Due > now {
+				break
+			}
+			x.Remove(n)
+			take(n)
+		}
+	})
+}
+
+// without calls f while the sites named are not in order.
+func (x *DueIndex) without(except []string, f func()) {
 	var aside []*dueSite
 	for _, name := range except {
 		if s := x.sites[name]; s != nil && s.pos >= 0 {
@@ -92,14 +123,7 @@ func (x *DueIndex) Take(now int64, max int, except []string, take func(*DueNode)
 			aside = append(aside, s)
 		}
 	}
-	for range max {
-		n := x.First()
-		if n == nil || n.Due > now {
-			break
-		}
-		x.Remove(n)
-		take(n)
-	}
+	f()
 	for _, s := range aside {
 		heap.Push(&x.order, s)
 	}

@@ -15,9 +15,10 @@ type Spool interface {
 	Enqueue(ctx context.Context, items []SpoolItem) ([]ItemID, error)
 
 	// Lease takes up to max items that are due at now and not leased, oldest
-	// due first, for ttl. Held items are left out. A lease that expires is
+	// due first, for ttl. Held items are left out, and those of the sites
+	// named by except, however many wait there. A lease that expires is
 	// given to the next caller with a higher Fence.
-	Lease(ctx context.Context, now time.Time, max int, ttl time.Duration) ([]LeasedItem, error)
+	Lease(ctx context.Context, now time.Time, max int, ttl time.Duration, except ...string) ([]LeasedItem, error)
 	// Extend prolongs a lease to now+ttl; ErrConflict if it was lost.
 	Extend(ctx context.Context, id ItemID, fence uint64, now time.Time, ttl time.Duration) error
 	// Settle ends a lease: the item is rescheduled with next, or removed if
@@ -26,8 +27,9 @@ type Spool interface {
 	Settle(ctx context.Context, id ItemID, fence uint64, next *Reschedule, enqueue []SpoolItem) ([]ItemID, error)
 
 	// NextDue is the earliest time at which an item that is not held may be
-	// leased: its due time, or its lease's end. ok is false when there is none.
-	NextDue(ctx context.Context) (due time.Time, ok bool, err error)
+	// leased: its due time, or its lease's end. ok is false when there is
+	// none. Items that are not leased are left out if their site is in except.
+	NextDue(ctx context.Context, except ...string) (due time.Time, ok bool, err error)
 	// Watch wakes up after an item was enqueued, settled or steered;
 	// coalesced. Closed when ctx ends or the store closes.
 	Watch(ctx context.Context) <-chan struct{}

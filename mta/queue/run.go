@@ -30,8 +30,9 @@ func (q *Queue) Run(ctx context.Context) error {
 		jobs:  map[store.ItemID]*job{},
 		lease: positive(q.Lease, 5*time.Minute),
 	}
-	// However much waits for slow sites, there is room to lease others' mail.
-	r.maxHeld = 2*r.sites.workers + 16
+	// A site holds its places, four times as many waiting, and what one more
+	// batch brings: even if slow sites have all places, there is room.
+	r.maxHeld = r.sites.workers * (1 + (4*r.sites.perSite+leaseBatch)/r.sites.perSite)
 	defer r.giveBack()
 	defer r.wg.Wait()
 	watchCtx, stop := context.WithCancel(ctx)
@@ -71,15 +72,20 @@ type job struct {
 	site string
 }
 
+// leaseBatch is how many items are leased in one commit.
+const leaseBatch = 64
+
 // fetch leases what is due and there is room for.
 func (r *run) fetch(ctx context.Context) (int, error) {
+	now := time.Now()
 	r.mu.Lock()
 	room := r.maxHeld - r.sites.held()
+	busy, _ := r.sites.busy(now)
 	r.mu.Unlock()
 	if room <= 0 {
 		return 0, nil
 	}
-	items, err := r.Spool.Lease(ctx, time.Now(), min(room, 64), r.lease)
+	items, err := r.Spool.Lease(ctx, now, min(room, leaseBatch), r.lease, busy...)
 	if err != nil {
 		return 0, err
 	}
@@ -102,23 +108,28 @@ func (r *run) take(ctx context.Context, j *job) {
 	case start:
 		r.wg.Go(func() { r.work(ctx, j) })
 	case postpone:
-		if until.Before(now) {
-			until = now.Add(jitter(30 * time.Second))
-		}
 		r.release(j, until)
 	}
 }
 
 // pause waits until something may be due. It reports false when ctx has ended.
 func (r *run) pause(ctx context.Context, wake <-chan struct{}, failed bool) bool {
+	now := time.Now()
+	r.mu.Lock()
+	room := r.sites.held() < r.maxHeld
+	busy, until := r.sites.busy(now)
+	r.mu.Unlock()
 	limit := time.Hour
+	if !until.IsZero() {
+		limit = min(limit, until.Sub(now))
+	}
 	if failed {
 		limit = 10 * time.Second
-	} else if due, ok, err := r.Spool.NextDue(ctx); err != nil {
+	} else if due, ok, err := r.Spool.NextDue(ctx, busy...); err != nil {
 		limit = 10 * time.Second
-	} else if ok && r.hasRoom() {
+	} else if ok && room {
 		// What is leased to others shows as due at the lease's end.
-		limit = min(limit, max(time.Until(due), 10*time.Millisecond))
+		limit = min(limit, max(due.Sub(now), 10*time.Millisecond))
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -134,12 +145,6 @@ func (r *run) pause(ctx context.Context, wake <-chan struct{}, failed bool) bool
 	case <-timer.C:
 	}
 	return true
-}
-
-func (r *run) hasRoom() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sites.held() < r.maxHeld
 }
 
 // work runs a job, then what may run in its place.

@@ -46,11 +46,10 @@ type decision uint8
 const (
 	start    decision = iota // run it now
 	wait                     // keep it until the site has a free place
-	postpone                 // give it back to the spool for later
+	postpone                 // give it back to the spool: the site is down
 )
 
-// admit decides about a job. A site that is down or has enough waiting keeps
-// nobody else's mail from being leased: the rest goes back to the spool.
+// admit decides about a job.
 func (s *sites) admit(j *job, now time.Time) decision {
 	st := s.byName[j.site]
 	if st == nil {
@@ -63,12 +62,26 @@ func (s *sites) admit(j *job, now time.Time) decision {
 	case st.running < s.perSite && s.running < s.workers:
 		s.begin(st)
 		return start
-	case len(st.waiting) < 4*s.perSite && s.waiting < s.workers:
-		st.waiting = append(st.waiting, j)
-		s.waiting++
-		return wait
 	}
-	return postpone
+	st.waiting = append(st.waiting, j)
+	s.waiting++
+	return wait
+}
+
+// busy lists the sites of which no more is to be leased, because enough
+// waits for them or because they are down, so that nobody else's mail waits
+// behind theirs; until is when the first of the latter is tried again.
+func (s *sites) busy(now time.Time) (names []string, until time.Time) {
+	for name, st := range s.byName {
+		down := now.Before(st.down)
+		if down && (until.IsZero() || st.down.Before(until)) {
+			until = st.down
+		}
+		if down || len(st.waiting) >= 4*s.perSite {
+			names = append(names, name)
+		}
+	}
+	return names, until
 }
 
 // held is how many jobs this process holds the lease of.

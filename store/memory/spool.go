@@ -288,14 +288,14 @@ func (sp *spool) Settle(ctx context.Context, id store.ItemID, fence uint64, next
 	return ids, nil
 }
 
-func (sp *spool) NextDue(ctx context.Context) (due time.Time, ok bool, err error) {
+func (sp *spool) NextDue(ctx context.Context, except ...string) (due time.Time, ok bool, err error) {
 	if err := sp.s.gate.enter(ctx); err != nil {
 		return due, false, err
 	}
 	defer sp.s.gate.leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	if n := sp.ready.First(); n != nil {
+	if n := sp.ready.First(except...); n != nil {
 		due, ok = sp.items[n.ID].entry.Due, true
 	}
 	if len(sp.leased) > 0 && (!ok || sp.leased[0].at.Before(due)) {

@@ -50,8 +50,8 @@ func (t *tx) need(body *staged) {
 	}
 }
 
-// writeBodies writes what the batch needs behind the active segment, and makes
-// it durable. The records of a message follow each other if its body is new.
+// writeBodies writes what the batch needs behind the active segment; it is not
+// durable yet. The records of a message follow each other if its body is new.
 func (t *tx) writeBodies() error {
 	t.state.nextBody = t.s.nextBody.Load()
 	if len(t.bodies) == 0 && len(t.places) == 0 {
@@ -66,7 +66,8 @@ func (t *tx) writeBodies() error {
 		t.s.freed.Store(true) // the one before may hold nothing but spool items long gone
 	}
 	t.start = g.active.size
-	w := recordWriter{t: t}
+	w := recordWriter{t: t, buf: t.s.scratch.records[:0], scratch: t.s.scratch.payload[:0]}
+	defer func() { t.s.scratch.records, t.s.scratch.payload = keepBuffer(w.buf), keepBuffer(w.scratch) }()
 	t.locs = make([]place, len(t.places))
 	for i, p := range t.places {
 		loc := t.located[p.body]
@@ -92,12 +93,24 @@ func (t *tx) writeBodies() error {
 	if w.err != nil {
 		return w.err
 	}
-	if err := synced(g.active.file.Datasync()); err != nil {
-		return err
-	}
 	t.state.nextBody = t.s.nextBody.Load()
 	t.state.segment, t.state.committed = g.active.num, g.active.size
 	return nil
+}
+
+// scratch are buffers of the committer that outlive a batch.
+type scratch struct {
+	records, payload, pages []byte
+	values                  []any
+	rows                    []store.Row
+}
+
+// keepBuffer lets go of a buffer that has become large.
+func keepBuffer(b []byte) []byte {
+	if cap(b) > 4*writeChunk {
+		return nil
+	}
+	return b[:0]
 }
 
 // recordWriter gathers records for few large writes.

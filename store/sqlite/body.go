@@ -56,7 +56,7 @@ func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
 func (s *Store) openPlace(l place) (store.Body, error) {
 	var prefix []byte
 	if l.prefix > 0 {
-		p, _, err := s.readPlacement(l)
+		p, _, err := s.readPlacement(l, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -102,13 +102,17 @@ func (s *Store) openBody(loc bodyLoc, size int64, prefix []byte) (store.Body, er
 }
 
 // readPlacement reads a placement record: the prefix and the packed outline.
-func (s *Store) readPlacement(l place) (prefix, outline []byte, err error) {
+// They are in buf if it is large enough.
+func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err error) {
 	h, err := s.seg.acquire(l.seg)
 	if err != nil {
 		return nil, nil, segmentError(err)
 	}
 	defer h.release()
-	buf := make([]byte, l.size)
+	if int64(cap(buf)) < l.size {
+		buf = make([]byte, l.size)
+	}
+	buf = buf[:l.size]
 	if err := readFull(h.file, buf, l.off); err != nil {
 		return nil, nil, segmentError(err)
 	}
@@ -123,14 +127,14 @@ func (s *Store) readPlacement(l place) (prefix, outline []byte, err error) {
 	return prefix, outline, nil
 }
 
-// detail is the cold data of a row.
-func (s *Store) detail(account int64, row store.Row) (store.Detail, error) {
+// detail is the cold data of a row. It uses buf and keeps nothing of it.
+func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, error) {
 	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
 	l, err := s.lookup(account, row.Ref)
 	if err != nil {
 		return d, err
 	}
-	_, packed, err := s.readPlacement(l)
+	_, packed, err := s.readPlacement(l, buf)
 	if err != nil {
 		return d, err
 	}

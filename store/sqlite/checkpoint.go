@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // watchWAL wakes the checkpointer when the write-ahead log has grown large.
@@ -30,8 +32,14 @@ func (s *Store) checkpointLoop() {
 		if s.broken() != nil {
 			continue
 		}
-		err := s.checkpoint(false)
-		if err != nil {
+		switch err := s.checkpoint(false); sqlCode(err) {
+		case 0:
+			if err != nil {
+				s.fail(err)
+			}
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL:
+			s.opt.Logger.Warn("write-ahead log stays for now", "error", err)
+		default:
 			s.fail(err)
 		}
 	}

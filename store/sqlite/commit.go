@@ -210,26 +210,40 @@ func (s *Store) attempt(reqs []*request, bodies bool) error {
 	return err
 }
 
-// commit makes the batch durable: bodies, then the database.
+// commit makes the batch durable: bodies, then the database. The statements
+// run while the bodies are synced; COMMIT waits for it.
 func (t *tx) commit() error {
 	s := t.s
 	if err := t.writeBodies(); err != nil {
 		return t.undoBodies(err, noSpace(err) && !errors.Is(err, errSync))
 	}
+	sync := t.syncBodies()
 	s.walGate.Lock()
-	err := t.writeMeta()
+	err := t.writeMeta(sync)
 	s.walGate.Unlock()
 	if err == nil {
 		s.watchWAL()
 		return nil
 	}
-	full := sqlCode(err) == sqlite3.SQLITE_FULL || noSpace(err)
-	if full {
-		if again := s.w.rollback(); again != nil {
-			return s.fail(again)
-		}
+	again := s.w.rollback()
+	if err := sync(); err != nil {
+		return s.fail(err)
+	}
+	full := sqlCode(err) == sqlite3.SQLITE_FULL || noSpace(err) && !errors.Is(err, errSync)
+	if full && again != nil {
+		return s.fail(again)
 	}
 	return t.undoBodies(err, full)
+}
+
+// syncBodies begins to sync what writeBodies wrote; the result waits for it.
+func (t *tx) syncBodies() func() error {
+	if t.start == 0 {
+		return func() error { return nil }
+	}
+	done, file := make(chan error, 1), t.s.seg.active.file
+	go func() { done <- synced(file.Datasync()) }()
+	return sync.OnceValue(func() error { return <-done })
 }
 
 // undoBodies takes the bodies of a failed batch off the segment, if the reason
@@ -247,7 +261,7 @@ func (t *tx) undoBodies(err error, full bool) error {
 }
 
 // writeMeta is the one transaction of a batch.
-func (t *tx) writeMeta() error {
+func (t *tx) writeMeta(bodies func() error) error {
 	ctx := context.Background() // a caller's would roll back the whole batch
 	if err := t.s.opt.fault("begin"); err != nil {
 		return err
@@ -256,6 +270,9 @@ func (t *tx) writeMeta() error {
 		return err
 	}
 	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	if err := bodies(); err != nil {
 		return err
 	}
 	if err := t.s.opt.fault("commit"); err != nil {

@@ -15,6 +15,7 @@ func (a *accountHandle) Delete(ctx context.Context, name string) error {
 	if name == store.Inbox {
 		return fmt.Errorf("%w: INBOX cannot be deleted", store.ErrReadOnly)
 	}
+	a.warm(ctx, name)
 	return a.mutate(ctx, func(a *acctTx) error {
 		b, err := a.named(name)
 		if err != nil {
@@ -31,4 +32,13 @@ func (a *accountHandle) Delete(ctx context.Context, name string) error {
 		a.event(store.MailboxDeleted, at, b.m.ID, name, "")
 		return nil
 	})
+}
+
+// warm reads the snapshot of a mailbox whose messages a mutation will need, so
+// that the committer need not wait for it.
+func (a *accountHandle) warm(ctx context.Context, name string) {
+	mb, err := a.Mailbox(ctx, name)
+	if err == nil {
+		_, _ = mb.Snapshot(ctx) // the mutation will meet the same error
+	}
 }

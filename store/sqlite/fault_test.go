@@ -352,7 +352,7 @@ func TestSyncBeforeCommit(t *testing.T) {
 	r.database(func(point string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if point == "begin" {
+		if point == "commit" {
 			commits++
 			if len(dirty) > 0 {
 				return fmt.Errorf("not synced: %v", dirty)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/posta-mail/posta/store"
@@ -157,7 +158,11 @@ func splitFlags(s string) []store.Flag {
 
 // flushPages writes the pages of rows that changed.
 func (t *tx) flushPages(ctx context.Context, w *writerConn) error {
-	p := pagePutter{ctx: ctx, w: w}
+	p := pagePutter{ctx: ctx, w: w, buf: t.s.scratch.pages[:0], values: t.s.scratch.values[:0]}
+	defer func() {
+		clear(p.values[:cap(p.values)])
+		t.s.scratch.pages, t.s.scratch.values = keepBuffer(p.buf), p.values[:0]
+	}()
 	for _, a := range t.accounts {
 		if !a.touched {
 			continue
@@ -212,7 +217,7 @@ func (b *boxTx) flushPages(p *pagePutter) error {
 		return b.flushTail(p)
 	}
 	b.m.tail = nil // the snapshot has it
-	var rows []store.Row
+	rows := b.a.t.s.scratch.rows
 	for no := range b.pages {
 		rows = rows[:0]
 		first := store.UID(no << pageShift)
@@ -223,6 +228,7 @@ func (b *boxTx) flushPages(p *pagePutter) error {
 			}
 			rows = append(rows, r)
 		}
+		b.a.t.s.scratch.rows = rows
 		if err := p.put(b.m.ID, no, rows); err != nil {
 			return err
 		}
@@ -301,6 +307,9 @@ func (t *tx) flushRefs(ctx context.Context, w *writerConn) error {
 	return w.insert(ctx, stRefPut, values)
 }
 
+// maxDeadRefs bounds what one row of dead references makes a sweep load.
+const maxDeadRefs = 16 << 10
+
 // flushHistory writes tombstones, dead references, events and subscriptions.
 func (t *tx) flushHistory(ctx context.Context, w *writerConn) error {
 	at := t.s.now().Unix()
@@ -316,8 +325,8 @@ func (t *tx) flushHistory(ctx context.Context, w *writerConn) error {
 		if r.a != nil {
 			r.id = r.a.id
 		}
-		if len(r.refs) > 0 {
-			values = append(values, r.id, at, encodeRefs(r.refs))
+		for part := range slices.Chunk(r.refs, maxDeadRefs) {
+			values = append(values, r.id, at, encodeRefs(part))
 		}
 	}
 	if err := w.insert(ctx, stDeadPut, values); err != nil {

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 
 	"github.com/posta-mail/posta/store"
 )
+
+// detailBuffers hold one placement record, of most messages.
+var detailBuffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}
 
 // mailboxHandle is a mailbox by its id. It holds nothing.
 type mailboxHandle struct {
@@ -131,7 +135,9 @@ func (m *mailboxHandle) details(ctx context.Context, rows []store.Row, details [
 	}
 	defer m.a.leave(e)
 	account := e.accountID()
+	buf := detailBuffers.Get().(*[]byte)
+	defer detailBuffers.Put(buf)
 	for i, r := range rows {
-		details[i], errs[i] = m.a.s.detail(account, r)
+		details[i], errs[i] = m.a.s.detail(account, r, *buf)
 	}
 }

@@ -15,6 +15,9 @@ func (a *accountHandle) Rename(ctx context.Context, from, to string) error {
 	if to, err = store.CanonicalName(to); err != nil {
 		return err
 	}
+	if from == store.Inbox {
+		a.warm(ctx, from)
+	}
 	return a.mutate(ctx, func(a *acctTx) error {
 		if from == store.Inbox {
 			return a.renameInbox(to)

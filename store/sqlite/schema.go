@@ -132,14 +132,15 @@ func dsn(file string, readOnly bool, busy time.Duration) string {
 	q := url.Values{}
 	for _, p := range []string{
 		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
-		"mmap_size(0)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "cache_size(-16384)",
+		"mmap_size(0)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)",
 	} {
 		q.Add("_pragma", p)
 	}
-	q.Set("_txlock", "immediate")
 	if readOnly {
-		q.Del("_txlock")
 		q.Set("_query_only", "1")
+	} else {
+		q.Set("_txlock", "immediate")
+		q.Add("_pragma", "cache_size(-16384)") // KiB
 	}
 	u := url.URL{Scheme: "file", Path: file, RawQuery: q.Encode()}
 	return u.String()

@@ -79,17 +79,17 @@ func (t *tx) enqueue(adds *spoolAdds) []store.ItemID {
 	p := &t.s.spool
 	for i := range adds.items {
 		add := &adds.items[i]
-		it := &spoolItem{id: store.ItemID(t.state.nextItem), due: add.due, hold: add.hold}
+		it := &spoolItem{DueNode: store.DueNode{ID: store.ItemID(t.state.nextItem), Due: add.due}, site: add.site, hold: add.hold}
 		t.state.nextItem++
 		t.need(add.body)
-		p.items[it.id] = it
+		p.items[it.ID] = it
 		p.attach(it)
 		t.undo = append(t.undo, func() {
 			p.detach(it)
-			delete(p.items, it.id)
+			delete(p.items, it.ID)
 		})
 		t.write(it).add = add
-		ids = append(ids, it.id)
+		ids = append(ids, it.ID)
 	}
 	return ids
 }
@@ -100,10 +100,10 @@ func (t *tx) write(it *spoolItem) *spoolWrite {
 	if t.spool == nil {
 		t.spool = make(map[store.ItemID]*spoolWrite)
 	}
-	w := t.spool[it.id]
+	w := t.spool[it.ID]
 	if w == nil {
 		w = &spoolWrite{item: it}
-		t.spool[it.id] = w
+		t.spool[it.ID] = w
 	}
 	return w
 }
@@ -116,7 +116,7 @@ func (t *tx) reschedule(it *spoolItem, change func(it *spoolItem)) *spoolWrite {
 	p.attach(it)
 	t.undo = append(t.undo, func() {
 		p.detach(it)
-		it.due, it.lease, it.attempts, it.hold = old.due, old.lease, old.attempts, old.hold
+		it.Due, it.site, it.lease, it.attempts, it.hold = old.Due, old.site, old.lease, old.attempts, old.hold
 		p.attach(it)
 	})
 	return t.write(it)
@@ -126,9 +126,9 @@ func (t *tx) reschedule(it *spoolItem, change func(it *spoolItem)) *spoolWrite {
 func (t *tx) drop(it *spoolItem) {
 	p := &t.s.spool
 	p.detach(it)
-	delete(p.items, it.id)
+	delete(p.items, it.ID)
 	t.undo = append(t.undo, func() {
-		p.items[it.id] = it
+		p.items[it.ID] = it
 		p.attach(it)
 	})
 	t.write(it).remove = true
@@ -170,7 +170,7 @@ func (h spoolHandle) Enqueue(ctx context.Context, items []store.SpoolItem) ([]st
 	return *ids, nil
 }
 
-func (h spoolHandle) Lease(ctx context.Context, now time.Time, max int, ttl time.Duration) ([]store.LeasedItem, error) {
+func (h spoolHandle) Lease(ctx context.Context, now time.Time, max int, ttl time.Duration, except ...string) ([]store.LeasedItem, error) {
 	if ttl <= 0 {
 		return nil, fmt.Errorf("%w: lease of %v", store.ErrInvalid, ttl)
 	}
@@ -178,20 +178,14 @@ func (h spoolHandle) Lease(ctx context.Context, now time.Time, max int, ttl time
 		return nil, err
 	}
 	defer h.s.leave()
-	at, end := nanos(now), nanos(now.Add(ttl))
+	at, end := store.DueNanos(now), store.DueNanos(now.Add(ttl))
 	leased := new([]store.LeasedItem)
 	err := h.mutate(ctx, nil, func(t *tx, p *spoolState) error {
 		*leased = nil
-		var taken []*spoolItem
-		for len(taken) < max {
-			it := p.take(at)
-			if it == nil {
-				break
-			}
-			taken = append(taken, it)
+		for _, it := range p.take(at, max, except) {
 			t.reschedule(it, func(it *spoolItem) { it.lease, it.attempts = end, it.attempts+1 })
 			*leased = append(*leased, store.LeasedItem{Fence: uint64(it.attempts), SpoolEntry: store.SpoolEntry{
-				ID: it.id, Due: fromNanos(it.due), Attempts: int(it.attempts), Leased: fromNanos(it.lease),
+				ID: it.ID, Due: fromNanos(it.Due), Attempts: int(it.attempts), Leased: fromNanos(it.lease),
 			}})
 		}
 		return nil
@@ -253,7 +247,7 @@ func (h spoolHandle) Extend(ctx context.Context, id store.ItemID, fence uint64, 
 		return err
 	}
 	defer h.s.leave()
-	end := nanos(now.Add(ttl))
+	end := store.DueNanos(now.Add(ttl))
 	return h.mutate(ctx, nil, func(t *tx, p *spoolState) error {
 		it, err := p.holding(id, fence)
 		if err == nil {
@@ -291,7 +285,7 @@ func (h spoolHandle) Settle(ctx context.Context, id store.ItemID, fence uint64, 
 		if next == nil {
 			t.drop(it)
 		} else {
-			t.reschedule(it, func(it *spoolItem) { it.due, it.lease, it.hold = due, 0, next.Hold }).content = next
+			t.reschedule(it, func(it *spoolItem) { it.Due, it.site, it.lease, it.hold = due, next.Site, 0, next.Hold }).content = next
 		}
 		*ids = t.enqueue(adds)
 		return nil
@@ -302,7 +296,7 @@ func (h spoolHandle) Settle(ctx context.Context, id store.ItemID, fence uint64, 
 	return *ids, nil
 }
 
-func (h spoolHandle) NextDue(ctx context.Context) (time.Time, bool, error) {
+func (h spoolHandle) NextDue(ctx context.Context, except ...string) (time.Time, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, false, err
 	}
@@ -312,7 +306,7 @@ func (h spoolHandle) NextDue(ctx context.Context) (time.Time, bool, error) {
 	defer h.s.leave()
 	h.s.spool.mu.Lock()
 	defer h.s.spool.mu.Unlock()
-	at, ok := h.s.spool.next()
+	at, ok := h.s.spool.next(except)
 	if !ok {
 		return time.Time{}, false, nil
 	}
@@ -388,7 +382,7 @@ func (h spoolHandle) Steer(ctx context.Context, id store.ItemID, steer store.Ste
 		}
 		t.reschedule(it, func(it *spoolItem) {
 			if own.Due != nil {
-				it.due = h.s.dueNanos(*own.Due)
+				it.Due = h.s.dueNanos(*own.Due)
 			}
 			if own.Hold != nil {
 				it.hold = *own.Hold
@@ -443,10 +437,10 @@ func (t *tx) flushSpool(ctx context.Context, w *writerConn) error {
 			if wr.content != nil {
 				site, envelope = wr.content.Site, wr.content.Envelope
 			}
-			values = append(values, int64(id), it.due, it.lease, int64(it.attempts), it.hold, a.created, site, envelope, a.prefix,
+			values = append(values, int64(id), it.Due, it.lease, int64(it.attempts), it.hold, a.created, site, envelope, a.prefix,
 				int64(loc.seg), loc.off, a.body.size)
 		default:
-			err = w.exec(ctx, stSpoolSet, it.due, it.lease, int64(it.attempts), it.hold, int64(id))
+			err = w.exec(ctx, stSpoolSet, it.Due, it.lease, int64(it.attempts), it.hold, int64(id))
 			if err == nil && wr.content != nil {
 				err = w.exec(ctx, stSpoolBody, wr.content.Site, wr.content.Envelope, int64(id))
 			}

@@ -29,7 +29,8 @@ type Store struct {
 	q      *queries
 
 	queue    queue
-	state    state // of the committer
+	state    state   // of the committer
+	scratch  scratch // of the committer
 	tokens   tokenFilter
 	accounts accountCache
 	snaps    snapshotCache
@@ -118,8 +119,8 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return openError(err)
 	}
 	if fresh {
-		// The database's own entry must be durable before anything in it is
-		// acknowledged.
+		// The entries of lock and database must be durable before anything in
+		// it is acknowledged.
 		if err := s.opt.fs.SyncDir(s.dir); err != nil {
 			conn.Close()
 			return err
@@ -148,13 +149,32 @@ const (
 )
 
 func (s *Store) makeFolders() error {
-	parent := filepath.Dir(s.dir)
 	for _, d := range []string{s.dir, s.seg.dir, s.seg.staging} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		if err := s.makeFolder(d); err != nil {
 			return err
 		}
 	}
-	return errors.Join(s.opt.fs.SyncDir(parent), s.opt.fs.SyncDir(s.dir))
+	return nil
+}
+
+// makeFolder makes a folder, and those above it, durably.
+func (s *Store) makeFolder(dir string) error {
+	switch info, err := os.Stat(dir); {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%s is not a folder", dir)
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := s.makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return s.opt.fs.SyncDir(parent)
 }
 
 // recover reads the state and brings the segments to it.

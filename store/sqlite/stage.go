@@ -73,6 +73,10 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 		st.Discard()
 		return nil, err
 	}
+	if st.file == nil {
+		st.outline = message.ParseBytes(st.mem, nil) // as store.Parse does, without a copy
+		return st, nil
+	}
 	var err error
 	if st.outline, err = store.Parse(st, st.size); err != nil {
 		st.Discard()

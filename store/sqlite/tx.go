@@ -332,10 +332,14 @@ func selected(snap *store.Snapshot, uids store.UIDSet, keep func(r store.Row) bo
 	var rows []store.Row
 	for _, g := range uids {
 		from, _ := snap.Find(g.From)
-		for _, r := range snap.Range(from, snap.Len()) {
-			if r.UID > g.To {
-				break
-			}
+		to, last := snap.Find(g.To)
+		if last {
+			to++
+		}
+		if rows == nil && from < to {
+			rows = make([]store.Row, 0, min(to-from, 16<<10))
+		}
+		for _, r := range snap.Range(from, to) {
 			if keep == nil || keep(r) {
 				rows = append(rows, r)
 			}

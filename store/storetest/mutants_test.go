@@ -277,8 +277,8 @@ func (p mutantSpool) Settle(ctx context.Context, id store.ItemID, fence uint64, 
 	return p.Spool.Settle(ctx, id, fence, next, add)
 }
 
-func (p mutantSpool) NextDue(ctx context.Context) (time.Time, bool, error) {
-	due, ok, err := p.Spool.NextDue(ctx)
+func (p mutantSpool) NextDue(ctx context.Context, except ...string) (time.Time, bool, error) {
+	due, ok, err := p.Spool.NextDue(ctx, except...)
 	if p.s.m.nextDue != nil && err == nil {
 		due, ok = p.s.m.nextDue(due, ok)
 	}

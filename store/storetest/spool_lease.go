@@ -13,6 +13,7 @@ import (
 
 var spoolLeaseChecks = []check{
 	{"Spool/lease-order", leaseOrder},
+	{"Spool/lease-except", leaseExcept},
 	{"Spool/lease-expiry", leaseExpiry},
 	{"Spool/settle", leaseSettle},
 	{"Spool/settle-enqueue", leaseSettleEnqueue},
@@ -44,6 +45,36 @@ func leaseOrder(k *kit) {
 	l := k.lease(sp, now.Add(time.Minute), 9, time.Hour)
 	require.Len(k, l, 1)
 	require.Equal(k, "1", l[0].Site)
+}
+
+// Sites can be left out, by Lease and by NextDue; a rescheduled item counts
+// for its new site.
+func leaseExcept(k *kit) {
+	sp, s, now := k.spool(), k.stage(mail(1)), seconds()
+	ctx := k.Context()
+	var items []store.SpoolItem
+	for i, site := range []string{"busy", "busy", "free", "busy", "other"} {
+		items = append(items, store.SpoolItem{Body: s, Due: now.Add(time.Duration(i-9) * time.Minute), Site: site})
+	}
+	k.enqueue(sp, items...)
+	due, ok, err := sp.NextDue(ctx, "busy", "nowhere")
+	require.NoError(k, err)
+	require.True(k, ok)
+	require.WithinDuration(k, now.Add(-7*time.Minute), due, 0)
+	_, ok, err = sp.NextDue(ctx, "busy", "free", "other")
+	require.NoError(k, err)
+	require.False(k, ok)
+	l, err := sp.Lease(ctx, now, 9, time.Hour, "busy", "nowhere")
+	require.NoError(k, err)
+	require.Len(k, l, 2)
+	require.Equal(k, "free", l[0].Site)
+	require.Equal(k, "other", l[1].Site)
+	_, err = sp.Settle(ctx, l[0].ID, l[0].Fence, &store.Reschedule{Due: now, Site: "busy"}, nil)
+	require.NoError(k, err)
+	l, err = sp.Lease(ctx, now, 9, time.Hour, "busy")
+	require.NoError(k, err)
+	require.Empty(k, l)
+	require.Len(k, k.lease(sp, now, 9, time.Hour), 4)
 }
 
 func leaseExpiry(k *kit) {
