@@ -1,0 +1,169 @@
+package store
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/posta-mail/posta/message"
+)
+
+// message decides about a message by reading as much of it as is needed.
+func (s *search) message(d Detail) (bool, error) {
+	s.forget()
+	s.date(d)
+	s.envelope(d.Outline)
+	if v := s.judge(s.root, d.Row); v != open {
+		return v == yes, nil
+	}
+	body, err := s.mb.Open(s.ctx, d.Row)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	if s.headerWanted() {
+		header, err := readHeader(body, d.Outline.Header.Offset, d.Outline.Header.Size)
+		if err != nil {
+			return false, err
+		}
+		for i := range s.fields {
+			s.fields[i].look(header)
+		}
+		s.headerText(header, false)
+		if v := s.judge(s.root, d.Row); v != open {
+			return v == yes, nil
+		}
+	}
+	if err := s.parts(body, d); err != nil {
+		return false, err
+	}
+	for i := range s.texts { // what was not found is not there
+		if s.texts[i].found == open {
+			s.texts[i].found = no
+		}
+	}
+	return s.judge(s.root, d.Row) == yes, nil
+}
+
+// date takes the day from the Date field, as written (RFC 9051 §6.4.4
+// "disregarding time and timezone").
+func (s *search) date(d Detail) {
+	t, err := message.ParseDate(d.Outline.Envelope.Date)
+	if err != nil {
+		t = d.Row.InternalDate()
+	}
+	s.sent, s.known = day(t), true
+}
+
+// envelope decides fields that the outline has in full.
+func (s *search) envelope(o *message.Outline) {
+	if len(s.fields) == 0 || len(o.Defects) >= 100 || o.HasDefect(message.DuplicateField) || o.HasDefect(message.HeaderTooLong) ||
+		o.HasDefect(message.TooManyFields) || o.HasDefect(message.TooMuchText) {
+		return
+	}
+	e := &o.Envelope
+	for i := range s.fields {
+		f := &s.fields[i]
+		switch {
+		case equalASCII(f.name, "Subject"):
+			f.judge(e.Subject, e.HasSubject)
+		case equalASCII(f.name, "Message-ID"):
+			f.judge(e.MessageID, e.HasMessageID)
+		case equalASCII(f.name, "In-Reply-To"):
+			f.judge(e.InReplyTo, e.HasInReplyTo)
+		}
+	}
+}
+
+func (f *fieldTerm) judge(value string, has bool) {
+	f.found = verdictOf(has && contains(message.DecodeWords(value), f.needle))
+}
+
+// look decides a field by the message's header.
+func (f *fieldTerm) look(h *message.Header) {
+	if f.found != open {
+		return
+	}
+	f.found = no
+	for field := range h.Fields() {
+		if field.Is(f.name) && (len(f.needle) == 0 || contains(field.Text(), f.needle)) {
+			f.found = yes
+			return
+		}
+	}
+}
+
+// headerWanted reports whether the message's header may decide something.
+func (s *search) headerWanted() bool {
+	for i := range s.fields {
+		if s.fields[i].found == open {
+			return true
+		}
+	}
+	return s.wanted(false)
+}
+
+func readHeader(r io.ReaderAt, off, size int64) (*message.Header, error) {
+	h, _, err := message.ReadHeader(io.NewSectionReader(r, off, size), nil)
+	if err != nil {
+		return nil, fmt.Errorf("store: search: %w", err)
+	}
+	return h, nil
+}
+
+// headerText looks for open texts in a header; embedded: it is that of an
+// embedded message, which is part of the body.
+func (s *search) headerText(h *message.Header, embedded bool) {
+	if !s.wanted(embedded) {
+		return
+	}
+	for f := range h.Fields() {
+		line := f.Text()
+		if name := f.Name(); name != "" {
+			line = name + ": " + line
+		}
+		s.scan.folded = fold(s.scan.folded[:0], []byte(line))
+		if !s.found(s.scan.folded, embedded) {
+			return
+		}
+	}
+}
+
+// wanted reports whether a text is open that may be found here.
+func (s *search) wanted(inBody bool) bool {
+	for i := range s.texts {
+		if s.texts[i].found == open && (inBody || !s.texts[i].body) {
+			return true
+		}
+	}
+	return false
+}
+
+// parts looks for open texts in headers and bodies of the parts.
+func (s *search) parts(body io.ReaderAt, d Detail) error {
+	embedded := map[*message.Part]bool{} // roots of embedded messages
+	for p := range d.Outline.Root.Walk() {
+		if !s.wanted(true) {
+			return nil
+		}
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if p.IsMessage() && len(p.Parts) > 0 {
+			embedded[p.Parts[0]] = true
+		}
+		if p != d.Outline.Root && s.wanted(embedded[p]) {
+			h, err := readHeader(body, p.HeaderOffset, p.HeaderSize)
+			if err != nil {
+				return err
+			}
+			s.headerText(h, embedded[p])
+		}
+		if p.IsMessage() || p.Type != "text" && p.Type != "message" {
+			continue
+		}
+		if err := s.scan.text(s, message.Text(p, p.BodyReader(body))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
