@@ -3,6 +3,7 @@ package smtp
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -31,8 +32,8 @@ func canonicalDomain(s string) (string, error) {
 		return canonicalLiteral(s)
 	}
 	if !isASCII(s) {
-		if len(s) > 4*maxDomain {
-			return "", pathError("domain too long")
+		if len(s) > 4*maxDomain || !utf8.ValidString(s) {
+			return "", pathError("domain too long or not UTF-8")
 		}
 		a, err := idna.Lookup.ToASCII(s)
 		if err != nil {

@@ -92,7 +92,9 @@ func cutReplyLine(s string) (line, rest string, more bool) {
 			end--
 		}
 		if s[end] != ' ' {
-			for end = room; end > 0 && !utf8.RuneStart(s[end]); end-- {
+			end = room
+			for end > room-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+				end--
 			}
 			return s[:end], s[end:], true
 		}

@@ -1,7 +1,10 @@
 package smtp
 
 import (
+	"bufio"
+	"net"
 	"os"
+	"runtime"
 	"testing"
 )
 
@@ -13,3 +16,8 @@ func readFile(t testing.TB, name string) string {
 	}
 	return string(b)
 }
+
+func newBufReader(nc net.Conn) *bufio.Reader { return bufio.NewReader(nc) }
+
+// hasPeek tells where hasInput can look.
+const hasPeek = runtime.GOOS == "linux" || runtime.GOOS == "darwin"
