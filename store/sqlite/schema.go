@@ -158,27 +158,27 @@ func openDB(file string, readOnly bool, conns int, busy time.Duration) (*sql.DB,
 }
 
 // migrate brings a database to this version of the schema.
-func migrate(ctx context.Context, conn *sql.Conn) (fresh bool, err error) {
+func migrate(ctx context.Context, conn *sql.Conn) error {
 	var version, app, tables int
-	err = errors.Join(
+	err := errors.Join(
 		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
 		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app),
 		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables))
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case version > schemaVersion:
-		return false, fmt.Errorf("sqlite: database has schema version %d, this program knows %d", version, schemaVersion)
+		return fmt.Errorf("sqlite: database has schema version %d, this program knows %d", version, schemaVersion)
 	case tables > 0 && app != applicationID:
-		return false, fmt.Errorf("%w: not a database of this store", store.ErrCorrupt)
+		return fmt.Errorf("%w: not a database of this store", store.ErrCorrupt)
 	case version == schemaVersion:
-		return false, nil
+		return nil
 	}
 	script := "BEGIN IMMEDIATE;" + schema +
 		"PRAGMA application_id = " + strconv.Itoa(applicationID) + ";" +
 		"PRAGMA user_version = " + strconv.Itoa(schemaVersion) + "; COMMIT;"
 	_, err = conn.ExecContext(ctx, script)
-	return true, err
+	return err
 }
 
 // sqlCode is the primary result code of SQLite in an error, 0 if none.

@@ -113,18 +113,15 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return openError(err)
 	}
-	fresh, err := migrate(ctx, conn)
-	if err != nil {
+	if err := migrate(ctx, conn); err != nil {
 		conn.Close()
 		return openError(err)
 	}
-	if fresh {
-		// The entries of lock and database must be durable before anything in
-		// it is acknowledged.
-		if err := s.opt.fs.SyncDir(s.dir); err != nil {
-			conn.Close()
-			return err
-		}
+	// The entries of lock, database and folders must be durable before
+	// anything in them is acknowledged.
+	if err := s.opt.fs.SyncDir(s.dir); err != nil {
+		conn.Close()
+		return err
 	}
 	if s.w, err = prepareWriter(ctx, conn); err != nil {
 		return openError(err)
@@ -153,6 +150,10 @@ func (s *Store) makeFolders() error {
 		if err := s.makeFolder(d); err != nil {
 			return err
 		}
+	}
+	// Also what an earlier process made and did not live to sync.
+	if err := s.opt.fs.SyncDir(filepath.Dir(s.dir)); err != nil && !errors.Is(err, os.ErrPermission) {
+		return err
 	}
 	return nil
 }
