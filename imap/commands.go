@@ -7,8 +7,9 @@ type command struct {
 	// states in which the command is allowed.
 	states state
 	// refresh: what others changed, EXPUNGE excepted, is told before the
-	// command runs, so that it sees the mailbox as it is. All commands tell
-	// when they end.
+	// command runs, so that it sees the mailbox as it is. Not before STORE: the
+	// client would take flags as they were before for those afterwards. All
+	// commands tell when they end.
 	refresh bool
 	// expunge: EXPUNGE may be told when the command ends. Never during FETCH,
 	// STORE and SEARCH (RFC 9051 §7.5.1), whose answers are by number.
@@ -44,16 +45,16 @@ var commands = map[string]command{
 	"CHECK":       {stateSelected, false, true, (*session).check},
 	"CLOSE":       {stateSelected, false, false, (*session).close},
 	"UNSELECT":    {stateSelected, false, false, (*session).unselect},
-	"EXPUNGE":     {stateSelected, true, true, (*session).expunge},
-	"UID EXPUNGE": {stateSelected, true, true, (*session).uidExpunge},
+	"EXPUNGE":     {stateSelected, false, true, (*session).expunge},
+	"UID EXPUNGE": {stateSelected, false, true, (*session).uidExpunge},
 	"SEARCH":      {stateSelected, true, false, (*session).search},
 	"UID SEARCH":  {stateSelected, true, true, (*session).uidSearch},
 	"FETCH":       {stateSelected, true, false, (*session).fetch},
 	"UID FETCH":   {stateSelected, true, true, (*session).uidFetch},
-	"STORE":       {stateSelected, true, false, (*session).store},
-	"UID STORE":   {stateSelected, true, true, (*session).uidStore},
-	"COPY":        {stateSelected, true, true, (*session).copy},
-	"UID COPY":    {stateSelected, true, true, (*session).uidCopy},
-	"MOVE":        {stateSelected, true, true, (*session).move},
-	"UID MOVE":    {stateSelected, true, true, (*session).uidMove},
+	"STORE":       {stateSelected, false, false, (*session).store},
+	"UID STORE":   {stateSelected, false, true, (*session).uidStore},
+	"COPY":        {stateSelected, false, true, (*session).copy},
+	"UID COPY":    {stateSelected, false, true, (*session).uidCopy},
+	"MOVE":        {stateSelected, false, true, (*session).move},
+	"UID MOVE":    {stateSelected, false, true, (*session).uidMove},
 }

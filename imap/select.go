@@ -19,12 +19,10 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
-	// What is left to tell of the old mailbox comes before CLOSED (RFC 9051
-	// §7.1); afterwards nothing is selected, even if this fails (§6.3.2).
+	// From here on nothing is selected, even if this fails (RFC 9051 §6.3.2).
+	// What is left to tell of the old mailbox is not told: a rev1 client, which
+	// does not know CLOSED, would take it for the new one's.
 	if s.sel != nil {
-		if !s.sync(true) {
-			return gone
-		}
 		s.enter(stateUser, nil)
 		s.untagged(okCode("CLOSED", "Previous mailbox is closed"))
 	}

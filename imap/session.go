@@ -48,6 +48,7 @@ type session struct {
 	tag      []byte // of the command at hand
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
+	quiet    bool   // nothing is told when the command at hand ends
 	idling   bool   // a goroutine of IDLE reads: do not flush from there
 	badCount int
 	failures int // failed logins
@@ -269,7 +270,9 @@ func (s *session) execute(name string, line []byte) reply {
 		return gone
 	}
 	r := c.run(s, p)
-	if r.status == "BAD" || s.state == stateLogout {
+	quiet := s.quiet
+	s.quiet = false
+	if r.status == "BAD" || s.state == stateLogout || quiet {
 		return r
 	}
 	if !s.sync(c.expunge) {

@@ -61,9 +61,13 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 	return ok(name + " completed")
 }
 
-// tellStored answers STORE from the mailbox as it is afterwards: all messages
-// named, or with .SILENT those that came out differently from what the client
-// must assume. It reports whether some of them are gone.
+// tellStored answers STORE from the mailbox as it is afterwards, and reports
+// whether some of the messages are gone.
+//
+// With .SILENT the client takes its change for granted, some at once and some
+// when the command ends, so that nothing about flags is told in between. A
+// message that came out differently, because somebody else changed it as well,
+// is told at the next command.
 func (s *session) tellStored(cur *store.Snapshot, uids, failed store.UIDSet, update store.FlagUpdate, silent, uid bool) (gone bool) {
 	v := s.sel
 	bits, _ := cur.Bits(update.Flags...)
@@ -75,20 +79,22 @@ func (s *session) tellStored(cur *store.Snapshot, uids, failed store.UIDSet, upd
 			continue
 		}
 		row := cur.At(at)
-		if failed.Contains(row.UID) {
-			continue // told when the command ends, if it changed
-		}
-		noted = append(noted, row)
-		asExpected := silent && row.Flags == update.Op.Apply(old.Flags, bits)
+		assumed := update.Op.Apply(old.Flags, bits)
 		switch {
-		case !asExpected:
+		case failed.Contains(row.UID):
+			continue // told when the command ends, if it changed
+		case !silent:
 			s.tellFlags(i, row, cur, uid || s.rev2, true)
+		case row.Flags != assumed:
+			row.Flags, row.ModSeq = assumed, old.ModSeq
 		case s.condStor && row.ModSeq != old.ModSeq:
-			// The client must learn the mod-sequence all the same.
+			// The mod-sequence must be known all the same (RFC 7162 §3.1.3).
 			s.tellFlags(i, row, cur, true, false)
 		}
+		noted = append(noted, row)
 	}
 	v.note(noted, cur.Keywords())
+	s.quiet = silent
 	return gone
 }
 
