@@ -53,3 +53,28 @@ func BenchmarkWithPrefix(b *testing.B) {
 		store.WithPrefix(o, prefix)
 	}
 }
+
+// FuzzPrefix checks that whatever Target.Check lets pass is a prefix: it
+// leaves the body what it is, and WithPrefix is right about the whole.
+func FuzzPrefix(f *testing.F) {
+	for _, s := range []string{"Return-Path: <>\r\n", "X: y\r\n\tz\r\n", "From: a@b\r\nTo: =?utf-8?q?x?= <c@d>\r\n", "X: y", "\r\n", "A:\r\n \r\n", "Date: x\r\nDate: y\r\n",
+		"X : y\r\n", "\tx\r\n", "MIME-Version: 1.0\r\n", "Content-Type: text/html\r\n", "\xff: x\r\n", "X:\xff\r\n", "Subject:\r\nSubject: (\r\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, prefix string) {
+		if len(prefix) > 10_000 {
+			return
+		}
+		target := store.Target{Body: sized{n: int64(len(outlineBody))}, Prefix: []byte(prefix)}
+		if target.Check() != nil {
+			return
+		}
+		got := store.WithPrefix(message.ParseBytes([]byte(outlineBody), nil), []byte(prefix))
+		want := message.ParseBytes([]byte(prefix+outlineBody), nil)
+		require.Equal(t, want.Size, got.Size)
+		require.Equal(t, want.Header, got.Header)
+		require.Equal(t, want.Root, got.Root)
+		require.Equal(t, want.Envelope, got.Envelope)
+		require.Equal(t, want.Traits, got.Traits)
+	})
+}

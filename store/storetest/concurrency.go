@@ -18,6 +18,7 @@ var concurrencyChecks = []check{
 	{"Concurrent/flags", concurrentFlags},
 	{"Concurrent/accounts", concurrentAccounts},
 	{"Concurrent/atomic-place", concurrentAtomicPlace},
+	{"Concurrent/events", concurrentEvents},
 }
 
 // team runs goroutines that return errors, and workers that go on until the
@@ -335,4 +336,75 @@ func concurrentAtomicPlace(k *kit) {
 	}
 	require.NoError(k, t.wait())
 	require.Equal(k, 4*15*batch, k.snap(mb).Len())
+}
+
+// Who follows an account's events knows its mailboxes, and misses no change.
+func concurrentEvents(k *kit) {
+	ctx := k.Context()
+	a := k.account("anna")
+	s := k.stage(mail(1))
+	var t team
+	for w := range 4 {
+		name := fmt.Sprint("box", w)
+		t.run(func() error {
+			for i := range 12 {
+				if _, err := a.Create(ctx, name, store.CreateOptions{}); err != nil {
+					return err
+				}
+				if p := k.st.Place(ctx, []store.Target{{Account: "anna", Mailbox: name, Body: s}}); p[0].Err != nil {
+					return p[0].Err
+				}
+				moved := fmt.Sprintf("moved%d/%d", w, i)
+				if err := a.Rename(ctx, name, moved); err != nil {
+					return err
+				}
+				if i%2 == 0 {
+					if err := a.Delete(ctx, moved); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	boxes, changed, at := map[store.MailboxID]string{}, map[store.MailboxID]store.ModSeq{}, store.ModSeq(0)
+	follow := func() error {
+		c, err := a.Changes(ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, e := range c.Events {
+			if e.ModSeq <= at || e.ModSeq > c.Through {
+				return fmt.Errorf("event at %d, between %d and %d", e.ModSeq, at, c.Through)
+			}
+			switch e.Kind {
+			case store.MailboxCreated:
+				boxes[e.Mailbox] = e.Name
+			case store.MailboxRenamed:
+				if boxes[e.Mailbox] != e.OldName {
+					return fmt.Errorf("%s was renamed, known as %s", e.OldName, boxes[e.Mailbox])
+				}
+				boxes[e.Mailbox] = e.Name
+			case store.MailboxDeleted:
+				delete(boxes, e.Mailbox)
+			case store.MailboxChanged:
+				changed[e.Mailbox] = e.ModSeq
+			}
+		}
+		at = c.Through
+		return nil
+	}
+	t.until(follow)
+	require.NoError(k, t.wait())
+	require.NoError(k, follow())
+	infos, err := a.Mailboxes(ctx)
+	require.NoError(k, err)
+	for _, i := range infos {
+		require.Equal(k, i.Name, boxes[i.ID])
+		delete(boxes, i.ID)
+		if i.Messages > 0 {
+			require.NotZero(k, changed[i.ID], "a change of %s was not told", i.Name)
+		}
+	}
+	require.Empty(k, boxes)
 }

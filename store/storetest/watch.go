@@ -14,6 +14,7 @@ var watchChecks = []check{
 	{"Watch/no-lost-wake-up", watchLosesNothing},
 	{"Watch/ends", watchEnds},
 	{"Watch/spool", watchSpool},
+	{"Watch/spool-no-lost-wake-up", watchSpoolLosesNothing},
 }
 
 func watchMutations(k *kit) {
@@ -132,4 +133,39 @@ func watchSpool(k *kit) {
 	require.NoError(k, k.st.Close())
 	k.closed(rest)
 	k.closed(sp.Watch(context.Background()))
+}
+
+// A queue that leases all there is, and sleeps until it is woken, sees the
+// last item.
+func watchSpoolLosesNothing(k *kit) {
+	sp := k.spool()
+	s := k.stage(mail(1))
+	const writers, each = 4, 15
+	var t team
+	for range writers {
+		t.run(func() error {
+			for range each {
+				if _, err := sp.Enqueue(k.Context(), []store.SpoolItem{{Body: s}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	ch := sp.Watch(k.Context())
+	deadline := time.After(k.cfg.Patience)
+	for seen := 0; seen < writers*each; {
+		l, err := sp.Lease(k.Context(), time.Now().Add(time.Second), 7, time.Hour)
+		require.NoError(k, err)
+		if seen += len(l); len(l) > 0 {
+			continue
+		}
+		select {
+		case _, ok := <-ch:
+			require.True(k, ok)
+		case <-deadline:
+			k.Fatalf("no wake-up after item %d of %d", seen, writers*each)
+		}
+	}
+	require.NoError(k, t.wait())
 }
