@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
@@ -179,12 +180,12 @@ func (r *Report) text() string {
 	}
 	for _, rc := range r.Recipients {
 		line("")
-		line("<%s>", printable(rc.Final.Address(), true))
+		line("<%s>", cut(printable(rc.Final.Address(), true)))
 		if rc.Remote != "" {
-			line("    %s said:", printable(rc.Remote, true))
+			line("    %s said:", cut(printable(rc.Remote, true)))
 		}
 		for l := range strings.SplitSeq(rc.Diagnostic.String(), "\n") {
-			line("    %s", printable(l, true))
+			line("    %s", cut(printable(l, true)))
 		}
 		if !rc.WillRetryUntil.IsZero() {
 			line("    Delivery is tried until %s.", message.FormatDate(rc.WillRetryUntil))
@@ -197,7 +198,7 @@ func (r *Report) text() string {
 func (r *Report) status(w *writer) {
 	w.field("Reporting-MTA", "dns; "+r.mta())
 	if r.EnvelopeID != "" {
-		w.field("Original-Envelope-Id", xtextSafe(r.EnvelopeID))
+		w.field("Original-Envelope-Id", cut(xtextSafe(r.EnvelopeID)))
 	}
 	if !r.Arrived.IsZero() {
 		w.field("Arrival-Date", message.FormatDate(r.Arrived))
@@ -208,17 +209,17 @@ func (r *Report) status(w *writer) {
 	for _, rc := range r.Recipients {
 		w.WriteString("\r\n")
 		if rc.Original != "" {
-			w.field("Original-Recipient", xtextSafe(rc.Original))
+			w.field("Original-Recipient", cut(xtextSafe(rc.Original)))
 		}
-		w.field("Final-Recipient", r.address(rc.Final))
+		w.field("Final-Recipient", cut(r.address(rc.Final)))
 		w.field("Action", string(rc.Action))
 		w.field("Status", r.statusCode(rc))
 		if rc.Remote != "" {
-			w.field("Remote-MTA", "dns; "+printable(rc.Remote, false))
+			w.field("Remote-MTA", "dns; "+cut(printable(rc.Remote, false)))
 		}
 		if rc.Diagnostic.Code != 0 {
 			text := strings.ReplaceAll(rc.Diagnostic.String(), "\n", " ")
-			w.field("Diagnostic-Code", "smtp; "+printable(text, false))
+			w.field("Diagnostic-Code", "smtp; "+cut(printable(text, false)))
 		}
 		if !rc.LastAttempt.IsZero() {
 			w.field("Last-Attempt-Date", message.FormatDate(rc.LastAttempt))
@@ -301,6 +302,22 @@ func printable(s string, utf8 bool) string {
 		}
 		return c
 	}, s)
+}
+
+// maxText is more than any answer needs and fits a line (RFC 5322 §2.1.1),
+// however it is folded.
+const maxText = 900
+
+// cut shortens what others chose, so that a report can always be written.
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	n := maxText
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // xtextSafe drops what may not stand in a value that the sender chose.

@@ -123,3 +123,18 @@ func TestNoReport(t *testing.T) {
 	_, err = r.Reader()
 	require.ErrorIs(t, err, ErrNoRecipients)
 }
+
+// What remote hosts and senders choose can be long, but it never keeps a report
+// from being written.
+func TestLongTexts(t *testing.T) {
+	r := report()
+	r.EnvelopeID = strings.Repeat("e", 5000)
+	r.Recipients[0].Original = "rfc822;" + strings.Repeat("o", 5000)
+	r.Recipients[0].Remote = strings.Repeat("r", 5000)
+	r.Recipients[0].Diagnostic.Text = strings.Repeat("x", 4000) + "\n" + strings.Repeat("\u00e4", 4000)
+	r.Recipients = append(r.Recipients, Recipient{Final: smtp.Path{Local: "\u00e4" + strings.Repeat(`\`, 250), Domain: "b.test"}, Action: Failed})
+	_, types, parts := parse(t, r)
+	require.Len(t, types, 3)
+	require.Contains(t, parts[1], "Diagnostic-Code: smtp; 550 5.1.1\r\n xxxx")
+	require.Contains(t, parts[1], "Final-Recipient: rfc822; nobody@b.test")
+}

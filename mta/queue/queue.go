@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,7 +109,12 @@ func (q *Queue) Enqueue(ctx context.Context, s *Submission) error {
 	return nil
 }
 
-// Items makes the spool items of a submission: one for each site.
+// maxRecipients is how many recipients an item has at most: as many as every
+// server takes at once (RFC 5321 §4.5.3.1.8).
+const maxRecipients = 100
+
+// Items makes the spool items of a submission: one for each site and hundred
+// recipients there.
 func (q *Queue) Items(s *Submission, now time.Time) ([]store.SpoolItem, error) {
 	if len(s.To) == 0 {
 		return nil, ErrNoRecipients
@@ -128,14 +134,16 @@ func (q *Queue) Items(s *Submission, now time.Time) ([]store.SpoolItem, error) {
 	}
 	items := make([]store.SpoolItem, 0, len(order))
 	for _, k := range order {
-		envelope, err := encode(&Message{
-			ID: s.ID, From: s.From, Options: s.Options, Recipients: bySite[k],
-			Arrived: now, Expires: now.Add(positive(q.Expire, 5*24*time.Hour)),
-		})
-		if err != nil {
-			return nil, err
+		for some := range slices.Chunk(bySite[k], maxRecipients) {
+			envelope, err := encode(&Message{
+				ID: s.ID, From: s.From, Options: s.Options, Recipients: some,
+				Arrived: now, Expires: now.Add(positive(q.Expire, 5*24*time.Hour)),
+			})
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, store.SpoolItem{Due: now, Site: k, Envelope: envelope, Prefix: s.Prefix, Body: s.Body})
 		}
-		items = append(items, store.SpoolItem{Due: now, Site: k, Envelope: envelope, Prefix: s.Prefix, Body: s.Body})
 	}
 	return items, nil
 }

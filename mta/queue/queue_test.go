@@ -223,6 +223,63 @@ func TestNoticeFailureKeepsTheMail(t *testing.T) {
 	})
 }
 
+// Those who have the message do not get it again because another recipient's
+// notice fails.
+func TestNoticeFailureRepeatsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(to smtp.Path, n int) queue.Result {
+			switch to.Local {
+			case "perm":
+				return queue.Result{Err: errPerm}
+			case "temp":
+				return queue.Result{Err: errTemp}
+			}
+			return queue.Result{}
+		})
+		w.Notifier = brokenNotifier{}
+		w.Expire, w.DelayNotice = 6*time.Hour, time.Hour
+		w.submit(t, "a@x.test", "ok@y.test", "perm@y.test", "temp@y.test")
+		w.during(t, 24*time.Hour)
+		require.Equal(t, 1, w.tried["ok@y.test"])
+		require.Greater(t, w.tried["perm@y.test"], 2)
+		require.Len(t, w.left(t), 1)
+		w.Notifier = w
+		w.during(t, 24*time.Hour)
+		require.Empty(t, w.left(t))
+		require.ElementsMatch(t, []string{"1 perm@y.test 550", "1 temp@y.test 451"}, w.notices)
+	})
+}
+
+// However many recipients there are and however much they answer, an envelope
+// has room for it.
+func TestManyRecipientsAndLongAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := smtp.Errorf(451, smtp.EnhancedCode{4, 3, 0}, "%s", strings.Repeat("<\u00e4", 100_000))
+		w := newWorld(t, func(_ smtp.Path, n int) queue.Result {
+			if n < 3 {
+				return queue.Result{Err: long}
+			}
+			return queue.Result{}
+		})
+		var to []string
+		for i := range 1001 {
+			to = append(to, fmt.Sprintf("%s%d@y.test", strings.Repeat("u", 250), i))
+		}
+		w.submit(t, "", to...)
+		require.Len(t, w.left(t), 11)
+		w.during(t, time.Minute)
+		for _, e := range w.left(t) {
+			require.LessOrEqual(t, len(e.Message.Recipients), 100)
+			require.LessOrEqual(t, len(e.Message.Recipients[0].Last.Text), 1000)
+		}
+		w.during(t, 24*time.Hour)
+		require.Empty(t, w.left(t))
+		for _, a := range to {
+			require.Equal(t, 3, w.tried[a])
+		}
+	})
+}
+
 type brokenNotifier struct{}
 
 func (brokenNotifier) Notify(context.Context, queue.NoticeKind, *queue.Message, []queue.Recipient, store.Body) ([]store.SpoolItem, error) {

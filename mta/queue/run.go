@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/store"
@@ -214,17 +215,23 @@ func (r *run) finish(ctx context.Context, j *job, m *Message, body store.Body, o
 		notices = append(notices, items...)
 		return err
 	}
-	err := errors.Join(notify(Failed, out.failed), notify(Delayed, out.delayed))
 	defer func() {
 		for _, n := range notices {
 			_ = n.Body.Discard()
 		}
 	}()
-	if err != nil {
-		// The recipients stay until their sender can be told.
+	if err := notify(Failed, out.failed); err != nil {
+		// The recipients stay until their sender can be told. Those who have
+		// the message do not.
 		r.log().Error("notice failed", "id", m.ID, "err", err)
-		r.release(j, r.next(time.Now(), m.Attempts))
-		return
+		if len(out.left) == 0 {
+			out.due = r.next(time.Now(), m.Attempts+1)
+		}
+		out.left = append(out.left, out.failed...)
+	}
+	if err := notify(Delayed, out.delayed); err != nil {
+		r.log().Error("notice of a delay failed", "id", m.ID, "err", err)
+		out.delayed = nil
 	}
 	if len(out.left) == 0 {
 		r.settle(j, nil, notices)
@@ -315,7 +322,7 @@ func (q *Queue) judge(m *Message, results []Result, now time.Time, interrupted b
 			continue
 		}
 		e := smtp.AsError(res.Err)
-		rcpt.Last = &Answer{Code: e.Code, Enhanced: e.Enhanced, Text: e.Text, Remote: res.Remote, At: now}
+		rcpt.Last = &Answer{Code: e.Code, Enhanced: e.Enhanced, Text: shorten(e.Text), Remote: res.Remote, At: now}
 		switch {
 		case !e.Temporary():
 			q.log().Warn("refused", "id", m.ID, "to", rcpt.To, "remote", res.Remote, "err", res.Err)
@@ -340,6 +347,22 @@ func (q *Queue) judge(m *Message, results []Result, now time.Time, interrupted b
 		out.due = m.Expires
 	}
 	return out
+}
+
+// maxAnswer bounds how much of an answer, in octets, is kept: an envelope must
+// have room for one of each recipient.
+const maxAnswer = 1000
+
+// shorten cuts a text at the end of a character.
+func shorten(s string) string {
+	if len(s) <= maxAnswer {
+		return s
+	}
+	n := maxAnswer
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 var errNoResult = errors.New("queue: the deliverer gave no result")
