@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -21,9 +22,16 @@ const (
 	junkUse     = `\Junk`
 )
 
+// ErrPartial is wrapped by the result of a recipient, an alias, when some of
+// those behind it have the message already. Trying again with the same ID
+// files only what is missing; with another they get it twice.
+var ErrPartial = errors.New("mda: delivered to a part of the alias")
+
 // Deliver files a message for each recipient and returns one result per
-// recipient, in order: nil when it is filed durably, else an *smtp.Error whose
-// code says whether trying again makes sense.
+// recipient, in order: nil when it is filed durably, else an error with an
+// *smtp.Error whose code says whether trying again makes sense; see also
+// ErrPartial. What an alias sends elsewhere goes once everything else of it
+// is filed, so that trying again does not send it twice.
 func (a *Agent) Deliver(ctx context.Context, d *Delivery, to []smtp.Path) []error {
 	results := make([]error, len(to))
 	plan := plan{agent: a, delivery: d, filed: map[string]int{}}
@@ -132,20 +140,51 @@ func clean(s string) string {
 
 // run places everything and merges the results into those per recipient.
 func (p *plan) run(ctx context.Context, results []error) {
+	filed := make([]bool, len(results)) // somebody behind the recipient has it
 	for i, placed := range p.agent.Store.Place(ctx, p.targets) {
-		if placed.Err == nil {
-			continue
-		}
 		for _, r := range p.rcpts[i] {
-			results[r] = worse(results[r], reply(placed.Err))
+			if placed.Err == nil {
+				filed[r] = true
+			} else {
+				results[r] = worse(results[r], reply(placed.Err))
+			}
 		}
 	}
+	p.submit(ctx, results, filed)
+	for i, err := range results {
+		if err != nil && filed[i] {
+			results[i] = fmt.Errorf("%w: %w", ErrPartial, err)
+		}
+	}
+}
+
+// submit sends on what goes elsewhere, in one call: all of it is on its way,
+// or none. A recipient who is tried again for another reason waits until then.
+func (p *plan) submit(ctx context.Context, results []error, filed []bool) {
+	var to []smtp.Path
+	var whose []int
+	seen := map[smtp.Path]bool{}
 	for i, path := range p.remote {
-		id := p.delivery.ID
-		// A redirect keeps the sender, a null one too (RFC 5228 §4.2).
-		err := p.agent.Submitter.Submit(ctx, id, p.delivery.From, []smtp.Path{path}, p.delivery.Prefix, p.delivery.Body)
-		if err != nil {
-			results[p.remoteOf[i]] = worse(results[p.remoteOf[i]], reply(err))
+		r := p.remoteOf[i]
+		if results[r] != nil && smtp.AsError(results[r]).Temporary() {
+			continue
+		}
+		whose = append(whose, r)
+		if !seen[path] {
+			seen[path] = true
+			to = append(to, path)
+		}
+	}
+	if len(to) == 0 {
+		return
+	}
+	// A redirect keeps the sender, a null one too (RFC 5228 §4.2).
+	err := p.agent.Submitter.Submit(ctx, p.delivery.ID, p.delivery.From, to, p.delivery.Prefix, p.delivery.Body)
+	for _, r := range whose {
+		if err == nil {
+			filed[r] = true
+		} else {
+			results[r] = worse(results[r], reply(err))
 		}
 	}
 }

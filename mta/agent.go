@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 
@@ -31,7 +30,8 @@ type Agent struct {
 	// Local files mail for Domains; nil: none of it can be delivered.
 	Local Local
 	// Spool is where the queue keeps what is on its way; nil: nothing can be
-	// sent elsewhere, and no notices.
+	// sent elsewhere, and no notices; a message that cannot be filed for all
+	// of its recipients is refused for all, though some may have it.
 	Spool store.Spool
 	// Stager keeps message bodies while they come in; nil: Local, if it is
 	// one (mda.Agent is).
@@ -46,8 +46,8 @@ type Agent struct {
 	Checks []Check
 	// SubmissionChecks are the same for Submission.
 	SubmissionChecks []Check
-	// MaxHops is the number of Received fields above which a message is in a
-	// loop; 100 if zero (RFC 5321 §6.3).
+	// MaxHops is the number of Received fields from which on a message is
+	// taken to be in a loop; 100 if zero (RFC 5321 §6.3).
 	MaxHops int
 	// NoVerify turns SPF, DKIM and DMARC off.
 	NoVerify bool
@@ -63,9 +63,10 @@ type Agent struct {
 	Queue queue.Queue
 
 	Logger *slog.Logger
+	// Trace is told what becomes of messages; nil for none.
+	Trace *Trace
 
 	once    sync.Once
-	setupOK error
 	domains map[string]bool
 	mu      sync.Mutex
 	stop    context.CancelFunc // of Run
@@ -214,25 +215,9 @@ func (a *Agent) stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 	return a.Stager.Stage(ctx, r)
 }
 
-// Replies of this package.
+// Replies of the router.
 var (
 	errNotConfigured = smtp.Errorf(451, smtp.EnhancedCode{4, 3, 5}, "System not configured for mail")
 	errRelay         = smtp.Errorf(550, smtp.EnhancedCode{5, 7, 1}, "Relaying denied")
-	errLoop          = smtp.Errorf(554, smtp.EnhancedCode{5, 4, 6}, "Too many hops, this looks like a mail loop")
 	errNoQueue       = smtp.Errorf(550, smtp.EnhancedCode{5, 7, 1}, "This system sends no mail elsewhere")
-	errNotLoggedIn   = smtp.Errorf(530, smtp.EnhancedCode{5, 7, 0}, "Authentication required")
 )
-
-// paths picks recipients by their numbers.
-func pick(to []smtp.Path, numbers []int) []smtp.Path {
-	out := make([]smtp.Path, 0, len(numbers))
-	for _, i := range numbers {
-		out = append(out, to[i])
-	}
-	return out
-}
-
-// allOf reports whether every error is set and satisfies f.
-func allOf(errs []error, f func(*smtp.Error) bool) bool {
-	return !slices.ContainsFunc(errs, func(err error) bool { return err == nil || !f(smtp.AsError(err)) })
-}

@@ -11,8 +11,8 @@ import (
 
 // Check is a policy: it looks at a connection, an envelope and a message and
 // says what is to become of them. It is asked once for each phase of each
-// transaction and returns the zero Verdict where it has nothing to say. Safe
-// for concurrent use.
+// transaction (at AtRcpt for each recipient) and returns the zero Verdict where
+// it has nothing to say. Safe for concurrent use.
 type Check interface {
 	Check(ctx context.Context, t *Transaction) Verdict
 }
@@ -34,6 +34,16 @@ const (
 	AtData                 // the message is known
 )
 
+// String is the name of the phase in logs.
+func (p Phase) String() string { return name(p, "connect", "mail", "rcpt", "data") }
+
+func name[T ~uint8](n T, names ...string) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return "unknown"
+}
+
 // Transaction is what a Check sees. It must not be kept or changed.
 type Transaction struct {
 	Phase    Phase
@@ -42,7 +52,8 @@ type Transaction struct {
 	From     smtp.Path
 	Options  smtp.MailOptions
 	To       []smtp.Path
-	// Header, Message and Size are set at AtData.
+	// Header, Message and Size are set at AtData: the message as it will be
+	// filed, without the lines this system puts on top.
 	Header  *message.Header
 	Message io.ReaderAt
 	Size    int64
@@ -63,14 +74,22 @@ const (
 	Reject            // 5yz
 )
 
+// String is the name of the action in logs.
+func (a Action) String() string { return name(a, "accept", "quarantine", "discard", "defer", "reject") }
+
 // Verdict is a Check's answer. Verdicts are applied in the order of the
 // checks: the first Defer, Reject or Discard is final, one Quarantine is enough.
+// What was said at AtConnect holds for all transactions of the connection. At
+// AtRcpt, Defer and Reject are about that recipient alone, and then nothing
+// else that was said about it counts; Discard and Quarantine are about the
+// whole message.
 type Verdict struct {
 	Action Action
 	// Reply refuses in the Check's own words; nil: 554 5.7.1 for Reject,
 	// 451 4.7.1 for Defer.
 	Reply *smtp.Error
 	// Header are complete header lines to be added on top.
+	// Malformed ones, and fields of MIME, are logged and left out.
 	Header []byte
 	// Reason is for the log.
 	Reason string
@@ -99,9 +118,13 @@ func (a *Agent) ask(ctx context.Context, checks []Check, t *Transaction) (j judg
 	for _, c := range checks {
 		v := c.Check(ctx, t)
 		if v.Action != Accept {
-			a.log().Info("check", "peer", t.Peer, "phase", t.Phase, "action", v.Action, "reason", v.Reason, "from", t.From)
+			a.log().Info("check", "peer", t.Peer, "phase", t.Phase.String(), "action", v.Action.String(), "reason", v.Reason, "from", t.From)
 		}
-		j.header = append(j.header, v.Header...)
+		if soundHeader(v.Header) {
+			j.header = append(j.header, v.Header...)
+		} else {
+			a.log().Error("check returned a malformed header", "phase", t.Phase.String(), "header", string(v.Header))
+		}
 		switch v.Action {
 		case Quarantine:
 			j.quarantine = true

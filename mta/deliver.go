@@ -15,10 +15,15 @@ import (
 type deliverer struct{ agent *Agent }
 
 func (d deliverer) Deliver(ctx context.Context, m *queue.Message, body store.Body) []queue.Result {
-	if m.Site != localSite {
-		return d.agent.Remote.Deliver(ctx, m, body)
+	var results []queue.Result
+	// A domain may have become local since: its MX would lead back here.
+	if m.Site == localSite || m.Site == junkSite || len(m.Recipients) > 0 && d.agent.isLocal(m.Recipients[0].To) {
+		results = d.agent.fileQueued(ctx, m, body)
+	} else {
+		results = d.agent.Remote.Deliver(ctx, m, body)
 	}
-	return d.agent.fileQueued(ctx, m, body)
+	d.agent.traceAttempt(ctx, m, results)
+	return results
 }
 
 // fileQueued files what could not be filed when it came. The message's own ID
@@ -39,8 +44,11 @@ func (a *Agent) fileQueued(ctx context.Context, m *queue.Message, body store.Bod
 		return fail(err)
 	}
 	defer staged.Discard()
-	errs := a.Local.Deliver(ctx, &mda.Delivery{ID: m.ID, From: m.From, Body: staged}, m.Paths())
+	errs := a.Local.Deliver(ctx, &mda.Delivery{
+		ID: m.ID, From: m.From, Body: staged, Junk: m.Site == junkSite, Date: m.Arrived,
+	}, m.Paths())
 	for i := range results {
+		results[i].Err = errNoResult
 		if i < len(errs) {
 			results[i].Err = errs[i]
 		}
@@ -52,6 +60,9 @@ func (a *Agent) fileQueued(ctx context.Context, m *queue.Message, body store.Bod
 type notifier struct{ agent *Agent }
 
 func (n notifier) Notify(ctx context.Context, kind queue.NoticeKind, m *queue.Message, about []queue.Recipient, body store.Body) ([]store.SpoolItem, error) {
+	if kind == queue.Failed {
+		defer n.agent.traceBounced(ctx, m, about)
+	}
 	if m.From.IsNull() {
 		// RFC 5321 §6.1: a notice about a notice would never end.
 		n.agent.log().Warn("undeliverable notice dropped", "id", m.ID, "recipients", len(about))

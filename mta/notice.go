@@ -43,8 +43,9 @@ func (a *Agent) notice(ctx context.Context, kind queue.NoticeKind, m *queue.Mess
 	id := newID(now)
 	prefix := a.sign(ctx, a.hostname(), staged)
 	items, err := a.Queue.Items(&queue.Submission{
-		ID: id, To: []smtp.Path{m.From}, Prefix: prefix, Body: staged, Site: a.site,
-		Options: smtp.MailOptions{SMTPUTF8: m.Options.SMTPUTF8},
+		ID: id, To: []smtp.Path{m.From}, Prefix: prefix, Body: staged,
+		Site:    func(to smtp.Path) string { return a.site(to, false) },
+		Options: smtp.MailOptions{Body: smtp.Body8BitMIME, SMTPUTF8: m.Options.SMTPUTF8},
 	}, now)
 	if err != nil {
 		return nil, errors.Join(err, staged.Discard())
@@ -79,6 +80,9 @@ func (a *Agent) sign(ctx context.Context, domain string, body store.Staged) []by
 		return nil
 	}
 	sig, err := a.Signer.Sign(ctx, domain, io.NewSectionReader(body, 0, body.Size()))
+	if err == nil && !soundHeader(sig) {
+		err = errSignature
+	}
 	if err != nil {
 		a.log().Error("notice is not signed", "domain", domain, "err", err)
 		return nil

@@ -2,6 +2,7 @@ package mta
 
 import (
 	"context"
+	"errors"
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/authres"
@@ -76,25 +77,50 @@ func (v *verification) results(ctx context.Context, h *message.Header) *Results 
 	case <-ctx.Done():
 		r.SPF = spf.Result{Status: spf.TempError, Err: ctx.Err()}
 	}
+	r.DMARC = v.dmarc(ctx, r, h)
+	return r
+}
+
+// dmarc evaluates what SPF and DKIM have found.
+func (v *verification) dmarc(ctx context.Context, r *Results, h *message.Header) dmarc.Result {
 	in := dmarc.Input{SPF: dmarc.Identifier{Domain: r.SPF.Domain, Pass: r.SPF.Status == spf.Pass}}
 	for _, f := range h.All("From") {
 		in.From = append(in.From, f.Value())
 	}
+	open := r.SPF.Status == spf.TempError
 	for _, d := range r.DKIM {
 		in.DKIM = append(in.DKIM, dmarc.Identifier{Domain: d.Domain, Pass: d.Trusted})
+		open = open || d.Status == dkim.StatusTempError
 	}
-	r.DMARC = (&dmarc.Evaluator{Resolver: v.agent.Resolver}).Evaluate(ctx, in)
-	return r
+	e := dmarc.Evaluator{Resolver: v.agent.Resolver}
+	res := e.Evaluate(ctx, in)
+	if res.Status != dmarc.StatusFail || !open {
+		return res
+	}
+	// RFC 9989 §5.3.6: what could not be looked up is no failure. Had it
+	// passed, would that have been enough?
+	in.SPF.Pass = in.SPF.Pass || r.SPF.Status == spf.TempError
+	for i, d := range r.DKIM {
+		in.DKIM[i].Pass = in.DKIM[i].Pass || d.Status == dkim.StatusTempError
+	}
+	if e.Evaluate(ctx, in).Status == dmarc.StatusFail {
+		return res
+	}
+	res.Status, res.Policy, res.Err = dmarc.StatusTempError, dmarc.None, dmarc.ErrDNS
+	return res
 }
 
-// quarantine reports whether DMARC wants the message filed as junk. Reject is
-// treated so too: RFC 9989 §7.4.
+// quarantine reports whether the message is to be filed as junk. Reject is
+// treated so too (RFC 9989 §7.4), and an author whom nobody can check: that
+// is how a policy would be got round.
 func (r *Results) quarantine() bool {
-	return r != nil && r.DMARC.Handling(false) == dmarc.Quarantine
+	return r != nil && (r.DMARC.Handling(false) == dmarc.Quarantine ||
+		errors.Is(r.DMARC.Err, dmarc.ErrManyAuthors) || errors.Is(r.DMARC.Err, dmarc.ErrAuthorDomain))
 }
 
-// field is the Authentication-Results field (RFC 8601); empty for no checks.
-func (r *Results) field(servID string, from smtp.Path, peer auth.Peer, utf8 bool) []byte {
+// authResults is the Authentication-Results field (RFC 8601); empty for no
+// checks.
+func (a *Agent) authResults(r *Results, from smtp.Path, peer auth.Peer, utf8 bool) []byte {
 	if r == nil {
 		return nil
 	}
@@ -102,23 +128,27 @@ func (r *Results) field(servID string, from smtp.Path, peer auth.Peer, utf8 bool
 	if !from.IsNull() {
 		mailFrom = from.Address()
 	}
-	h := authres.Header{ServID: servID, UTF8: utf8}
+	h := authres.Header{ServID: a.hostname(), UTF8: utf8}
 	h.Results = append(h.Results, authres.SPF(r.SPF.Status.String(), mailFrom, peer.HELO))
 	for i := range r.DKIM {
 		d := &r.DKIM[i]
+		if errors.Is(d.Err, dkim.ErrTooManySignatures) {
+			continue // there may be thousands
+		}
 		res := authres.DKIM(string(d.Status), d.Domain, d.Selector, d.Identifier, string(d.Algorithm), d.SignaturePrefix)
 		res.Reason = d.Reason()
 		h.Results = append(h.Results, res)
 	}
 	if len(r.DKIM) == 0 {
-		h.Results = append(h.Results, authres.Result{Method: authres.MethodDKIM, Value: "none"})
+		h.Results = append(h.Results, authres.Result{Method: authres.MethodDKIM, Value: string(dkim.StatusNone)})
 	}
 	res := authres.DMARC(string(r.DMARC.Status), r.DMARC.Domain, string(r.DMARC.Policy))
 	res.Reason = r.DMARC.Reason()
 	h.Results = append(h.Results, res)
 	text, err := h.Field()
 	if err != nil {
-		return nil // a hostname that is no authserv-id: the operator's mistake
+		a.log().Error("no Authentication-Results", "hostname", a.hostname(), "err", err)
+		return nil
 	}
 	return []byte(text)
 }

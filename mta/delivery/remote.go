@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 
 	gosasl "github.com/emersion/go-sasl"
 
@@ -44,10 +45,13 @@ type Remote struct {
 	// Hostname is given in EHLO; "localhost" if empty.
 	Hostname string
 	// Secure decides about TLS for each host; nil encrypts where it is
-	// offered, without demanding a certificate.
+	// offered, without demanding a certificate. A host for which it returns an
+	// error is not used.
 	Secure func(ctx context.Context, domain string, host route.Host) (Security, error)
 	// Auth, if not nil, gives what to log in with at a host (a smarthost), or
-	// nil. Together with it Secure should demand TLS.
+	// nil. It is asked for each connection. Where there is a login,
+	// TLSIfOffered means TLSRequired: no password goes to whoever is first to
+	// answer.
 	Auth func(host route.Host) gosasl.Client
 	// Timeouts are those of the SMTP client; zero fields have RFC 5321's
 	// values, but a TCP connection gets 30 s, since there may be many.
@@ -64,12 +68,17 @@ var (
 )
 
 // Deliver implements queue.Deliverer. All recipients of m have the same domain.
+// A recipient that one host has answered for is not offered to another; after
+// the end of the message has been sent no other host gets it at all.
 func (d *Remote) Deliver(ctx context.Context, m *queue.Message, body store.Body) []queue.Result {
 	results := make([]queue.Result, len(m.Recipients))
 	if len(results) == 0 {
 		return results
 	}
 	a := &attempt{remote: d, ctx: ctx, message: m, body: body, results: results}
+	for i := range results {
+		a.pending = append(a.pending, i)
+	}
 	a.run()
 	return results
 }
@@ -81,6 +90,7 @@ type attempt struct {
 	message *queue.Message
 	body    store.Body
 	results []queue.Result
+	pending []int // recipients without an answer
 }
 
 func (a *attempt) run() {
@@ -95,18 +105,23 @@ func (a *attempt) run() {
 		return
 	}
 	last := queue.Result{Err: errNoRouter}
-	down := true
+	down := len(r.Hosts) > 0
 	for _, h := range r.Hosts {
+		sec, err := a.security(domain, h)
+		if err != nil {
+			last, down = queue.Result{Err: errPolicy, Remote: h.Name}, false
+			continue
+		}
 		for _, addr := range h.Addrs {
-			if a.ctx.Err() != nil {
-				a.fail(queue.Result{Err: a.ctx.Err()})
+			res := a.host(h, addr, sec)
+			if len(a.pending) == 0 {
 				return
 			}
-			res, final := a.host(domain, h, addr)
-			if final {
+			if err := a.ctx.Err(); err != nil {
+				a.fail(queue.Result{Err: err})
 				return
 			}
-			a.log().Info("host not usable", "id", a.message.ID, "domain", domain, "host", res.Remote, "err", res.Err)
+			a.log().Info("host not usable", "id", a.message.ID, "domain", domain, "host", res.Remote, "addr", addr, "err", res.Err)
 			down = down && res.Down
 			// A passing failure of one host outweighs a lasting one of
 			// another: the message may still get through.
@@ -119,53 +134,86 @@ func (a *attempt) run() {
 	a.fail(last)
 }
 
-// fail gives every recipient the same result.
+// fail gives every recipient without an answer the same result.
 func (a *attempt) fail(r queue.Result) {
-	for i := range a.results {
+	for _, i := range a.pending {
 		a.results[i] = r
 	}
+	a.pending = nil
 }
 
-// host tries one address. final says that there is an answer for every
-// recipient; otherwise the next host may have one.
-func (a *attempt) host(domain string, h route.Host, addr netip.Addr) (res queue.Result, final bool) {
-	name := remoteName(h, addr)
-	sec := Security{}
-	if a.remote.Secure != nil {
-		var err error
-		if sec, err = a.remote.Secure(a.ctx, domain, h); err != nil {
-			a.log().Warn("no TLS policy", "domain", domain, "host", h.Name, "err", err)
-			return queue.Result{Err: errPolicy, Remote: name}, false
-		}
+// security asks how to secure the connections to a host.
+func (a *attempt) security(domain string, h route.Host) (Security, error) {
+	if a.remote.Secure == nil {
+		return Security{}, nil
 	}
+	sec, err := a.remote.Secure(a.ctx, domain, h)
+	if err != nil {
+		a.log().Warn("no TLS policy", "domain", domain, "host", h.Name, "err", err)
+	}
+	return sec, err
+}
+
+// host tries one address. Recipients who are pending after it may be offered to
+// the next; res says why they are.
+func (a *attempt) host(h route.Host, addr netip.Addr, sec Security) (res queue.Result) {
+	name := remoteName(h, addr)
 	c, err := a.connect(h, addr, sec)
 	if err != nil {
-		return queue.Result{Err: localReply(err), Remote: name, Down: !answered(err)}, false
+		return a.result(name, err)
 	}
 	defer c.Close()
-	env := &smtp.Envelope{From: a.message.From, MailOptions: a.message.Options, To: a.message.Paths()}
+	env := &smtp.Envelope{From: a.message.From, MailOptions: a.message.Options}
 	env.Size = a.body.Size()
+	for _, i := range a.pending {
+		env.To = append(env.To, a.message.Recipients[i].To)
+	}
 	sent, err := c.Send(a.ctx, env, io.NewSectionReader(a.body, 0, a.body.Size()))
-	if err != nil && a.elsewhere(err) {
-		return queue.Result{Err: localReply(err), Remote: name}, false
+	again := err != nil && elsewhere(err)
+	var pending []int
+	for n, i := range a.pending {
+		answer := sent.Recipients[n]
+		if again && !refused(answer) {
+			pending = append(pending, i)
+			continue
+		}
+		a.results[i] = a.result(name, answer)
 	}
-	for i := range a.results {
-		a.results[i] = queue.Result{Err: localReply(sent.Recipients[i]), Remote: name}
-	}
-	if c.Alive() {
+	a.pending = pending
+	if c.Alive() && a.ctx.Err() == nil {
 		_ = c.Quit(a.ctx)
 	}
-	return queue.Result{}, true
+	return a.result(name, err)
 }
 
 // elsewhere reports whether another host may do better: not after a lasting
 // refusal, nor when this one may have taken the message already.
-func (a *attempt) elsewhere(err error) bool {
+func elsewhere(err error) bool {
 	var ce *smtp.CommandError
-	if !errors.As(err, &ce) {
-		return true
+	if !errors.As(err, &ce) || ce.Command == "message" {
+		return false
 	}
-	return smtp.IsTemporary(err) && (ce.Command == "MAIL" || !answered(err) && ce.Command != "message")
+	var e *smtp.Error
+	if !errors.As(err, &e) {
+		return true // lost, or out of step
+	}
+	// RFC 5321 §3.8: a host that says 421 closes, whatever the question was.
+	return e.Code == 421 || ce.Command == "MAIL" && smtp.IsTemporary(err)
+}
+
+// refused reports whether a recipient has got an answer that is final for now.
+func refused(err error) bool {
+	var ce *smtp.CommandError
+	return errors.As(err, &ce) && ce.Command == "RCPT" && answered(err) && !elsewhere(err)
+}
+
+// result is what an error of the client means to the queue.
+func (a *attempt) result(name string, err error) queue.Result {
+	r := queue.Result{Err: a.localReply(err), Remote: name, Down: err != nil && beforeGreeting(err)}
+	if errors.Is(err, smtp.ErrNotSent) {
+		r.Remote = "" // we have said that, not they
+	}
+	return r
 }
 
 // connect makes a client, encrypted as sec demands.
@@ -177,23 +225,22 @@ func (a *attempt) connect(h route.Host, addr netip.Addr, sec Security) (*smtp.Cl
 	if cfg.Timeouts.Dial == 0 {
 		cfg.Timeouts.Dial = 30 * time.Second
 	}
-	if cfg.TLSConfig == nil {
-		cfg.TLSConfig = &tls.Config{ServerName: h.Name, InsecureSkipVerify: sec.Mode == smtp.TLSIfOffered}
+	if a.remote.Auth != nil {
+		cfg.Auth = a.remote.Auth(h)
 	}
-	login := func() gosasl.Client {
-		if a.remote.Auth == nil {
-			return nil
-		}
-		return a.remote.Auth(h)
+	if cfg.Auth != nil && cfg.TLS == smtp.TLSIfOffered {
+		cfg.TLS = smtp.TLSRequired
+	}
+	if cfg.TLSConfig == nil {
+		cfg.TLSConfig = &tls.Config{ServerName: h.Name, InsecureSkipVerify: cfg.TLS == smtp.TLSIfOffered}
 	}
 	target := netip.AddrPortFrom(addr, h.Port).String()
-	cfg.Auth = login()
 	c, err := smtp.Dial(a.ctx, target, cfg)
-	if err == nil || sec.Mode != smtp.TLSIfOffered || !isHandshake(err) || cfg.Auth != nil {
+	if err == nil || cfg.TLS != smtp.TLSIfOffered || !isHandshake(err) || a.ctx.Err() != nil {
 		return c, err
 	}
 	// RFC 7435 §3: an unauthenticated handshake that fails protects nobody
-	// by failing the delivery. A password would be another matter.
+	// by failing the delivery.
 	a.log().Warn("TLS handshake failed, trying in plain text", "host", h.Name, "addr", target, "err", err)
 	cfg.TLS = smtp.TLSNone
 	return smtp.Dial(a.ctx, target, cfg)
@@ -212,33 +259,64 @@ func answered(err error) bool {
 	return errors.As(err, &e)
 }
 
+// beforeGreeting reports whether there was not even a greeting.
+func beforeGreeting(err error) bool {
+	var ce *smtp.CommandError
+	return errors.As(err, &ce) && (ce.Command == "connect" || ce.Command == "greeting") && !answered(err)
+}
+
+// maxReply bounds how much of a reply, in octets, is kept.
+const maxReply = 1000
+
 // localReply turns an error of the client into the reply that the queue keeps
 // and a bounce shows.
-func localReply(err error) error {
+func (a *attempt) localReply(err error) error {
 	if err == nil {
 		return nil
 	}
+	var ce *smtp.CommandError
+	if !errors.As(err, &ce) {
+		ce = &smtp.CommandError{Command: "connect", Err: err}
+	}
 	var e *smtp.Error
-	if errors.As(err, &e) {
+	switch {
+	case !errors.As(err, &e):
+	case ce.Command == "AUTH":
+		// The password's owner will mend it: that is no reason to return mail.
+		return smtp.Errorf(451, smtp.EnhancedCode{4, 7, 8}, "Login failed: %d %s", e.Code, shorten(e.Text))
+	case ce.Command == "EHLO" && errors.Is(err, smtp.ErrNotSent):
+		return smtp.Errorf(451, smtp.EnhancedCode{4, 3, 5}, "System not configured: %s", e.Text)
+	default:
+		e := &smtp.Error{Code: e.Code, Enhanced: e.Enhanced, Text: shorten(e.Text)}
 		if smtp.IsTemporary(err) && !e.Temporary() {
 			// RFC 5321 §4.5.3.1.10: 552 to RCPT means 452.
-			return &smtp.Error{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: e.Text}
+			e.Code, e.Enhanced = 452, smtp.EnhancedCode{4, 5, 3}
 		}
 		return e
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if cerr := a.ctx.Err(); cerr != nil {
+		return cerr
 	}
-	var ce *smtp.CommandError
-	what := "connection"
-	if errors.As(err, &ce) {
-		what = ce.Command
-		err = ce.Err
+	why := shorten(ce.Err.Error())
+	switch ce.Command {
+	case "connect":
+		return smtp.Errorf(451, smtp.EnhancedCode{4, 4, 1}, "Connection failed: %s", why)
+	case "STARTTLS":
+		return smtp.Errorf(451, smtp.EnhancedCode{4, 7, 5}, "TLS failed: %s", why)
 	}
-	if what == "connect" || what == "connection" {
-		return smtp.Errorf(451, smtp.EnhancedCode{4, 4, 1}, "Connection failed: %v", err)
+	return smtp.Errorf(451, smtp.EnhancedCode{4, 4, 2}, "Connection lost at %s: %s", ce.Command, why)
+}
+
+// shorten cuts a text at the end of a character.
+func shorten(s string) string {
+	if len(s) <= maxReply {
+		return s
 	}
-	return smtp.Errorf(451, smtp.EnhancedCode{4, 4, 2}, "Connection lost at %s: %v", what, err)
+	n := maxReply
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 // remoteName is how a host is called in logs and bounces.
