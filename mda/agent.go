@@ -2,6 +2,7 @@ package mda
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -74,4 +75,12 @@ func (a *Agent) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return a.Logger
+}
+
+// Stage takes a message in before its delivery; see store.Store.
+func (a *Agent) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
+	if a.Store == nil {
+		return nil, store.ErrUnavailable
+	}
+	return a.Store.Stage(ctx, r)
 }
