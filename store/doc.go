@@ -6,8 +6,9 @@
 // store.go, the queue against spool.go. Engines implement them: store/sqlite
 // (embedded, crash-safe) and store/memory (tests); store/storetest proves any
 // engine. The package itself holds no engine; it brings what engines and
-// protocols share: snapshots, UID sets, the search evaluator and a staging
-// helper.
+// protocols share: snapshots and UID sets, the search evaluator, mailbox names,
+// and for engines the checks of arguments, flag tables, outlines with a prefix,
+// wake-ups, leases and a staging helper.
 //
 // # Rules every engine keeps
 //

@@ -562,3 +562,16 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkFold(b *testing.B) {
+	for name, text := range map[string]string{"ascii": "The quick brown fox. ", "latin": "é à ü ß ö ", "cjk": "日本語のテキスト"} {
+		text = strings.Repeat(text, 1000)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				store.ScanText(strings.NewReader(text), "absent")
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,7 +39,24 @@ func fold(dst, text []byte) []byte {
 	return dst
 }
 
+// foldTable holds foldRune of the characters below 0x590, of the scripts
+// that have two cases, for the speed of it.
+var foldTable = sync.OnceValue(func() *[0x590][]byte {
+	var t [0x590][]byte
+	for r := range rune(len(t)) {
+		t[r] = decompose(nil, r)
+	}
+	return &t
+})
+
 func foldRune(dst []byte, r rune) []byte {
+	if t := foldTable(); r < rune(len(t)) {
+		return append(dst, t[r]...)
+	}
+	return decompose(dst, r)
+}
+
+func decompose(dst []byte, r rune) []byte {
 	var buf [utf8.UTFMax]byte
 	enc := buf[:utf8.EncodeRune(buf[:], unicode.ToTitle(r))]
 	parts := norm.NFKD.Properties(enc).Decomposition()

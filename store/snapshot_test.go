@@ -199,7 +199,7 @@ func snapshotProgram(t *testing.T, seed uint64, program []byte) {
 
 // TestSnapshotPrograms is a stretch of what the fuzz target does.
 func TestSnapshotPrograms(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		program := make([]byte, 2*rnd.IntN(30))
 		for i := range program {
