@@ -88,13 +88,12 @@ func (s *session) grow(n int) error {
 	if len(s.cmd)+n <= cap(s.cmd) {
 		return nil
 	}
-	size := max(2*cap(s.cmd), len(s.cmd)+n, 512)
-	if !s.srv.budget.Acquire(size) {
+	size := len(s.cmd) + n + 256 // for what follows a literal, as a rule
+	if !s.srv.budget.Acquire(size - s.lent) {
 		return lines.ErrBudget
 	}
 	b := make([]byte, len(s.cmd), size)
 	copy(b, s.cmd)
-	s.srv.budget.Release(s.lent)
 	s.cmd, s.lent = b, size
 	return nil
 }

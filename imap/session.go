@@ -177,12 +177,11 @@ func (s *session) step() {
 	}
 	began := time.Now()
 	p := wire.NewParser(line, s.srv.lim.parse)
-	tag := p.Tag()
-	s.tag = append(s.tag[:0], tag...)
+	s.tag = append(s.tag[:0], p.Tag()...)
 	p.Space()
 	name := p.Command()
 	if p.Err() != nil {
-		s.unreadable(line, tag)
+		s.unreadable(line)
 		s.traceCommand("", "BAD", began)
 		return
 	}
@@ -198,17 +197,17 @@ func (s *session) step() {
 }
 
 // unreadable answers a line without tag or command.
-func (s *session) unreadable(line, tag []byte) {
+func (s *session) unreadable(line []byte) {
 	if err := s.discard(line); err != nil {
 		s.readFailed(err)
 		return
 	}
+	if len(s.tag) == 0 {
+		s.tag = append(s.tag, '*')
+	}
 	r := bad("Command expected")
 	s.out.begin()
-	if len(tag) == 0 {
-		tag = []byte("*")
-	}
-	s.out.b = r.append(s.out.b, tag)
+	s.out.b = r.append(s.out.b, s.tag)
 	s.count(r)
 }
 
