@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/posta-mail/posta/internal/wire"
@@ -46,9 +47,11 @@ func (c *session) data(string) {
 	c.reset()
 }
 
-// bodyReader is what a Session reads a message from.
+// bodyReader is what a Session reads a message from. It locks, so that one who
+// reads on in another goroutine cannot take what follows the message.
 type bodyReader struct {
 	dot    *wire.DotReader
+	mu     sync.Mutex
 	err    error // the first error but io.EOF
 	closed bool
 }
@@ -57,6 +60,8 @@ type bodyReader struct {
 var errBodyClosed = errors.New("smtp: read of message after Data has returned")
 
 func (b *bodyReader) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
 		return 0, errBodyClosed
 	}
@@ -70,6 +75,12 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+func (b *bodyReader) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dot.Ended()
 }
 
 // failedBody is why a message was not received.
@@ -100,9 +111,11 @@ func bodyFailure(err error) failedBody {
 // finishBody reads what the Session has left, to CRLF.CRLF. It returns nil if
 // all of the message has been received and was in order.
 func (c *session) finishBody(b *bodyReader) *failedBody {
-	if b.err == nil && !b.dot.Ended() {
+	if !b.ended() {
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, b, make([]byte, 2048))
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.closed = true
 	if b.err == nil {
 		return nil
