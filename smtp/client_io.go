@@ -185,7 +185,7 @@ func (c *Client) write(verb, args string) error {
 // send lets the buffered commands out. Nothing may have come unasked for: it
 // would be taken for the reply to what is sent now.
 func (c *Client) send(command string) error {
-	if c.r.Buffered() > 0 {
+	if c.r.Buffered() > 0 || inputWaits(c.conn.Conn) {
 		r, err := c.readReply(command, time.Second)
 		switch {
 		case err != nil:
@@ -197,9 +197,21 @@ func (c *Client) send(command string) error {
 	}
 	c.conn.within(c.cfg.Timeouts.Command)
 	if err := c.w.Flush(); err != nil {
-		return c.fail(command, err)
+		return c.lastWords(command, err)
 	}
 	return nil
+}
+
+// lastWords looks, after a failed write, for the reply of a server that has
+// stopped reading. It is the better error.
+func (c *Client) lastWords(command string, werr error) error {
+	err := c.fail(command, werr)
+	c.conn.within(5 * time.Second)
+	if r, rerr := readReply(c.r.ReadLine); rerr == nil && (r.Code/100 == 4 || r.Code/100 == 5) {
+		e := Error(r)
+		return &CommandError{command, &e}
+	}
+	return err
 }
 
 // command sends one command and reads its reply.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/posta-mail/posta/internal/wire"
 )
@@ -257,7 +256,7 @@ func (t *transaction) message(body io.Reader) error {
 		err = c.w.Flush()
 	}
 	if err != nil {
-		return t.refusedEarly(err)
+		return c.lastWords("message", err)
 	}
 	c.open = false
 	if c.cfg.LMTP {
@@ -299,18 +298,6 @@ func unknownOutcome(err error) error {
 	var ce *CommandError
 	if errors.As(err, &ce) {
 		ce.Err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ce.Err)
-	}
-	return err
-}
-
-// refusedEarly looks for the reply of a server that stopped reading.
-func (t *transaction) refusedEarly(werr error) error {
-	err := t.c.fail("message", werr)
-	t.c.conn.within(5 * time.Second)
-	r, rerr := readReply(t.c.r.ReadLine)
-	if rerr == nil && (r.Code/100 == 4 || r.Code/100 == 5) {
-		e := Error(r)
-		return &CommandError{"message", &e}
 	}
 	return err
 }

@@ -2,9 +2,11 @@ package smtp
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -88,4 +90,35 @@ func TestClientLMTP(t *testing.T) {
 	require.NoError(t, res.Recipients[3])
 	require.Equal(t, "LMTP", h.messages()[0].with)
 	require.NoError(t, c.Quit(t.Context()))
+}
+
+// On TCP a reply that nothing asked for is seen before the next command,
+// although it comes in a segment of its own.
+func TestUnaskedReplyTCP(t *testing.T) {
+	if !hasPeek {
+		t.Skip("no way to look at the socket here")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	more := make(chan struct{})
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(nc, "220 hi\r\n")
+		_, _ = newBufReader(nc).ReadString('\n')
+		_, _ = io.WriteString(nc, "250 hi\r\n")
+		<-more
+		_, _ = io.WriteString(nc, "250 and more\r\n")
+	}()
+	c, err := Dial(t.Context(), l.Addr().String(), nil)
+	require.NoError(t, err)
+	defer c.Close()
+	close(more)
+	require.Eventually(t, func() bool { return inputWaits(c.conn.Conn) }, 10*time.Second, time.Millisecond)
+	_, err = c.Send(t.Context(), &Envelope{To: paths(t, "b@example.org")}, strings.NewReader("x"))
+	require.ErrorIs(t, err, ErrProtocol)
+	require.False(t, c.Alive())
 }

@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/posta-mail/posta/internal/netserve"
@@ -18,16 +17,16 @@ func earlyTalker(nc *netserve.Conn, delay time.Duration) bool {
 		n, _ := nc.Read(make([]byte, 1))
 		return n > 0
 	}
-	if _, ok := nc.Conn.(*net.TCPConn); !ok {
-		return false
-	}
-	sc, ok := nc.Conn.(syscall.Conn)
+	return inputWaits(nc.Conn)
+}
+
+// inputWaits reports whether octets have arrived on a TCP connection in plain
+// text; false where that cannot be told without reading.
+func inputWaits(nc net.Conn) bool {
+	c, ok := nc.(*net.TCPConn)
 	if !ok {
 		return false
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return hasInput(raw)
+	raw, err := c.SyscallConn()
+	return err == nil && hasInput(raw)
 }
