@@ -54,7 +54,7 @@ func (t *tx) need(body *staged) {
 // durable yet. The records of a message follow each other if its body is new.
 func (t *tx) writeBodies() error {
 	t.state.nextBody = t.s.nextBody.Load()
-	if len(t.bodies) == 0 && len(t.places) == 0 {
+	if len(t.bodies) == 0 && len(t.places) == 0 && len(t.moves) == 0 {
 		return nil
 	}
 	g := t.s.seg
@@ -88,6 +88,9 @@ func (t *tx) writeBodies() error {
 		if t.located[b].seg == 0 {
 			w.body(b)
 		}
+	}
+	for _, m := range t.moves {
+		w.move(m)
 	}
 	w.flush()
 	if w.err != nil {
@@ -139,10 +142,23 @@ func (w *recordWriter) record(kind byte, id uint64, payload []byte) (off, size i
 }
 
 func (w *recordWriter) body(b *staged) bodyLoc {
-	off, _ := w.record(kindBody, w.t.s.nextBody.Add(1)-1, b.mem)
-	loc := bodyLoc{w.t.s.seg.active.num, off}
+	id := w.t.s.nextBody.Add(1) - 1
+	off, _ := w.record(kindBody, id, b.mem)
+	loc := bodyLoc{recordLoc{w.t.s.seg.active.num, off}, id}
 	w.t.located[b] = loc
 	return loc
+}
+
+// move appends records of another segment as they are.
+func (w *recordWriter) move(m *movement) {
+	for i := range m.records {
+		r := &m.records[i]
+		r.to = recordLoc{w.t.s.seg.active.num, w.t.s.seg.active.size + int64(len(w.buf))}
+		m.to[r.from] = r.to // if the commit fails, the compaction ends and forgets it
+		if w.buf = append(w.buf, r.raw...); len(w.buf) >= writeChunk {
+			w.flush()
+		}
+	}
 }
 
 // placement builds the payload of a placement record; see FORMAT.md.
@@ -153,8 +169,7 @@ func (w *recordWriter) placement(p *placing, ref uint64, loc bodyLoc) []byte {
 	b = binary.AppendUvarint(b, uint64(len(p.outline)))
 	b = append(b, p.outline...)
 	b = binary.AppendUvarint(b, ref)
-	b = binary.AppendUvarint(b, loc.seg)
-	b = binary.AppendUvarint(b, uint64(loc.off))
+	b = binary.AppendUvarint(b, loc.id)
 	b = binary.AppendUvarint(b, uint64(p.body.size))
 	b = appendString(b, p.account)
 	b = appendString(b, p.mailbox)

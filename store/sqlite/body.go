@@ -52,6 +52,21 @@ func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// read looks a message up and hands its place to fn. Between the two,
+// compaction may have moved the message and removed the segment.
+func (s *Store) read(account int64, ref uint64, fn func(l place) error) error {
+	for try := 0; ; try++ {
+		l, err := s.lookup(account, ref)
+		if err != nil {
+			return err
+		}
+		if err = fn(l); !errors.Is(err, fs.ErrNotExist) || try == 3 {
+			return segmentError(err)
+		}
+		s.refs.forget(ref >> refShift)
+	}
+}
+
 // openPlace opens a message.
 func (s *Store) openPlace(l place) (store.Body, error) {
 	var prefix []byte
@@ -62,21 +77,21 @@ func (s *Store) openPlace(l place) (store.Body, error) {
 		}
 		prefix = p
 	}
-	return s.openBody(bodyLoc{l.bodySeg, l.bodyOff}, l.bodyBytes, prefix)
+	return s.openBody(recordLoc{l.bodySeg, l.bodyOff}, l.bodyBytes, prefix)
 }
 
 // openBody opens a body with a prefix in front. Small bodies are read at once
 // and their checksum is checked; of large ones only the record's header is.
-func (s *Store) openBody(loc bodyLoc, size int64, prefix []byte) (store.Body, error) {
+func (s *Store) openBody(loc recordLoc, size int64, prefix []byte) (store.Body, error) {
 	h, err := s.seg.acquire(loc.seg)
 	if err != nil {
-		return nil, segmentError(err)
+		return nil, err
 	}
 	if size <= readWhole {
 		defer h.release()
 		buf := make([]byte, size+recOverhead)
 		if err := readFull(h.file, buf, loc.off); err != nil {
-			return nil, segmentError(err)
+			return nil, err
 		}
 		data, _, err := openRecord(buf, kindBody)
 		if err != nil {
@@ -95,7 +110,7 @@ func (s *Store) openBody(loc bodyLoc, size int64, prefix []byte) (store.Body, er
 	}
 	if err != nil {
 		h.release()
-		return nil, segmentError(err)
+		return nil, err
 	}
 	section := io.NewSectionReader(h.file, loc.off+recHeaderSize, size)
 	return &body{Joined: store.Joined{Prefix: prefix, Body: section, Length: size}, h: h}, nil
@@ -106,7 +121,7 @@ func (s *Store) openBody(loc bodyLoc, size int64, prefix []byte) (store.Body, er
 func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err error) {
 	h, err := s.seg.acquire(l.seg)
 	if err != nil {
-		return nil, nil, segmentError(err)
+		return nil, nil, err
 	}
 	defer h.release()
 	if int64(cap(buf)) < l.size {
@@ -114,7 +129,7 @@ func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err 
 	}
 	buf = buf[:l.size]
 	if err := readFull(h.file, buf, l.off); err != nil {
-		return nil, nil, segmentError(err)
+		return nil, nil, err
 	}
 	payload, _, err := openRecord(buf, kindPlacement)
 	if err != nil {
@@ -130,11 +145,11 @@ func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err 
 // detail is the cold data of a row. It uses buf and keeps nothing of it.
 func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, error) {
 	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
-	l, err := s.lookup(account, row.Ref)
-	if err != nil {
-		return d, err
-	}
-	_, packed, err := s.readPlacement(l, buf)
+	var packed []byte
+	err := s.read(account, row.Ref, func(l place) (err error) {
+		_, packed, err = s.readPlacement(l, buf)
+		return err
+	})
 	if err != nil {
 		return d, err
 	}
@@ -153,10 +168,10 @@ func emailID(ref uint64) string { return fmt.Sprintf("M%013x", ref) }
 // kinds. A segment is only removed when nothing refers to it any more.
 func segmentError(err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return errExpunged
-	case errors.Is(err, store.ErrCorrupt):
+	case err == nil, errors.Is(err, store.ErrCorrupt):
 		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }

@@ -289,6 +289,13 @@ func (t *tx) flushRefs(ctx context.Context, w *writerConn) error {
 			return err
 		}
 	}
+	for _, m := range t.moves {
+		for _, r := range m.refs {
+			if err := set(r.ref, m.relocate(r.place)); err != nil {
+				return err
+			}
+		}
+	}
 	for _, ref := range t.erase {
 		if err := set(ref, place{}); err != nil {
 			return err

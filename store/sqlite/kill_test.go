@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ var killOptions = sqlite.Options{
 	SegmentSize: 256 << 10, WALSize: 64 << 10, StageMemory: 512 << 10, SnapshotMemory: 64 << 10, SweepEvery: 20 * time.Millisecond, Grace: -1,
 }
 
-const killAccounts = 3
+const killAccounts = 2
 
 // killMail is the message of a token; its size depends on it.
 func killMail(token string) []byte {
@@ -103,9 +104,9 @@ func deliverer(st *sqlite.Store, say func(string, ...any), round string, w int) 
 			return err
 		}
 		var targets []store.Target
-		for i := range 1 + n%2 {
+		for i := range 1 + n%8/7 { // most for user0, who expunges most of it
 			targets = append(targets, store.Target{
-				Account: fmt.Sprint("user", (w+i)%killAccounts), Mailbox: store.Inbox, Body: body, Prefix: killPrefix(token), Token: token,
+				Account: fmt.Sprint("user", i), Mailbox: store.Inbox, Body: body, Prefix: killPrefix(token), Token: token,
 			})
 		}
 		for i, p := range st.Place(ctx, targets) {
@@ -141,12 +142,22 @@ func flagger(st *sqlite.Store, say func(string, ...any)) error {
 			continue
 		}
 		uid := snap.At(rand.IntN(snap.Len())).UID
-		if n%4 == 0 {
-			say("expunging %d", uid)
-			if _, err := mb.Expunge(ctx, store.UIDs(uid)); err != nil {
+		if n%4 == 0 { // most of what there is, so that segments are compacted
+			set := store.UIDs(uid)
+			for _, row := range snap.All() {
+				if rand.IntN(8) > 0 {
+					set.Add(row.UID)
+				}
+			}
+			for u := range set.All() {
+				say("expunging %d", u)
+			}
+			if _, err := mb.Expunge(ctx, set); err != nil {
 				return err
 			}
-			say("expunged %d", uid)
+			for u := range set.All() {
+				say("expunged %d", u)
+			}
 			continue
 		}
 		if _, err := mb.Flag(ctx, store.UIDs(uid), store.FlagUpdate{Flags: []store.Flag{store.FlagFlagged, "kept"}}); err != nil {
@@ -290,7 +301,9 @@ func TestKill(t *testing.T) {
 		k.checkSpool(t, st)
 		require.NoError(t, st.Close())
 	}
-	t.Logf("%d acknowledgements in %d rounds", k.acks, rounds)
+	files, err := os.ReadDir(filepath.Join(dir, "segments"))
+	require.NoError(t, err)
+	t.Logf("%d acknowledgements in %d rounds; %d segments, the last is %s", k.acks, rounds, len(files), files[len(files)-1].Name())
 }
 
 // round runs a child and kills it.

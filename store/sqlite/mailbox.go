@@ -94,11 +94,15 @@ func (m *mailboxHandle) Open(ctx context.Context, row store.Row) (store.Body, er
 		return nil, err
 	}
 	defer m.a.leave(e)
-	l, err := m.a.s.lookup(e.accountID(), row.Ref)
+	var b store.Body
+	err = m.a.s.read(e.accountID(), row.Ref, func(l place) (err error) {
+		b, err = m.a.s.openPlace(l)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return m.a.s.openPlace(l)
+	return b, nil
 }
 
 // Details reads the details of a few rows at a time and holds nothing between

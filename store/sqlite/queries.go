@@ -22,8 +22,9 @@ type queries struct {
 	tombs, eventRows                      *sql.Stmt
 	spoolRow, spoolList, spoolSome        *sql.Stmt
 
-	oldTokens, oldTombs, oldEvents, oldDead       *sql.Stmt
-	accountPages, someRefs, spoolSegs, segmentIDs *sql.Stmt
+	oldTokens, oldTombs, oldEvents, oldDead *sql.Stmt
+	spoolBodies, spoolItems                 *sql.Stmt
+	accountPages, someRefs, segmentIDs      *sql.Stmt
 }
 
 const spoolColumns = `id, due, lease, attempts, hold, created, site, envelope, length(prefix), bodysize`
@@ -58,7 +59,8 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.accountPages, `SELECT p.id, p.data FROM mailbox m JOIN page p
 			ON p.id BETWEEN m.id << 25 AND (m.id << 25) + 33554431 WHERE m.account=?`},
 		{&q.someRefs, "SELECT id, data FROM ref WHERE id>=? ORDER BY id LIMIT 1000"},
-		{&q.spoolSegs, "SELECT DISTINCT bodyseg FROM spool"},
+		{&q.spoolBodies, "SELECT DISTINCT bodyseg, bodyoff, bodysize FROM spool ORDER BY 1, 2"},
+		{&q.spoolItems, "SELECT id, bodyseg, bodyoff, bodysize FROM spool"},
 		{&q.segmentIDs, "SELECT id FROM segment"},
 		{&q.spoolList, "SELECT " + spoolColumns + " FROM spool WHERE id>? ORDER BY id LIMIT ?"},
 	} {

@@ -56,6 +56,16 @@ func (c *refCache) add(no uint64, p *refPage, replace bool) {
 	}
 }
 
+// forget drops a page, to be read again.
+func (c *refCache) forget(no uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.items[no]; el != nil {
+		c.recent.Remove(el)
+		delete(c.items, no)
+	}
+}
+
 // copyOf returns a page the committer may modify.
 func (c *refCache) copyOf(s *Store, no uint64) (*refPage, error) {
 	p := c.get(no)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/posta-mail/posta/store"
@@ -323,21 +324,26 @@ func (h spoolHandle) Open(ctx context.Context, id store.ItemID) (store.Body, err
 		return nil, err
 	}
 	defer h.s.leave()
-	var prefix []byte
-	var loc bodyLoc
-	var size int64
-	err := h.s.q.spoolRow.QueryRowContext(context.Background(), int64(id)).Scan(&prefix, &loc.seg, &loc.off, &size)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, errNoItem
-	case err != nil:
-		return nil, readError(err)
+	for try := 0; ; try++ {
+		var prefix []byte
+		var loc recordLoc
+		var size int64
+		err := h.s.q.spoolRow.QueryRowContext(context.Background(), int64(id)).Scan(&prefix, &loc.seg, &loc.off, &size)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return nil, errNoItem
+		case err != nil:
+			return nil, readError(err)
+		}
+		b, err := h.s.openBody(loc, size, prefix)
+		if err == nil {
+			return b, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || try == 3 {
+			return nil, segmentError(err)
+		}
+		// Settled or moved meanwhile, and the segment removed.
 	}
-	b, err := h.s.openBody(loc, size, prefix)
-	if errors.Is(err, store.ErrExpunged) {
-		return nil, errNoItem // settled, and its segment removed, meanwhile
-	}
-	return b, err
 }
 
 var errNoItem = fmt.Errorf("%w: spool item", store.ErrNotFound)
@@ -447,6 +453,15 @@ func (t *tx) flushSpool(ctx context.Context, w *writerConn) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	for _, m := range t.moves {
+		for _, i := range m.items {
+			to := m.to[i.body]
+			t.s.spool.moved(i.id, to.seg)
+			if err := w.exec(ctx, stSpoolMove, int64(to.seg), to.off, int64(i.id)); err != nil {
+				return err
+			}
 		}
 	}
 	return w.insert(ctx, stSpoolPut, values)

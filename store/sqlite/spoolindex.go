@@ -82,6 +82,15 @@ func (p *spoolState) detach(i *spoolItem) {
 	}
 }
 
+// moved notes the segment an item's body was copied to.
+func (p *spoolState) moved(id store.ItemID, seg uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := p.items[id]; i != nil {
+		i.seg = seg
+	}
+}
+
 // take removes up to limit items that may be leased at now, oldest due first,
 // leaving some sites out.
 func (p *spoolState) take(now int64, limit int, except []string) (taken []*spoolItem) {

@@ -178,6 +178,10 @@ func (s *Store) makeFolder(dir string) error {
 	return s.opt.fs.SyncDir(parent)
 }
 
+// idGap keeps ids of records that a crash left uncommitted from being given
+// again: there are never so many.
+const idGap = 1 << 20
+
 // recover reads the state and brings the segments to it.
 func (s *Store) recover(ctx context.Context, nums []uint64) error {
 	if err := s.state.load(ctx, s.reader); err != nil {
@@ -187,7 +191,7 @@ func (s *Store) recover(ctx context.Context, nums []uint64) error {
 		s.seg.next = max(s.seg.next, n+1)
 	}
 	s.seg.next = max(s.seg.next, s.state.segment+1)
-	s.nextBody.Store(s.state.nextBody)
+	s.nextBody.Store(s.state.nextBody + idGap)
 	s.freed.Store(true)
 	if s.state.segment != 0 {
 		cut, err := s.seg.resume(s.state.segment, s.state.committed)

@@ -32,10 +32,16 @@ var (
 	stageCopyBuffers  = sync.Pool{New: func() any { b := make([]byte, stageCopy); return &b }}
 )
 
-// bodyLoc is where the record of a body begins.
-type bodyLoc struct {
+// recordLoc is where a record begins.
+type recordLoc struct {
 	seg uint64
 	off int64
+}
+
+// bodyLoc is where the record of a body begins, and its id.
+type bodyLoc struct {
+	recordLoc
+	id uint64
 }
 
 // staged is a body in memory, or in a segment file of its own. It is released
@@ -176,7 +182,7 @@ func (t *staged) rename() error {
 		return stageError(err)
 	}
 	t.name, t.pinned = "", true
-	t.loc = bodyLoc{num, segHeaderSize}
+	t.loc = bodyLoc{recordLoc{num, segHeaderSize}, t.id}
 	if err := t.s.seg.fs.SyncDir(t.s.seg.dir); err != nil {
 		return t.s.fail(synced(err))
 	}

@@ -272,7 +272,7 @@ func (s *Store) unused(account int64, refs []uint64) ([]uint64, error) {
 	return out, nil
 }
 
-// sweepSegments removes segments nothing refers to. The order of the looks
+// sweepSegments removes segments nothing refers to, and empties others. The order of the looks
 // matters: after the active segment is known, the segments before it can only
 // be referred to by way of what pins them now.
 func (s *Store) sweepSegments(ctx context.Context, now time.Time) (err error) {
@@ -310,57 +310,62 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) (err error) {
 	if len(nums) == 0 {
 		return nil
 	}
-	used, err := s.usedSegments()
+	return s.freeSegments(ctx, nums, known)
+}
+
+// freeSegments removes segments that are not used, and empties and removes
+// some that are hardly used.
+func (s *Store) freeSegments(ctx context.Context, nums []uint64, known map[uint64]bool) error {
+	used, err := s.used()
 	if err != nil {
 		return err
 	}
+	var hardly []uint64
 	for _, n := range nums {
-		if used[n] {
+		if used[n] == 0 {
+			if err := s.removeSegment(ctx, n); err != nil {
+				return err
+			}
 			continue
 		}
-		if err := s.job(ctx, func(w *writerConn) error { return w.exec(context.Background(), stSegmentDel, int64(n)) }); err != nil {
+		info, err := os.Stat(s.seg.path(n))
+		if err != nil {
 			return err
 		}
-		if err := s.seg.remove(n); err != nil {
+		if float64(used[n]) >= compactBelow*float64(info.Size()) {
+			continue
+		}
+		if len(hardly) == compactSegments {
+			s.freed.Store(true) // go on in the next sweep
+			continue
+		}
+		hardly = append(hardly, n)
+	}
+	if len(hardly) == 0 {
+		return nil
+	}
+	if err := s.compact(ctx, hardly); err != nil {
+		return err
+	}
+	if used, err = s.used(); err != nil { // rather look than believe
+		return err
+	}
+	for _, n := range hardly {
+		if used[n] > 0 {
+			s.opt.Logger.Error("segment is still used after compaction", "segment", n, "octets", used[n])
+			continue
+		}
+		if err := s.removeSegment(ctx, n); err != nil {
 			return err
 		}
-		s.opt.Logger.Info("removed a segment that is not used any more", "segment", n)
 	}
 	return nil
 }
 
-// usedSegments are those that messages and spool items refer to.
-func (s *Store) usedSegments() (map[uint64]bool, error) {
-	used := make(map[uint64]bool)
-	// Part by part, so that no long read keeps the write-ahead log: what is
-	// added meanwhile is in segments that are not looked at.
-	for next, more := int64(0), true; more; {
-		more = false
-		err := each(s.q.someRefs, func(rows *sql.Rows) error {
-			var data sql.RawBytes
-			if err := rows.Scan(&next, &data); err != nil {
-				return err
-			}
-			next, more = next+1, true
-			p, err := decodeRefPage(data)
-			if err != nil {
-				return err
-			}
-			for i := range p {
-				if p[i].seg != 0 {
-					used[p[i].seg], used[p[i].bodySeg] = true, true
-				}
-			}
-			return nil
-		}, next)
-		if err != nil {
-			return nil, err
-		}
-	}
-	return used, each(s.q.spoolSegs, func(rows *sql.Rows) error {
-		var n uint64
-		err := rows.Scan(&n)
-		used[n] = true
+func (s *Store) removeSegment(ctx context.Context, num uint64) error {
+	if err := s.job(ctx, func(w *writerConn) error { return w.exec(context.Background(), stSegmentDel, int64(num)) }); err != nil {
 		return err
-	})
+	}
+	s.opt.Logger.Info("removed a segment that is not used any more", "segment", num)
+	return s.seg.remove(num)
 }

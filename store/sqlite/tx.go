@@ -31,6 +31,7 @@ type tx struct {
 	refPages map[uint64]*refPage
 	erase    []uint64 // references that are dead for good
 
+	moves    []*movement // by compaction
 	tokens   map[tokenKey]tokenRow
 	tombs    []tombRow
 	dead     []deadRow

@@ -43,6 +43,7 @@ const (
 	stSpoolSet
 	stSpoolBody
 	stSpoolDel
+	stSpoolMove
 	stCount
 )
 
@@ -86,6 +87,7 @@ var statements = [stCount]struct {
 		bodyseg, bodyoff, bodysize) VALUES`, cols: 12},
 	stSpoolSet:  {sql: "UPDATE spool SET due=?, lease=?, attempts=?, hold=? WHERE id=?"},
 	stSpoolBody: {sql: "UPDATE spool SET site=?, envelope=? WHERE id=?"},
+	stSpoolMove: {sql: "UPDATE spool SET bodyseg=?, bodyoff=? WHERE id=?"},
 	stSpoolDel:  {sql: "DELETE FROM spool WHERE id=?"},
 }
 
