@@ -90,6 +90,9 @@ func (u users) Password(_ context.Context, _ auth.Request, _, user, password str
 	return nil, auth.ErrCredentials
 }
 
+// mxRecord is a mail exchanger at a public address.
+var mxRecord = testdns.Records{A: []string{"203.0.113.1"}}
+
 // from is where clients connect from; hello what they call themselves.
 const (
 	from  = "192.0.2.1"
