@@ -42,6 +42,7 @@ type Conn struct {
 	mu      sync.Mutex
 	peer    Peer
 	idle    bool
+	shaking bool // a TLS handshake is under way
 	closing bool
 	dead    bool
 }
@@ -61,31 +62,46 @@ func (c *Conn) SetHELO(name string) {
 }
 
 // StartTLS makes the server's side of a handshake and continues encrypted.
-// The caller resets its reader to the Conn afterwards.
+// The caller resets its reader to the Conn afterwards. After an error, or when
+// the server begins to shut down meanwhile, the connection is of no more use.
 func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, c.handshake)
 	defer cancel()
-	c.mu.Lock()
-	raw := c.Conn
-	c.mu.Unlock()
-	// What is left of the idle deadline must not cut the handshake short.
-	if err := raw.SetDeadline(time.Now().Add(c.handshake)); err != nil {
+	raw, err := c.beginHandshake()
+	if err != nil {
 		return err
 	}
 	t := tls.Server(raw, cfg)
-	if err := t.HandshakeContext(ctx); err != nil {
+	err = t.HandshakeContext(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shaking = false
+	if err != nil {
 		return err
+	}
+	if c.dead {
+		return net.ErrClosed
 	}
 	if err := raw.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
 	state := t.ConnectionState()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.Conn = t
 	c.peer.TLS = &state
 	c.peer.HELO = "" // RFC 3207 §4.2
 	return nil
+}
+
+// beginHandshake sets the deadline: what is left of the idle one must not cut
+// the handshake short.
+func (c *Conn) beginHandshake() (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.dead {
+		return nil, ErrClosed
+	}
+	c.shaking = true
+	return c.Conn, c.Conn.SetDeadline(time.Now().Add(c.handshake))
 }
 
 // Idle says that the connection waits for the peer's next command, for at
@@ -146,12 +162,16 @@ func (c *Conn) Closing() bool {
 	return c.closing
 }
 
-// shutdown wakes the connection if it is idle.
+// shutdown wakes the connection if it is idle, or ends its handshake.
 func (c *Conn) shutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closing = true
-	if c.idle && !c.dead {
+	switch {
+	case c.dead:
+	case c.shaking:
+		_ = c.Conn.SetDeadline(past)
+	case c.idle:
 		_ = c.Conn.SetReadDeadline(past)
 	}
 }

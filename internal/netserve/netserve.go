@@ -57,6 +57,7 @@ type Server struct {
 	conns     map[*Conn]struct{}
 	peers     peerTable
 	closing   bool
+	stop      chan struct{} // closed when closing
 	drained   chan struct{} // closed when closing and no connection is left
 	serial    atomic.Uint64
 }
@@ -90,7 +91,10 @@ func (s *Server) Serve(l net.Listener, cfg Config) error {
 			// Out of descriptors, usually: others must finish first.
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			cfg.Logger.Warn("accept failed", "server", cfg.Name, "err", err, "retry", wait)
-			time.Sleep(wait)
+			select {
+			case <-time.After(wait):
+			case <-s.stopped():
+			}
 			continue
 		default:
 			return err
@@ -126,7 +130,9 @@ func (s *Server) admit(nc net.Conn, cfg *Config) (*Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	id := cfg.Name + "-" + strconv.FormatUint(uint64(now.UnixMilli()), 36) + "-" + strconv.FormatUint(s.serial.Add(1), 36)
 	c := &Conn{Conn: nc, server: s, peer: Peer{ID: id, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Since: now}, handshake: cfg.HandshakeTimeout, ctx: ctx, cancel: cancel}
-	c.key = peerKey(c.peer.Remote.Addr().Unmap())
+	if cfg.MaxConnsPerAddr > 0 || cfg.ConnRate > 0 {
+		c.key = peerKey(c.peer.Remote.Addr().Unmap())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -201,6 +207,19 @@ func (s *Server) dropListener(l net.Listener) {
 	delete(s.listeners, l)
 }
 
+// stopped is closed when the server begins to shut down.
+func (s *Server) stopped() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop == nil {
+		s.stop = make(chan struct{})
+		if s.closing {
+			close(s.stop)
+		}
+	}
+	return s.stop
+}
+
 func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,6 +239,9 @@ func (s *Server) begin() <-chan struct{} {
 	s.mu.Lock()
 	if s.drained == nil {
 		s.drained = make(chan struct{})
+	}
+	if !s.closing && s.stop != nil {
+		close(s.stop)
 	}
 	s.closing = true
 	var idle []*Conn

@@ -13,7 +13,12 @@ type peerTable struct {
 	swept time.Time
 }
 
+// maxPeers is how many prefixes without a connection are remembered for their
+// rate, roughly.
+const maxPeers = 1 << 16
+
 type peerCount struct {
+	rated  bool // to be remembered for its rate
 	conns  int
 	window time.Time // start of the minute counted
 	opened int       // connections opened in it
@@ -29,7 +34,8 @@ func (t *peerTable) enter(key netip.Prefix, now time.Time, cfg *Config) error {
 	t.sweep(now)
 	p := t.peers[key]
 	if p == nil {
-		p = &peerCount{window: now}
+		t.makeRoom()
+		p = &peerCount{window: now, rated: cfg.ConnRate > 0}
 		t.peers[key] = p
 	}
 	if now.Sub(p.window) >= time.Minute {
@@ -47,8 +53,29 @@ func (t *peerTable) enter(key netip.Prefix, now time.Time, cfg *Config) error {
 }
 
 func (t *peerTable) leave(key netip.Prefix) {
-	if p := t.peers[key]; p != nil && p.conns > 0 {
-		p.conns--
+	p := t.peers[key]
+	if p == nil || p.conns == 0 {
+		return
+	}
+	if p.conns--; p.conns == 0 && !p.rated {
+		delete(t.peers, key)
+	}
+}
+
+// makeRoom forgets a few of those who have no connection when there are very
+// many: a map begins its walk anywhere.
+func (t *peerTable) makeRoom() {
+	if len(t.peers) < maxPeers {
+		return
+	}
+	looked := 0
+	for k, p := range t.peers {
+		if p.conns == 0 {
+			delete(t.peers, k)
+		}
+		if looked++; looked >= 16 {
+			return
+		}
 	}
 }
 
