@@ -145,19 +145,38 @@ func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err 
 // detail is the cold data of a row. It uses buf and keeps nothing of it.
 func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, error) {
 	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
-	var packed []byte
-	err := s.read(account, row.Ref, func(l place) (err error) {
-		_, packed, err = s.readPlacement(l, buf)
+	err := s.read(account, row.Ref, func(l place) error {
+		_, packed, err := s.readPlacement(l, buf)
+		if err != nil {
+			return err
+		}
+		d.Outline = new(message.Outline)
+		if len(packed) > 0 && d.Outline.UnmarshalBinary(packed) == nil {
+			return nil
+		}
+		d.Outline, err = s.outline(l)
 		return err
 	})
 	if err != nil {
-		return d, err
+		d.Outline = nil
 	}
-	d.Outline = new(message.Outline)
-	if err := d.Outline.UnmarshalBinary(packed); err != nil {
-		return store.Detail{Row: row, EmailID: d.EmailID}, fmt.Errorf("%w: outline: %w", store.ErrCorrupt, err)
+	return d, err
+}
+
+// outline computes what is not stored, or in an encoding that is not known any
+// more.
+func (s *Store) outline(l place) (*message.Outline, error) {
+	whole, err := s.openPlace(l)
+	if err != nil {
+		return nil, err
 	}
-	return d, nil
+	defer whole.Close()
+	prefix := whole.(*body).Prefix
+	o, err := store.Parse(io.NewSectionReader(whole, l.prefix, l.bodyBytes), l.bodyBytes)
+	if err != nil {
+		return nil, err
+	}
+	return store.WithPrefix(o, prefix), nil
 }
 
 // emailID is the same for all copies of a message (RFC 8474 §5.1): they share

@@ -27,6 +27,18 @@ type mbox struct {
 	tail     []store.Row // rows of the page of UIDNext-1, if known
 }
 
+// count adds a row to, or takes it from, the mailbox's counts.
+func (m *mbox) count(r store.Row, n int) {
+	m.Messages += n
+	m.Size += int64(n) * int64(r.Size)
+	if r.Flags&store.BitSeen == 0 {
+		m.Unseen += n
+	}
+	if r.Flags&store.BitDeleted != 0 {
+		m.Deleted += n
+	}
+}
+
 // entry is an account in the cache. Only the committer modifies a and snaps,
 // holding mu; a loaded entry with pins stays in the cache.
 type entry struct {

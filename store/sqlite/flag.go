@@ -72,9 +72,9 @@ func (b *boxTx) flag(snap *store.Snapshot, uids store.UIDSet, update store.FlagU
 	b.m.keywords = table
 	for i := range rows {
 		r := &rows[i]
-		b.count(*r, -1)
+		b.m.count(*r, -1)
 		r.Flags, r.ModSeq = update.Op.Apply(r.Flags, bits), res.ModSeq
-		b.count(*r, 1)
+		b.m.count(*r, 1)
 		res.Changed.Add(r.UID)
 	}
 	b.apply(res.ModSeq, rows, nil)

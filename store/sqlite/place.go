@@ -66,6 +66,11 @@ type placeGroup struct {
 	placed  []store.Placed // set by plan
 }
 
+// maxOutline is the size in octets up to which an outline is kept with each
+// placement. A larger one, of a message made to have it, is computed again when
+// it is asked for.
+const maxOutline = 32 << 10
+
 type placeItem struct {
 	*store.Target
 	mailbox string
@@ -97,6 +102,9 @@ func (g *placeGroup) prepare(ctx context.Context, targets []store.Target) error 
 		it.p.flags = append([]store.Flag(nil), t.Flags...)
 		if it.p.outline, err = store.WithPrefix(body.outline, t.Prefix).AppendBinary(nil); err != nil {
 			return fmt.Errorf("%w: outline: %w", store.ErrInvalid, err)
+		}
+		if len(it.p.outline) > maxOutline {
+			it.p.outline = nil
 		}
 		it.p.date = g.s.now().Unix()
 		if !t.Date.IsZero() {

@@ -16,7 +16,7 @@ type queries struct {
 	stmts []*sql.Stmt
 
 	accountRow, accountBoxes, accountSubs *sql.Stmt
-	accountNames                          *sql.Stmt
+	accountNames, allBoxes                *sql.Stmt
 	box, boxPages, onePage                *sql.Stmt
 	refPage, tokenRow                     *sql.Stmt
 	tombs, eventRows                      *sql.Stmt
@@ -40,7 +40,9 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 			deleted, size, keywords FROM mailbox WHERE account=?`},
 		{&q.accountSubs, "SELECT name FROM subscription WHERE account=?"},
 		{&q.accountNames, "SELECT name FROM account WHERE name>? ORDER BY name LIMIT ?"},
-		{&q.box, "SELECT uidvalidity, uidnext, modseq, keywords, messages FROM mailbox WHERE id=?"},
+		{&q.allBoxes, "SELECT m.id, m.account, a.name FROM mailbox m LEFT JOIN account a ON a.id=m.account ORDER BY m.id"},
+		{&q.box, `SELECT name, uidvalidity, uidnext, modseq, keywords, messages, unseen, deleted, size FROM mailbox
+			WHERE id=?`},
 		{&q.boxPages, "SELECT id, data FROM page WHERE id BETWEEN ? AND ? ORDER BY id"},
 		{&q.onePage, "SELECT data FROM page WHERE id=?"},
 		{&q.refPage, "SELECT data FROM ref WHERE id=?"},
@@ -142,26 +144,30 @@ func (q *queries) names(after string, max int) (names []string, err error) {
 
 // snapshot reads a mailbox as of the last commit.
 func (q *queries) snapshot(id store.MailboxID) (*store.Snapshot, error) {
+	snap, _, err := q.mailbox(id)
+	return snap, err
+}
+
+// mailbox reads a mailbox and what its row says of it.
+func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxInfo, error) {
 	ctx := context.Background()
 	// One read transaction, so that the row and the pages belong together.
 	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer tx.Rollback()
-	var validity uint32
-	var next store.UID
-	var modSeq store.ModSeq
+	i := &store.MailboxInfo{ID: id}
 	var keywords string
-	var messages int
-	err = tx.StmtContext(ctx, q.box).QueryRowContext(ctx, int64(id)).Scan(&validity, &next, &modSeq, &keywords, &messages)
+	err = tx.StmtContext(ctx, q.box).QueryRowContext(ctx, int64(id)).Scan(&i.Name, &i.UIDValidity, &i.UIDNext, &i.ModSeq,
+		&keywords, &i.Messages, &i.Unseen, &i.Deleted, &i.Size)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, errNoMailbox
+		return nil, nil, errNoMailbox
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	rows := make([]store.Row, 0, min(messages, 1<<20))
+	rows := make([]store.Row, 0, min(max(i.Messages, 0), 1<<20))
 	err = each(tx.StmtContext(ctx, q.boxPages), func(r *sql.Rows) (err error) {
 		var key int64
 		var data sql.RawBytes
@@ -172,9 +178,9 @@ func (q *queries) snapshot(id store.MailboxID) (*store.Snapshot, error) {
 		return err
 	}, pageKey(id, 0), pageKey(id, pageMask))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return store.NewSnapshot(id, validity, next, modSeq, splitFlags(keywords), rows), nil
+	return store.NewSnapshot(id, i.UIDValidity, i.UIDNext, i.ModSeq, splitFlags(keywords), rows), i, nil
 }
 
 // page reads one page of rows.

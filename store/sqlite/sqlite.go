@@ -231,6 +231,9 @@ func (s *Store) Lease(ctx context.Context, account, name string, ttl time.Durati
 
 // enter counts a call as under way; leave ends it.
 func (s *Store) enter() error {
+	if s.closed.Load() {
+		return errClosed // without waiting for Close to finish
+	}
 	s.life.RLock()
 	if s.closed.Load() {
 		s.life.RUnlock()

@@ -283,20 +283,8 @@ func (b *boxTx) add(at store.ModSeq, r store.Row) store.UID {
 	b.m.ModSeq, b.changed = at, true
 	b.appended = append(b.appended, r)
 	b.touch(r.UID)
-	b.count(r, 1)
+	b.m.count(r, 1)
 	return r.UID
-}
-
-// count adds a row to, or takes it from, the mailbox's counts.
-func (b *boxTx) count(r store.Row, n int) {
-	b.m.Messages += n
-	b.m.Size += int64(n) * int64(r.Size)
-	if r.Flags&store.BitSeen == 0 {
-		b.m.Unseen += n
-	}
-	if r.Flags&store.BitDeleted != 0 {
-		b.m.Deleted += n
-	}
 }
 
 // remove expunges rows, ascending, of the mailbox's snapshot.
@@ -306,7 +294,7 @@ func (b *boxTx) remove(at store.ModSeq, rows []store.Row) store.UIDSet {
 	for i, r := range rows {
 		gone.Add(r.UID)
 		refs[i] = r.Ref
-		b.count(r, -1)
+		b.m.count(r, -1)
 	}
 	b.apply(at, nil, gone)
 	b.a.t.bury(b, at, gone, refs)

@@ -1,0 +1,168 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// Check reads all that is stored and hands what is damaged or does not fit
+// together to report, each problem an error that wraps store.ErrCorrupt. Mail
+// is delivered and read meanwhile; sweeps wait. The error returned is that of
+// the check itself. Reading takes as long as copying the folder would.
+func (s *Store) Check(ctx context.Context, report func(problem error)) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.sweep1.Lock() // nothing moves, and no reference is erased
+	defer s.sweep1.Unlock()
+	c := &checker{s: s, ctx: ctx, report: report, buf: make([]byte, 64<<10)}
+	for _, step := range []func() error{c.database, c.mailboxes, c.bodies, c.spool} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type checker struct {
+	s      *Store
+	ctx    context.Context
+	report func(error)
+	buf    []byte
+	last   recordLoc // the body checked last
+}
+
+func (c *checker) problem(format string, args ...any) {
+	c.report(fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...))
+}
+
+func (c *checker) database() error {
+	rows, err := c.s.reader.QueryContext(c.ctx, "PRAGMA quick_check")
+	if err != nil {
+		return readError(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return readError(err)
+		}
+		if text != "ok" {
+			c.problem("database: %s", text)
+		}
+	}
+	return readError(rows.Err())
+}
+
+// mailboxes compares rows with counts, and looks every reference up.
+func (c *checker) mailboxes() error {
+	type box struct {
+		id      store.MailboxID
+		account int64
+		name    sql.NullString
+	}
+	var boxes []box
+	err := each(c.s.q.allBoxes, func(rows *sql.Rows) error {
+		var b box
+		err := rows.Scan(&b.id, &b.account, &b.name)
+		boxes = append(boxes, b)
+		return err
+	})
+	if err != nil {
+		return readError(err)
+	}
+	for _, b := range boxes {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		if !b.name.Valid {
+			c.problem("mailbox %d of no account", b.id)
+		}
+		snap, info, err := c.s.q.mailbox(b.id)
+		if err == errNoMailbox {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			c.problem("mailbox %d of %s: %w", b.id, b.name.String, err)
+			continue
+		}
+		c.mailbox(b.account, b.name.String, snap, info)
+	}
+	return nil
+}
+
+func (c *checker) mailbox(account int64, name string, snap *store.Snapshot, info *store.MailboxInfo) {
+	var got mbox
+	for _, r := range snap.All() {
+		got.count(r, 1)
+		if r.UID >= snap.UIDNext() || r.ModSeq > snap.ModSeq() {
+			c.problem("%s: %s: UID %d with mod-sequence %d is beyond %d and %d", name, info.Name, r.UID, r.ModSeq, snap.UIDNext(), snap.ModSeq())
+		}
+		if l, err := c.s.lookup(account, r.Ref); err != nil {
+			c.problem("%s: %s: UID %d: %v", name, info.Name, r.UID, err)
+		} else if int64(r.Size) != l.prefix+l.bodyBytes {
+			c.problem("%s: %s: UID %d has %d octets of %d", name, info.Name, r.UID, l.prefix+l.bodyBytes, r.Size)
+		}
+	}
+	if got.Messages != info.Messages || got.Unseen != info.Unseen || got.Deleted != info.Deleted || got.Size != info.Size {
+		c.problem("%s: %s: counts are %d, %d, %d, %d; the messages say %d, %d, %d, %d", name, info.Name,
+			info.Messages, info.Unseen, info.Deleted, info.Size, got.Messages, got.Unseen, got.Deleted, got.Size)
+	}
+}
+
+// bodies reads every record that is referred to.
+func (c *checker) bodies() error {
+	return readError(c.s.eachRef(func(ref uint64, l *place) error {
+		if err := c.record(recordLoc{l.seg, l.off}, l.size, kindPlacement); err != nil {
+			c.problem("reference %d: placement: %w", ref, err)
+		}
+		c.body(recordLoc{l.bodySeg, l.bodyOff}, l.bodyBytes, fmt.Sprintf("reference %d", ref))
+		return c.ctx.Err()
+	}))
+}
+
+func (c *checker) spool() error {
+	type item struct {
+		loc  recordLoc
+		size int64
+	}
+	var items []item
+	err := each(c.s.q.spoolBodies, func(rows *sql.Rows) error {
+		var i item
+		err := rows.Scan(&i.loc.seg, &i.loc.off, &i.size)
+		items = append(items, i)
+		return err
+	})
+	for _, i := range items {
+		c.body(i.loc, i.size, "spool")
+	}
+	return readError(err)
+}
+
+func (c *checker) body(loc recordLoc, size int64, of string) {
+	if loc == c.last {
+		return
+	}
+	c.last = loc
+	if err := c.record(loc, size+recOverhead, kindBody); err != nil {
+		c.problem("%s: body: %w", of, err)
+	}
+}
+
+// record reads a record to its end, in pieces.
+func (c *checker) record(loc recordLoc, size int64, kind byte) error {
+	h, err := c.s.seg.acquire(loc.seg)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	rec, err := scanRecord(h.file, loc.off, loc.off+size, c.buf)
+	if err == nil && (rec.kind != kind || rec.size() != size) {
+		err = fmt.Errorf("another record than expected at %d of segment %d", loc.off, loc.seg)
+	}
+	return err
+}
