@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -27,6 +28,7 @@ type fetcher struct {
 	*session
 	items   []wire.FetchItem
 	details bool // some item needs the outline
+	header  bool // some item needs to know where the header ends
 	body    bool // some item needs the octets
 	seen    bool // some item sets \Seen
 	flags   bool // FLAGS was asked for
@@ -34,13 +36,14 @@ type fetcher struct {
 	since   store.ModSeq
 	changed bool
 
-	rows    []store.Row // the batch
-	asked   []asked     // about each of them
-	gone    bool        // a message was expunged meanwhile
-	cte     bool        // an encoding is unknown
-	failure error       // the first other one
-	scratch []byte      // headers being filtered
-	lent    int         // octets of the budget in scratch
+	rows    []store.Row     // the batch
+	asked   []asked         // about each of them
+	gone    bool            // a message was expunged meanwhile
+	cte     bool            // an encoding is unknown
+	failure error           // the first other one
+	scratch []byte          // headers being filtered
+	lent    int             // octets of the budget in scratch
+	found   message.Outline // what findHeader has found
 }
 
 func (s *session) fetchItems(p *wire.Parser, name string, uid bool) reply {
@@ -86,7 +89,12 @@ func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
 			f.details = true
 		case wire.FetchSection, wire.FetchBinary, wire.FetchBinarySize:
 			f.body = true
-			f.details = f.details || it.Attr != wire.FetchSection || it.Section.Text != wire.SectionAll || len(it.Section.Path) > 0
+			switch {
+			case it.Attr != wire.FetchSection, len(it.Section.Path) > 0:
+				f.details = true
+			case it.Section.Text != wire.SectionAll:
+				f.header = true
+			}
 			f.seen = f.seen || !it.Peek
 		}
 	}
@@ -211,6 +219,13 @@ func (f *fetcher) message(a asked, row store.Row, d store.Detail) {
 		defer body.Close()
 		if body.Size() != int64(row.Size) {
 			f.note(store.ErrCorrupt)
+			return
+		}
+	}
+	if f.header && !f.details {
+		var err error
+		if d.Outline, err = f.findHeader(row, body); err != nil {
+			f.note(err)
 			return
 		}
 	}

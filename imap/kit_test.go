@@ -74,7 +74,8 @@ func newWorld(t testing.TB, change func(*imap.Server)) *world {
 		change(w.srv)
 	}
 	served := make(chan error, 1)
-	go func() { served <- w.srv.Serve(w.l) }()
+	srv, l := w.srv, w.l
+	go func() { served <- srv.Serve(l) }()
 	t.Cleanup(func() {
 		require.NoError(t, w.srv.Close())
 		require.ErrorIs(t, <-served, imap.ErrServerClosed)

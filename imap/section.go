@@ -79,6 +79,54 @@ func locate(sec *wire.Section, size int64, o *message.Outline) (off, n int64, ok
 	return root.HeaderOffset, root.HeaderSize, true
 }
 
+// findHeader gives an outline of which only the header is set. Most headers
+// end within the first few KiB, where looking is cheaper than asking the store.
+func (f *fetcher) findHeader(row store.Row, body store.Body) (*message.Outline, error) {
+	f.room(headerKeep)
+	head := f.scratch[:min(headerKeep, body.Size())]
+	if n, err := body.ReadAt(head, 0); n < len(head) {
+		return nil, unexpected(err)
+	}
+	if n := headerEnd(head); n > 0 {
+		f.found.Header.Size = int64(n)
+		return &f.found, nil
+	}
+	return f.outline(row)
+}
+
+// outline asks the store for the outline of one message.
+func (f *fetcher) outline(row store.Row) (*message.Outline, error) {
+	for d, err := range f.sel.mb.Details(f.ctx, []store.Row{row}) {
+		return d.Outline, err
+	}
+	return nil, store.ErrUnavailable
+}
+
+// headerEnd is the length of a header with the empty line that ends it, 0 if it
+// is not there.
+func headerEnd(b []byte) int {
+	for at := 0; ; {
+		if rest := b[at:]; len(rest) > 0 && rest[0] == '\n' {
+			return at + 1
+		} else if len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+			return at + 2
+		}
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			return 0
+		}
+		at += i + 1
+	}
+}
+
+// unexpected is the error of a read that gave too little.
+func unexpected(err error) error {
+	if err == nil || err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // cut narrows a range to the partial asked for, if any. What lies beyond the
 // end is empty (RFC 9051 §6.4.5).
 func cut(it *wire.FetchItem, off, n int64) (int64, int64) {
@@ -102,10 +150,7 @@ func (f *fetcher) headerFields(it *wire.FetchItem, body store.Body, off, n int64
 	}
 	raw := f.scratch[:n]
 	if m, err := body.ReadAt(raw, off); m < len(raw) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		f.note(err)
+		f.note(unexpected(err))
 		f.absent()
 		return
 	}

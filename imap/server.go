@@ -67,8 +67,8 @@ type Server struct {
 	// MaxFetchItems bounds the data items of one FETCH, and the header fields
 	// named in one of them. 0: 200.
 	MaxFetchItems int
-	// MaxBadCommands is how many commands of a connection may be answered BAD
-	// before it is closed. 0: 50; before login at most 5.
+	// MaxBadCommands is how many commands in a row may be answered BAD before
+	// the connection is closed. 0: 50; before login at most 5 in all.
 	MaxBadCommands int
 	// MaxLoginFailures is how many failed logins end a connection. 0: 5.
 	MaxLoginFailures int

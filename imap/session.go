@@ -211,10 +211,13 @@ func (s *session) unreadable(line []byte) {
 	s.count(r)
 }
 
-// count ends sessions that make too many mistakes.
+// count ends sessions that make too many mistakes, after login in a row.
 func (s *session) count(r reply) {
-	if r.status == "BAD" {
+	switch {
+	case r.status == "BAD":
 		s.badCount++
+	case r.status == "OK" && s.state != stateGuest:
+		s.badCount = 0
 	}
 	switch {
 	case s.state == stateLogout:
