@@ -1,0 +1,507 @@
+package delivery_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	"github.com/stretchr/testify/require"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/sasl"
+	"github.com/posta-mail/posta/internal/testcert"
+	"github.com/posta-mail/posta/mta/delivery"
+	"github.com/posta-mail/posta/mta/queue"
+	"github.com/posta-mail/posta/mta/route"
+	"github.com/posta-mail/posta/smtp"
+	"github.com/posta-mail/posta/smtp/smtptest"
+)
+
+const letter = "Subject: hello\r\n\r\n.dot\r\n"
+
+// internet routes all mail to its hosts, in their order, and connects to what
+// stands at their addresses.
+type internet struct {
+	*delivery.Remote
+	hosts []route.Host
+	at    map[string]func(ctx context.Context, network, addr string) (net.Conn, error)
+	mu    sync.Mutex
+	calls []string
+}
+
+func (n *internet) Route(context.Context, string) (*route.Route, error) {
+	return &route.Route{Domain: "b.test", Hosts: n.hosts}, nil
+}
+
+// newInternet has hosts a.mx.test with two addresses and b.mx.test with one,
+// 192.0.2.1 to 3. Where nobody stands nobody answers.
+func newInternet() *internet {
+	n := &internet{at: map[string]func(context.Context, string, string) (net.Conn, error){}}
+	ip := netip.MustParseAddr
+	n.hosts = []route.Host{
+		{Name: "a.mx.test", Port: 25, Addrs: []netip.Addr{ip("192.0.2.1"), ip("192.0.2.2")}},
+		{Name: "b.mx.test", Port: 25, Addrs: []netip.Addr{ip("192.0.2.3")}},
+	}
+	n.Remote = &delivery.Remote{Router: n, Hostname: "mx.a.test", DialContext: n.dial}
+	return n
+}
+
+func (n *internet) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	n.calls = append(n.calls, strings.TrimPrefix(strings.TrimSuffix(addr, ":25"), "192.0.2."))
+	at := n.at[addr]
+	n.mu.Unlock()
+	if at == nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}
+	return at(ctx, network, addr)
+}
+
+// peer puts a scripted server at an address.
+func (n *internet) peer(t *testing.T, last string, scripts ...string) *smtptest.Peer {
+	t.Helper()
+	p, err := smtptest.NewPeer(scripts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	n.at["192.0.2."+last+":25"] = p.Dial
+	return p
+}
+
+// recorder puts a real server at an address.
+func (n *internet) recorder(t *testing.T, last string, set func(*smtptest.Recorder)) *smtptest.Recorder {
+	t.Helper()
+	rec := &smtptest.Recorder{}
+	if set != nil {
+		set(rec)
+	}
+	rec.Start()
+	t.Cleanup(func() { require.NoError(t, rec.Close()) })
+	n.at["192.0.2."+last+":25"] = rec.Dial
+	return rec
+}
+
+// deliver makes one attempt for local parts at b.test.
+func (n *internet) deliver(ctx context.Context, to ...string) []queue.Result {
+	m := &queue.Message{ID: "m1", From: smtp.Path{Local: "alice", Domain: "a.test"}, Site: "b.test"}
+	for _, local := range to {
+		m.Recipients = append(m.Recipients, queue.Recipient{To: smtp.Path{Local: local, Domain: "b.test"}})
+	}
+	return n.Deliver(ctx, m, body{strings.NewReader(letter)})
+}
+
+type body struct{ *strings.Reader }
+
+func (body) Close() error { return nil }
+
+// says is the result as text: "250", "!" for down, code, enhanced code, host.
+func says(r queue.Result) string {
+	text := "250"
+	if r.Err != nil {
+		e := smtp.AsError(r.Err)
+		text = smtp.Reply{Code: e.Code, Enhanced: e.Enhanced}.String()
+	}
+	if r.Remote != "" {
+		text += " " + r.Remote
+	}
+	if r.Down {
+		text += "!"
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+func allSay(results []queue.Result) []string {
+	var list []string
+	for _, r := range results {
+		list = append(list, says(r))
+	}
+	return list
+}
+
+// Scripts of servers.
+const (
+	greet  = "S: 220 hi\nC: EHLO mx.a.test\nS: 250 me\n"
+	mail   = "C: MAIL FROM:<alice@a.test>\nS: 250 ok\n"
+	rcpt   = "C: RCPT TO:.*\nS: 250 ok\n"
+	data   = "C: DATA\nS: 354 go\nDATA\n"
+	ending = "S: 250 done\nC: QUIT\nS: 221 bye"
+	good   = greet + mail + rcpt + data + ending
+)
+
+// What one host says, and what comes of it: at the next address, or for good.
+func TestHosts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		first  string // what stands at the first address; empty: nobody
+		second string // at the second address; "-": nobody
+		third  string
+		want   string
+		calls  []string
+	}{
+		{"accepted", good, good, "-", "250 a.mx.test", []string{"1"}},
+		{"nobody there", "-", good, good, "250 a.mx.test", []string{"1", "2"}},
+		{"next host", "-", "-", good, "250 b.mx.test", []string{"1", "2", "3"}},
+		{"all down", "-", "-", "-", "451 4.4.1 b.mx.test!", []string{"1", "2", "3"}},
+		{"closed before the greeting", "CLOSE", "-", "-", "451 4.4.1 b.mx.test!", []string{"1", "2", "3"}},
+		{"421 instead of the greeting", "S: 421 4.3.2 busy", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"554 instead of the greeting", "S: 554 no\nC: QUIT", "-", good, "250 b.mx.test", []string{"1", "2", "3"}},
+		{"554 of all hosts", "S: 554 5.7.1 no", "S: 554 5.7.1 no", "S: 554 5.7.1 no", "554 5.7.1 b.mx.test", []string{"1", "2", "3"}},
+		{"a passing failure outweighs", "S: 421 4.3.2 busy", "S: 554 no", "S: 554 no", "421 4.3.2 a.mx.test", []string{"1", "2", "3"}},
+		{"closed at EHLO", "S: 220 hi\nC: EHLO .*", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"4yz at MAIL", greet + "C: MAIL .*\nS: 451 4.3.0 later\nC: QUIT\nS: 221 bye", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"4yz at MAIL of all", greet + "C: MAIL .*\nS: 451 4.7.1 later\nC: QUIT", greet + "C: MAIL .*\nS: 451 4.7.1 later\nC: QUIT", greet + "C: MAIL .*\nS: 451 4.7.1 later\nC: QUIT", "451 4.7.1 b.mx.test", []string{"1", "2", "3"}},
+		{"5yz at MAIL", greet + "C: MAIL .*\nS: 550 5.7.1 go away\nC: QUIT\nS: 221 bye", good, "-", "550 5.7.1 a.mx.test", []string{"1"}},
+		{"421 at MAIL", greet + "C: MAIL .*\nS: 421 4.3.2 closing", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"4yz at RCPT", greet + mail + "C: RCPT .*\nS: 450 4.2.0 greylisted\nC: QUIT", good, "-", "450 4.2.0 a.mx.test", []string{"1"}},
+		{"5yz at RCPT", greet + mail + "C: RCPT .*\nS: 550 5.1.1 nobody\nC: QUIT", good, "-", "550 5.1.1 a.mx.test", []string{"1"}},
+		{"552 at RCPT is 452", greet + mail + "C: RCPT .*\nS: 552 too many\nC: QUIT", good, "-", "452 4.5.3 a.mx.test", []string{"1"}},
+		{"421 at RCPT", greet + mail + "C: RCPT .*\nS: 421 4.3.2 closing", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"closed at RCPT", greet + mail + "C: RCPT .*", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"421 at DATA", greet + mail + rcpt + "C: DATA\nS: 421 4.3.2 closing", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"closed at DATA", greet + mail + rcpt + "C: DATA", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"4yz at DATA", greet + mail + rcpt + "C: DATA\nS: 451 4.3.0 later\nC: QUIT", good, "-", "451 4.3.0 a.mx.test", []string{"1"}},
+		{"5yz at DATA", greet + mail + rcpt + "C: DATA\nS: 554 5.7.1 no\nC: QUIT", good, "-", "554 5.7.1 a.mx.test", []string{"1"}},
+		{"4yz to the message", greet + mail + rcpt + data + "S: 451 4.3.0 disk\nC: QUIT", good, "-", "451 4.3.0 a.mx.test", []string{"1"}},
+		{"5yz to the message", greet + mail + rcpt + data + "S: 554 5.7.1 spam\nC: QUIT", good, "-", "554 5.7.1 a.mx.test", []string{"1"}},
+		{"421 to the message", greet + mail + rcpt + data + "S: 421 4.3.2 closing", good, "-", "421 4.3.2 a.mx.test", []string{"1"}},
+		{"closed after the final dot", greet + mail + rcpt + data, good, "-", "451 4.4.2 a.mx.test", []string{"1"}},
+		{"nonsense after the final dot", greet + mail + rcpt + data + "S: what?", good, "-", "451 4.4.2 a.mx.test", []string{"1"}},
+		{"closed before the final dot", greet + mail + rcpt + "C: DATA\nS: 354 go", good, "-", "451 4.4.2 a.mx.test", []string{"1"}},
+		{"extra replies", greet + "C: MAIL .*\nS: 250 ok\nS: 250 ok\nC: RCPT .*\nS: 250 ok", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"endless reply", "S: 220 hi\nC: EHLO .*\nS* 1000 250-x", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"endless line", "S: 220 hi\nC: EHLO .*\nS- \"250 " + strings.Repeat("x", 1<<20) + "\\r\\n\"", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"nonsense", "S: SSH-2.0-OpenSSH", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"silence", "STALL", good, "-", "250 a.mx.test", []string{"1", "2"}},
+		{"HELO only", "S: 220 hi\nC: EHLO .*\nS: 502 what\nC: HELO mx.a.test\nS: 250 me\n" + mail + rcpt + data + ending, "-", "-", "250 a.mx.test", []string{"1"}},
+		{"too big for it", "S: 220 hi\nC: EHLO .*\nS: 250-me\nS: 250 SIZE 10\nC: QUIT\nS: 221 bye", good, "-", "552 5.3.4", []string{"1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newInternet()
+				var peers []*smtptest.Peer
+				for i, script := range []string{c.first, c.second, c.third} {
+					if script != "-" {
+						peers = append(peers, n.peer(t, string(rune('1'+i)), script))
+					}
+				}
+				require.Equal(t, []string{c.want}, allSay(n.deliver(t.Context(), "bob")))
+				require.Equal(t, c.calls, n.calls)
+				messages := 0
+				for _, p := range peers {
+					synctest.Wait()
+					for _, d := range p.Data() {
+						messages++
+						require.Equal(t, "Subject: hello\r\n\r\n..dot\r\n.\r\n", d)
+					}
+				}
+				require.LessOrEqual(t, messages, 1, "never two hosts for one message")
+			})
+		})
+	}
+}
+
+// Texts that a bounce shows.
+func TestTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet()
+		n.hosts = n.hosts[1:]
+		text := func() string {
+			var e *smtp.Error
+			require.ErrorAs(t, n.deliver(t.Context(), "bob")[0].Err, &e)
+			return e.Text
+		}
+		require.Equal(t, "Connection failed: dial tcp: connection refused", text())
+		n.at["192.0.2.3:25"] = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		start := time.Now()
+		require.Equal(t, "Connection failed: context deadline exceeded", text())
+		require.Equal(t, 30*time.Second, time.Since(start))
+		n.peer(t, "3", greet+mail+rcpt+"C: DATA")
+		require.Equal(t, "Connection lost at DATA: unexpected EOF", text())
+		n.peer(t, "3", greet+mail+"C: RCPT .*\nS: 550-5.1.1 No such user\nS- \"550 5.1.1 "+strings.Repeat("\u00e4", 1500)+"\\r\\n\"")
+		got := text()
+		require.True(t, strings.HasPrefix(got, "No such user\n\u00e4\u00e4"), got)
+		require.True(t, strings.HasSuffix(got, "\u00e4…"))
+		require.LessOrEqual(t, len(got), 1003)
+		n.Hostname = "not a name"
+		require.Equal(t, "451 4.3.5", says(n.deliver(t.Context(), "bob")[0]), "our own mistake is no reason to return mail")
+	})
+}
+
+// Every recipient has an answer of its own.
+func TestPerRecipient(t *testing.T) {
+	n := newInternet()
+	rec := n.recorder(t, "1", func(r *smtptest.Recorder) {
+		r.Rcpt = func(to smtp.Path) error {
+			switch to.Local {
+			case "nobody":
+				return smtp.Errorf(550, smtp.EnhancedCode{5, 1, 1}, "no")
+			case "later":
+				return smtp.Errorf(450, smtp.EnhancedCode{4, 2, 0}, "later")
+			}
+			return nil
+		}
+	})
+	require.Equal(t, []string{"250 a.mx.test", "550 5.1.1 a.mx.test", "450 4.2.0 a.mx.test", "250 a.mx.test"},
+		allSay(n.deliver(t.Context(), "bob", "nobody", "later", "carol")))
+	require.Len(t, rec.Messages(), 1)
+	require.Len(t, rec.Messages()[0].To, 2)
+	require.Equal(t, letter, string(rec.Messages()[0].Data))
+	require.Equal(t, []string{"550 5.1.1 a.mx.test", "450 4.2.0 a.mx.test"}, allSay(n.deliver(t.Context(), "nobody", "later")))
+	require.Equal(t, []string{"1", "1"}, n.calls)
+	require.Empty(t, n.deliver(t.Context()))
+}
+
+// A host that goes away in the middle has answered for some: the next gets the
+// others only.
+func TestAnswersBeforeALossCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet()
+		n.peer(t, "1", greet+mail+"C: RCPT TO:<nobody@b.test>\nS: 550 5.1.1 no\n"+rcpt+"C: RCPT TO:<later@b.test>\nS: 450 4.2.0 later\nC: RCPT TO:<last@b.test>\nS: 421 4.3.2 closing")
+		p := n.peer(t, "2", greet+mail+"C: RCPT TO:<bob@b.test>\nS: 250 ok\nC: RCPT TO:<last@b.test>\nS: 250 ok\n"+data+ending)
+		require.Equal(t, []string{"550 5.1.1 a.mx.test", "250 a.mx.test", "450 4.2.0 a.mx.test", "250 a.mx.test"},
+			allSay(n.deliver(t.Context(), "nobody", "bob", "later", "last")))
+		synctest.Wait()
+		require.NoError(t, p.Err())
+		// And if there is no next, they keep their answers.
+		n.at["192.0.2.2:25"] = nil
+		require.Equal(t, []string{"550 5.1.1 a.mx.test", "451 4.4.1 b.mx.test", "450 4.2.0 a.mx.test", "451 4.4.1 b.mx.test"},
+			allSay(n.deliver(t.Context(), "nobody", "bob", "later", "last")))
+	})
+}
+
+func tlsFor(t *testing.T, names ...string) (server *tls.Config, client *tls.Config) {
+	t.Helper()
+	ca, err := testcert.NewAuthority()
+	require.NoError(t, err)
+	cert, err := ca.Issue(names...)
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: ca.Pool()}
+}
+
+const starttls = "S: 220 hi\nC: EHLO mx.a.test\nS: 250-me\nS: 250 STARTTLS\nC: STARTTLS\n"
+
+// When to encrypt, and what comes of a handshake that fails.
+func TestSecurity(t *testing.T) {
+	secure := func(s delivery.Security) func(context.Context, string, route.Host) (delivery.Security, error) {
+		return func(context.Context, string, route.Host) (delivery.Security, error) { return s, nil }
+	}
+	broken := starttls + "S: 220 go\nC: .*\nSTALL"
+	refused := starttls + "S: 454 4.7.0 not now\nC: QUIT"
+	_, strangers := tlsFor(t, "x.test")
+	for _, c := range []struct {
+		name    string
+		sec     *delivery.Security
+		scripts []string // of the first address; nil: a real server with TLS
+		want    string
+		with    string // ESMTP or ESMTPS
+		conns   int
+	}{
+		{"offered", nil, nil, "250 a.mx.test", "ESMTPS", 1},
+		{"handshake fails: plain text", nil, []string{broken, good}, "250 a.mx.test", "", 2},
+		{"STARTTLS is refused: plain text", nil, []string{refused, good}, "250 a.mx.test", "", 2},
+		{"plain text after 220: not again", nil, []string{starttls + "S- \"220 go\\r\\n250 injected\\r\\n\"", good}, "451 4.4.1 b.mx.test", "", 1},
+		{"required, not offered", &delivery.Security{Mode: smtp.TLSRequired}, []string{greet + "C: QUIT", good}, "451 4.4.1 b.mx.test", "", 1},
+		{"required, handshake fails", &delivery.Security{Mode: smtp.TLSRequired}, []string{broken, good}, "451 4.4.1 b.mx.test", "", 1},
+		{"required, unknown authority", &delivery.Security{Mode: smtp.TLSRequired}, nil, "451 4.4.1 b.mx.test", "", 1},
+		{"required, wrong authority", &delivery.Security{Mode: smtp.TLSRequired, Config: strangers}, nil, "451 4.4.1 b.mx.test", "", 1},
+		{"required and verified", &delivery.Security{Mode: smtp.TLSRequired, Config: &tls.Config{}}, nil, "250 a.mx.test", "ESMTPS", 1},
+		{"none", &delivery.Security{Mode: smtp.TLSNone}, nil, "250 a.mx.test", "ESMTP", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newInternet()
+			n.hosts[0].Addrs = n.hosts[0].Addrs[:1]
+			n.Timeouts.Handshake = 300 * time.Millisecond
+			var rec *smtptest.Recorder
+			var conns func() int
+			if c.scripts == nil {
+				server, client := tlsFor(t, "a.mx.test")
+				rec = n.recorder(t, "1", func(r *smtptest.Recorder) { r.Server.TLSConfig = server })
+				conns = rec.Sessions
+				if c.sec != nil && c.sec.Config != nil && c.sec.Config.RootCAs == nil {
+					c.sec.Config = &tls.Config{RootCAs: client.RootCAs, ServerName: "a.mx.test"}
+				}
+			} else {
+				conns = n.peer(t, "1", c.scripts...).Conns
+			}
+			if c.sec != nil {
+				n.Secure = secure(*c.sec)
+			}
+			require.Equal(t, []string{c.want}, allSay(n.deliver(t.Context(), "bob")))
+			require.Equal(t, c.conns, conns())
+			if rec != nil && c.with != "" {
+				require.Equal(t, c.with, rec.Messages()[0].Protocol)
+			}
+		})
+	}
+}
+
+// A failed handshake is told as what it is.
+func TestTLSFailureCode(t *testing.T) {
+	n := newInternet()
+	n.hosts = n.hosts[1:]
+	server, _ := tlsFor(t, "other.test")
+	n.recorder(t, "3", func(r *smtptest.Recorder) { r.Server.TLSConfig = server })
+	n.Secure = func(_ context.Context, domain string, h route.Host) (delivery.Security, error) {
+		require.Equal(t, "b.test", domain)
+		return delivery.Security{Mode: smtp.TLSRequired}, nil
+	}
+	res := n.deliver(t.Context(), "bob")
+	require.Equal(t, "451 4.7.5 b.mx.test", says(res[0]))
+	require.ErrorContains(t, res[0].Err, "certificate")
+}
+
+// A policy that cannot be found out skips its host, and defers if there is no
+// other.
+func TestPolicyErrors(t *testing.T) {
+	n := newInternet()
+	asked := []string{}
+	n.recorder(t, "3", nil)
+	n.Secure = func(_ context.Context, _ string, h route.Host) (delivery.Security, error) {
+		asked = append(asked, h.Name)
+		if h.Name == "a.mx.test" {
+			return delivery.Security{}, errors.New("TLSA lookup failed")
+		}
+		return delivery.Security{}, nil
+	}
+	require.Equal(t, []string{"250 b.mx.test"}, allSay(n.deliver(t.Context(), "bob")))
+	require.Equal(t, []string{"3"}, n.calls)
+	require.Equal(t, []string{"a.mx.test", "b.mx.test"}, asked)
+	n.hosts = n.hosts[:1]
+	require.Equal(t, []string{"451 4.7.5 a.mx.test"}, allSay(n.deliver(t.Context(), "bob")))
+}
+
+// accounts is an Authenticator of one user.
+type accounts struct{}
+
+func (accounts) Password(_ context.Context, _ auth.Request, _, user, password string) (*auth.Identity, error) {
+	if user == "relay" && password == "secret" {
+		return &auth.Identity{Account: "relay", Login: "relay"}, nil
+	}
+	return nil, auth.ErrCredentials
+}
+
+// At a smarthost one logs in, under TLS only, and a wrong password returns no
+// mail.
+func TestAuth(t *testing.T) {
+	server, client := tlsFor(t, "a.mx.test")
+	login := func(password string) func(route.Host) gosasl.Client {
+		return func(h route.Host) gosasl.Client {
+			if h.Name != "a.mx.test" {
+				return nil
+			}
+			return sasl.NewPlainClient("", "relay", password)
+		}
+	}
+	client.ServerName = "a.mx.test"
+	trust := func(context.Context, string, route.Host) (delivery.Security, error) {
+		return delivery.Security{Config: client}, nil
+	}
+	for _, c := range []struct {
+		name, password string
+		tls            bool
+		secure         func(context.Context, string, route.Host) (delivery.Security, error)
+		want           string
+	}{
+		{"logged in", "secret", true, trust, "250 a.mx.test"},
+		{"wrong password", "wrong", true, trust, "451 4.7.8 a.mx.test"},
+		{"certificate not verified", "secret", true, nil, "451 4.7.5 a.mx.test"},
+		{"no TLS", "secret", false, trust, "454 4.7.0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newInternet()
+			n.hosts = []route.Host{{Name: "a.mx.test", Port: 25, Addrs: n.hosts[0].Addrs[:1]}}
+			rec := n.recorder(t, "1", func(r *smtptest.Recorder) {
+				r.Server.Auth, r.Server.RequireAuth, r.Server.Governor = accounts{}, true, &auth.Governor{Off: true}
+				if c.tls {
+					r.Server.TLSConfig = server
+				} else {
+					r.Server.InsecureAuth = true
+				}
+			})
+			n.Auth, n.Secure = login(c.password), c.secure
+			require.Equal(t, []string{c.want}, allSay(n.deliver(t.Context(), "bob")))
+			if c.want == "250 a.mx.test" {
+				require.Equal(t, "ESMTPSA", rec.Messages()[0].Protocol)
+			} else {
+				require.Empty(t, rec.Messages())
+			}
+		})
+	}
+	n := newInternet()
+	n.recorder(t, "3", nil)
+	n.Auth = login("secret")
+	require.Equal(t, []string{"250 b.mx.test"}, allSay(n.deliver(t.Context(), "bob")), "no login at other hosts")
+}
+
+// The end of ctx ends an attempt soon, wherever it is.
+func TestCancelled(t *testing.T) {
+	for name, script := range map[string]string{
+		"greeting": "STALL", "MAIL": greet + "C: MAIL .*\nSTALL", "message": greet + mail + rcpt + rcpt + data + "STALL", "TLS": starttls + "S: 220 go\nSTALL",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newInternet()
+				n.peer(t, "1", script)
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				start := time.Now()
+				res := n.deliver(ctx, "bob", "carol")
+				require.Equal(t, time.Second, time.Since(start))
+				require.Equal(t, []string{"1"}, n.calls, "nobody else is tried")
+				for _, r := range res {
+					require.ErrorIs(t, r.Err, context.Canceled)
+					require.False(t, r.Down)
+				}
+			})
+		})
+	}
+	n := newInternet()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, n.deliver(ctx, "bob")[0].Err, context.Canceled)
+}
+
+// badRouter fails.
+type badRouter struct{ err error }
+
+func (b badRouter) Route(context.Context, string) (*route.Route, error) { return &route.Route{}, b.err }
+
+func TestRouting(t *testing.T) {
+	n := newInternet()
+	n.Router = badRouter{smtp.Errorf(556, smtp.EnhancedCode{5, 1, 10}, "null MX")}
+	require.Equal(t, []string{"556 5.1.10", "556 5.1.10"}, allSay(n.deliver(t.Context(), "bob", "carol")))
+	n.Router = badRouter{}
+	require.Equal(t, []string{"451 4.3.5"}, allSay(n.deliver(t.Context(), "bob")))
+	n.Router = nil
+	require.Equal(t, []string{"451 4.3.5"}, allSay(n.deliver(t.Context(), "bob")))
+}
+
+// What was asked for on the way in is asked for on the way on.
+func TestOptions(t *testing.T) {
+	n := newInternet()
+	rec := n.recorder(t, "1", nil)
+	m := &queue.Message{Options: smtp.MailOptions{Size: 5, Body: smtp.Body8BitMIME, SMTPUTF8: true}, Recipients: []queue.Recipient{{To: smtp.Path{Local: "j\u00fcrgen", Domain: "b.test"}}}}
+	require.Equal(t, []string{"250 a.mx.test"}, allSay(n.Deliver(t.Context(), m, body{strings.NewReader(letter)})))
+	got := rec.Messages()[0]
+	require.True(t, got.From.IsNull())
+	require.Equal(t, smtp.MailOptions{Size: int64(len(letter)), Body: smtp.Body8BitMIME, SMTPUTF8: true}, got.MailOptions)
+	require.Equal(t, "mx.a.test", got.Peer.HELO)
+
+	// A server that cannot take it: the message goes back.
+	n.peer(t, "1", greet+"C: QUIT")
+	res := n.Deliver(t.Context(), m, body{strings.NewReader(letter)})
+	require.Equal(t, []string{"553 5.6.7"}, allSay(res))
+	require.True(t, slices.Contains(n.calls, "1") && !slices.Contains(n.calls, "2"))
+}
