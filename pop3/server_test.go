@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -240,6 +239,3 @@ func (b *brokenBody) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return b.Body.ReadAt(p, off)
 }
-
-// bubbleTime is how long a dialogue by hand waits for a line.
-const bubbleTime = 24 * time.Hour

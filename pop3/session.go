@@ -101,10 +101,6 @@ func (c *session) end() {
 // next reads one command and carries it out.
 func (c *session) next() {
 	c.began, c.verb = time.Time{}, ""
-	if c.drop != nil && c.drop.lock.lost() {
-		c.bye(refusalOf(errLock), errLock)
-		return
-	}
 	if c.nc.Closing() {
 		c.shutdown()
 		return
@@ -112,6 +108,10 @@ func (c *session) next() {
 	line, err := c.r.ReadLine(maxCommandLine)
 	if err != nil {
 		c.readFailed(err)
+		return
+	}
+	if c.drop != nil && c.drop.lock.lost() {
+		c.bye(refusalOf(errLock), errLock)
 		return
 	}
 	c.command(string(line))
@@ -159,9 +159,11 @@ func (c *session) command(line string) {
 	verb, args := parseCommand(line)
 	cmd, known := commands[verb]
 	trimmed := strings.Trim(args, " ")
-	c.verb = verb
+	if c.verb = verb; !known {
+		c.verb = "?" // perhaps a password
+	}
 	if c.trace.Command != nil {
-		c.trace.Command(c.peer(), verb, shown(verb, trimmed, known))
+		c.trace.Command(c.peer(), c.verb, shown(verb, trimmed, known))
 	}
 	if cmd.args != argsRaw {
 		args = trimmed

@@ -10,7 +10,8 @@ type Trace struct {
 	// Connect: a connection was accepted (and its TLS made, if implicit).
 	Connect func(p auth.Peer)
 	// Command: a line was read. verb is upper case, args what follows it; of
-	// AUTH only the mechanism, of PASS and of verbs that do not exist nothing.
+	// AUTH only the mechanism, of PASS nothing. A verb that does not exist is
+	// "?", without args, since it may be a password.
 	Command func(p auth.Peer, verb, args string)
 	// Reply: a status line was given. text begins with the response code, if
 	// any; verb is empty for the greeting and for replies that no command
