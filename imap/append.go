@@ -2,10 +2,10 @@ package imap
 
 import (
 	"errors"
+	"io"
 	"strconv"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
-	lines "github.com/posta-mail/posta/internal/wire"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/store"
 )
@@ -41,20 +41,21 @@ func (s *session) appendMessage(p *wire.Parser) reply {
 	if lit.Sync {
 		s.out.put("+ Ready for message\r\n")
 	}
-	body := s.in.Exactly(int64(lit.Size))
-	staged, err := s.srv.Store.Stage(s.ctx, upload{s, body})
-	var lost *uploadError
+	body := s.octets(lit.Size)
+	staged, err := s.srv.Store.Stage(s.ctx, body)
+	var lost *clientError
 	if errors.As(err, &lost) {
-		s.readFailed(lost.err)
+		s.readFailed(lost)
 		return gone
 	}
 	if err == nil {
 		defer func() { _ = staged.Discard() }()
 	}
-	if drainErr := body.Drain(); drainErr != nil {
+	if _, drainErr := io.Copy(io.Discard, body); drainErr != nil {
 		s.readFailed(drainErr)
 		return gone
 	}
+	s.pace()
 	rest, readErr := s.in.ReadLine(s.maxCommand())
 	if readErr != nil {
 		s.readFailed(readErr)
@@ -112,28 +113,4 @@ func (s *session) refuseAppend(lit wire.Literal, r reply) reply {
 		return gone
 	}
 	return r
-}
-
-// upload reads a message from the client, waiting for each piece no longer than
-// ReadTimeout.
-type upload struct {
-	s *session
-	r *lines.Counted
-}
-
-// uploadError marks errors of the connection among those of Stage.
-type uploadError struct{ err error }
-
-func (e *uploadError) Error() string { return "imap: upload: " + e.err.Error() }
-func (e *uploadError) Unwrap() error { return e.err }
-
-func (u upload) Read(p []byte) (int, error) {
-	if u.r.Left() > 0 && u.s.in.Buffered() == 0 {
-		_ = u.s.conn.Busy(u.s.srv.lim.read)
-	}
-	n, err := u.r.Read(p)
-	if err != nil && u.r.Left() > 0 {
-		err = &uploadError{err}
-	}
-	return n, err
 }

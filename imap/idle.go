@@ -50,7 +50,7 @@ func (s *session) idle(p *wire.Parser) reply {
 		}
 	}
 	s.idling = false
-	_ = s.conn.Busy(s.srv.lim.read)
+	s.pace()
 	if in.err != nil {
 		s.readFailed(in.err)
 		return gone

@@ -63,9 +63,10 @@ func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error
 		}
 		at := len(s.cmd)
 		s.cmd = s.cmd[:at+int(lit.Size)]
-		if _, err := io.ReadFull(s.in.Exactly(int64(lit.Size)), s.cmd[at:]); err != nil {
+		if _, err := io.ReadFull(s.octets(lit.Size), s.cmd[at:]); err != nil {
 			return nil, reply{}, err
 		}
+		s.pace()
 		var err error
 		if line, err = s.in.ReadLine(max(s.maxCommand()-len(s.cmd), 2)); err != nil {
 			return nil, reply{}, err
@@ -126,9 +127,10 @@ func (s *session) skip(lit wire.Literal, max uint64) error {
 			return errTooMuch
 		}
 		max -= lit.Size
-		if err := s.in.Exactly(int64(lit.Size)).Drain(); err != nil {
+		if _, err := io.Copy(io.Discard, s.octets(lit.Size)); err != nil {
 			return err
 		}
+		s.pace()
 		line, err := s.in.ReadLine(s.maxCommand())
 		if err != nil {
 			return err
@@ -136,4 +138,42 @@ func (s *session) skip(lit wire.Literal, max uint64) error {
 		lit, n = wire.TrailingLiteral(line)
 	}
 	return nil
+}
+
+// pace sets how long the next octets of a command may take. Before login all of
+// it has to come in time.
+func (s *session) pace() {
+	wait := s.srv.lim.read
+	if s.state == stateGuest && !s.login.IsZero() {
+		wait = s.patience()
+	}
+	_ = s.conn.Busy(wait)
+}
+
+// literal reads the octets of a literal from the client, waiting for each piece
+// no longer than pace allows.
+type literal struct {
+	s *session
+	r *lines.Counted
+}
+
+// octets returns a reader of the next n octets.
+func (s *session) octets(n uint64) literal { return literal{s, s.in.Exactly(int64(n))} }
+
+// clientError marks errors of the connection among those of the store.
+type clientError struct{ err error }
+
+func (e *clientError) Error() string { return "imap: reading from client: " + e.err.Error() }
+func (e *clientError) Unwrap() error { return e.err }
+
+// Read implements io.Reader.
+func (l literal) Read(p []byte) (int, error) {
+	if l.r.Left() > 0 && l.s.in.Buffered() == 0 {
+		l.s.pace()
+	}
+	n, err := l.r.Read(p)
+	if err != nil && l.r.Left() > 0 {
+		err = &clientError{err}
+	}
+	return n, err
 }

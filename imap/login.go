@@ -79,7 +79,7 @@ func (s *session) challenge(data []byte) ([]byte, error) {
 	s.out.put("\r\n")
 	_ = s.conn.Idle(s.patience())
 	line, err := s.in.ReadLine(guestCommand)
-	_ = s.conn.Busy(s.srv.lim.read)
+	s.pace()
 	if err != nil {
 		s.readFailed(err)
 		return nil, nil

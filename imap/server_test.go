@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/password"
+	"github.com/posta-mail/posta/auth/sasl"
 	"github.com/posta-mail/posta/imap"
 	"github.com/posta-mail/posta/internal/memnet"
 	"github.com/posta-mail/posta/store"
@@ -155,6 +158,15 @@ func TestTimeouts(t *testing.T) {
 		slow.send("a NOOP\r\n")
 		require.Equal(t, "a OK NOOP completed", slow.line())
 		lost(slow, "* BYE Login took too long", time.Minute)
+
+		// Before login drops do not gain time.
+		drip := w.connect()
+		drip.send("a LOGIN {1000+}\r\n")
+		for range 3 {
+			time.Sleep(30 * time.Second)
+			drip.send("x")
+		}
+		lost(drip, "* BYE Login took too long", 30*time.Second)
 
 		user := w.login("anna")
 		lost(user, "* BYE Idle for too long", 31*time.Minute)
@@ -363,4 +375,105 @@ func TestStoreErrors(t *testing.T) {
 	fs.fail(store.ErrNotFound)
 	_, end := c.do("APPEND INBOX {2+}\r\nhi")
 	assert.Equal(t, "NO [TRYCREATE] No such mailbox", end)
+}
+
+// damagedStore gives out bodies that are damaged: that of UID 2 is missing, that
+// of UID 3 too short, and that of UID 4 breaks off after 100,000 octets.
+type damagedStore struct{ store.Store }
+
+func (s damagedStore) Account(ctx context.Context, name, actor string) (store.Account, error) {
+	a, err := s.Store.Account(ctx, name, actor)
+	return damagedAccount{a}, err
+}
+
+type damagedAccount struct{ store.Account }
+
+func (a damagedAccount) Mailbox(ctx context.Context, name string) (store.Mailbox, error) {
+	mb, err := a.Account.Mailbox(ctx, name)
+	return damagedMailbox{mb}, err
+}
+
+type damagedMailbox struct{ store.Mailbox }
+
+func (m damagedMailbox) Open(ctx context.Context, row store.Row) (store.Body, error) {
+	b, err := m.Mailbox.Open(ctx, row)
+	switch row.UID {
+	case 2:
+		return nil, store.ErrCorrupt
+	case 3, 4:
+		return damagedBody{b, row.UID}, err
+	}
+	return b, err
+}
+
+type damagedBody struct {
+	store.Body
+	uid store.UID
+}
+
+func (b damagedBody) Size() int64 {
+	if b.uid == 3 {
+		return b.Body.Size() - 1
+	}
+	return b.Body.Size()
+}
+
+func (b damagedBody) ReadAt(p []byte, off int64) (int, error) {
+	if b.uid == 4 && off >= 100_000 {
+		return 0, errors.New("disk is broken")
+	}
+	return b.Body.ReadAt(p, off)
+}
+
+// TestDamagedBodies: a message that cannot be read is left out; one that breaks
+// off within a literal ends the connection, as nothing else can be said.
+func TestDamagedBodies(t *testing.T) {
+	w := newWorld(t, func(s *imap.Server) { s.Store = damagedStore{s.Store} })
+	w.fill("anna", store.Inbox, 3)
+	w.deliver("anna", store.Inbox, "Subject: long\r\n\r\n"+strings.Repeat("0123456789abcde\n", 20_000), w.since)
+	w.fill("anna", store.Inbox, 1)
+	c := w.login("anna")
+	c.ok("SELECT INBOX")
+	lines, end := c.do("FETCH 1:3,5 (BODY.PEEK[])")
+	require.Len(t, lines, 2)
+	require.Equal(t, "NO [CORRUPTION] Data is damaged", end)
+	c.ok("FETCH 1:* (ENVELOPE)")
+	c.ok("SEARCH SUBJECT long")
+	c.send("x FETCH 4 (BODY.PEEK[])\r\n")
+	b, err := io.ReadAll(c.r)
+	require.NoError(t, err)
+	require.Less(t, len(b), 200_000)
+	require.NotContains(t, string(b), "x OK")
+	require.NotContains(t, string(b), "x NO")
+}
+
+// TestSCRAM logs in with SCRAM, whose last message comes as a challenge of its
+// own (RFC 9051 §6.2.2).
+func TestSCRAM(t *testing.T) {
+	known := password.Memory()
+	require.NoError(t, known.Add("anna", "correct horse"))
+	w := newWorld(t, func(s *imap.Server) { s.Auth, s.InsecureAuth = known, false })
+	c := w.connect()
+	require.Equal(t, "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE SASL-IR LOGINDISABLED AUTH=SCRAM-SHA-256", c.ok("CAPABILITY")[0])
+	for _, pw := range []string{"wrong horse", "correct horse"} {
+		x, err := sasl.NewSCRAMClient("SHA-256", "", "anna", pw)
+		require.NoError(t, err)
+		_, first, err := x.Start()
+		require.NoError(t, err)
+		c.send("s AUTHENTICATE SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString(first) + "\r\n")
+		l := c.line()
+		for strings.HasPrefix(l, "+ ") {
+			challenge, err := base64.StdEncoding.DecodeString(l[2:])
+			require.NoError(t, err)
+			answer, err := x.Next(challenge)
+			require.NoError(t, err)
+			c.send(base64.StdEncoding.EncodeToString(answer) + "\r\n")
+			l = c.line()
+		}
+		if pw == "wrong horse" {
+			require.Equal(t, "s NO [AUTHENTICATIONFAILED] Wrong user or password", l)
+		} else {
+			require.Contains(t, l, "s OK [CAPABILITY")
+		}
+	}
 }

@@ -154,7 +154,7 @@ func (s *session) readFailed(err error) {
 	case errors.Is(err, errTooMuch):
 		s.bye("TOOBIG", "Too large")
 	default:
-		if err != io.EOF && !errors.Is(err, net.ErrClosed) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			s.srv.log.Debug("connection lost", "server", "imap", "peer", s.peer(), "err", err)
 		}
 		s.enter(stateLogout, nil)
@@ -170,7 +170,7 @@ func (s *session) step() {
 	s.releaseCommand()
 	_ = s.conn.Idle(s.patience())
 	line, err := s.in.ReadLine(s.maxCommand())
-	_ = s.conn.Busy(s.srv.lim.read)
+	s.pace()
 	if err != nil {
 		s.readFailed(err)
 		return

@@ -71,14 +71,18 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 func (s *session) tellStored(cur *store.Snapshot, uids, failed store.UIDSet, update store.FlagUpdate, silent, uid bool) (gone bool) {
 	v := s.sel
 	bits, _ := cur.Bits(update.Flags...)
-	noted := make([]store.Row, 0, min(uids.Len(), cur.Len()))
+	rows := make([]store.Row, 0, min(uids.Len(), cur.Len()))
+	for _, row := range cur.Select(uids) {
+		rows = append(rows, row)
+	}
+	noted, k := rows[:0], 0
 	for i, old := range v.told.Select(uids) {
-		at, found := cur.Find(old.UID)
-		if !found {
+		if k == len(rows) || rows[k].UID != old.UID {
 			gone = true
 			continue
 		}
-		row := cur.At(at)
+		row := rows[k]
+		k++
 		assumed := update.Op.Apply(old.Flags, bits)
 		switch {
 		case failed.Contains(row.UID):
