@@ -128,14 +128,15 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, fmt.Errorf("testdns: dial %s %s: %w", network, address, net.ErrClosed)
 	}
 	client, server := net.Pipe()
-	if !s.track(server) {
-		return nil, net.ErrClosed
-	}
 	if network == "tcp" || network == "tcp4" || network == "tcp6" {
-		s.wg.Go(func() { s.serveStream(server) })
+		if !s.start(server, s.serveStream) {
+			return nil, net.ErrClosed
+		}
 		return client, nil
 	}
-	s.wg.Go(func() { s.serveDatagrams(server) })
+	if !s.start(server, s.serveDatagrams) {
+		return nil, net.ErrClosed
+	}
 	return datagramConn{client}, nil
 }
 
@@ -149,7 +150,8 @@ func (c datagramConn) ReadFrom(p []byte) (int, net.Addr, error) {
 
 func (c datagramConn) WriteTo(p []byte, _ net.Addr) (int, error) { return c.Write(p) }
 
-func (s *Server) track(c net.Conn) bool {
+// start serves a connection unless the server has been closed.
+func (s *Server) start(c net.Conn, serve func(net.Conn)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
@@ -157,6 +159,7 @@ func (s *Server) track(c net.Conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.wg.Go(func() { serve(c) }) // under the lock: never while Close waits
 	return true
 }
 
@@ -192,9 +195,7 @@ func (s *Server) serveTCP() {
 		if err != nil {
 			return
 		}
-		if s.track(c) {
-			s.wg.Go(func() { s.serveStream(c) })
-		}
+		s.start(c, s.serveStream)
 	}
 }
 
