@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	gosasl "github.com/emersion/go-sasl"
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/auth"
@@ -22,6 +23,7 @@ import (
 	"github.com/posta-mail/posta/mta/queue"
 	"github.com/posta-mail/posta/mta/route"
 	"github.com/posta-mail/posta/smtp"
+	"github.com/posta-mail/posta/smtp/smtptest"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
 )
@@ -99,6 +101,11 @@ const (
 	hello = "client.pass.test"
 )
 
+// smtpMessage is what a recorder has got.
+type smtpMessage = smtptest.Message
+
+func plain(user string) gosasl.Client { return sasl.NewPlainClient("", user, "secret") }
+
 // receive hands a message to Inbound as a client in the world does. It
 // returns the server's answer.
 func (s *system) receive(ip, sender, data string, to ...string) error {
@@ -113,7 +120,7 @@ func (s *system) submit(sender, data string, to ...string) error {
 	s.t.Helper()
 	nc, err := s.msa.Dial(s.t.Context())
 	require.NoError(s.t, err)
-	return s.send(nc, &smtp.ClientConfig{Hostname: "[127.0.0.1]", Auth: sasl.NewPlainClient("", "bob", "secret"), InsecureAuth: true}, sender, data, to...)
+	return s.send(nc, &smtp.ClientConfig{Hostname: "[127.0.0.1]", Auth: plain("bob"), InsecureAuth: true}, sender, data, to...)
 }
 
 func (s *system) send(nc net.Conn, cfg *smtp.ClientConfig, sender, data string, to ...string) error {
