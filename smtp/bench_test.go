@@ -43,7 +43,7 @@ func benchConn(b *testing.B) (net.Conn, *bufio.Reader) {
 	r := bufio.NewReader(nc)
 	benchRead(b, r, 1)
 	benchWrite(b, nc, "EHLO client.example.com\r\n")
-	benchRead(b, r, 6)
+	benchRead(b, r, 7)
 	return nc, r
 }
 

@@ -15,9 +15,9 @@ func (c *session) ehlo(args string) {
 	}
 	c.hello(name, true)
 	p := c.conn.Peer()
-	lines := make([]string, 0, 8)
+	lines := make([]string, 0, 9)
 	lines = append(lines, c.hostname, "PIPELINING", "SIZE "+strconv.FormatInt(c.sizeLimit(), 10),
-		"8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+		"8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES")
 	if c.tls != nil && !p.Secure() {
 		lines = append(lines, "STARTTLS")
 	}

@@ -109,7 +109,10 @@ func FuzzSession(f *testing.F) {
 		hello + "DATA\r\n" + strings.Repeat("xxxxxxxxx\r\n", 300) + ".\r\nNOOP\r\n", hello + "DATA\r\n.\r\nRCPT TO:<c@d>\r\n",
 		"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<full@example.org>\r\nRCPT TO:<b@x>\r\nDATA\r\n.\r\n",
 		"EHLO x\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<a@b> AUTH=c+40d SIZE=10 BODY=8BITMIME SMTPUTF8\r\n",
-		"EHLO x\r\nAUTH LOGIN\r\ndGlt\r\n*\r\nAUTH PLAIN =\r\nAUTH X\r\n", "STARTTLS\r\nEHLO x\r\n", "BDAT 10 LAST\r\n", "GET / HTTP/1.1\r\n",
+		"EHLO x\r\nAUTH LOGIN\r\ndGlt\r\n*\r\nAUTH PLAIN =\r\nAUTH X\r\n", "STARTTLS\r\nEHLO x\r\n", "BDAT 10 LAST\r\n",
+		hello + "BDAT 6\r\nQUIT\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n", hello + "BDAT 3\r\nx\r\nRSET\r\nBDAT 2\r\nxxNOOP\r\n", hello + "BDAT 300\r\n" + strings.Repeat("x", 300),
+		hello + "BDAT 4\r\nx\r\rBDAT 0 LAST\r\n", hello + "BDAT 1\r\n\rBDAT 1 LAST\r\n\nQUIT\r\n", hello + "BDAT 1\r\n\nNOOP\r\n", "BDAT 5\r\nQUIT\r\n",
+		"GET / HTTP/1.1\r\n",
 		"EHLO x\r\nMAIL FROM:<early@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n\r\n.\r\n.\r\n", strings.Repeat("x", 5000) + "\r\nNOOP\r\n", "NOOP\rx\r\n", "\r\n\r\n",
 	} {
 		f.Add([]byte(s), false)

@@ -27,12 +27,6 @@ func (c *session) help(string) {
 	c.reply(214, EnhancedCode{2, 0, 0}, "See RFC 5321")
 }
 
-// bdat refuses chunks, which are not offered. The octets that follow the
-// command are not commands, so the session ends.
-func (c *session) bdat(string) {
-	c.violation(502, "CHUNKING is not offered")
-}
-
 func (c *session) quit(string) {
 	c.bye(Reply{221, EnhancedCode{2, 0, 0}, c.hostname + " closing connection"}, nil)
 }

@@ -27,6 +27,7 @@ type session struct {
 	out     output
 	state   state
 	verb    string // of the command at hand
+	pending string // a command that has been read already
 	over    bool   // no further command is read
 	linger  bool   // the client may still be sending when we close
 	why     error  // for Trace.Close
@@ -163,6 +164,11 @@ func (c *session) next() {
 		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, errShutdown)
 		return
 	}
+	if line := c.pending; line != "" {
+		c.pending = ""
+		c.command(line)
+		return
+	}
 	c.waiting, c.began, c.verb = waitCommand, time.Time{}, ""
 	limit := maxCommandLine
 	if c.login != nil && c.state == stateReady && c.conn.Identity() == nil {
@@ -224,13 +230,7 @@ func (c *session) command(line string) {
 	verb, args, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
 	c.verb = verb
-	if c.trace.Command != nil {
-		shown := args
-		if verb == "AUTH" {
-			shown, _, _ = strings.Cut(args, " ")
-		}
-		c.trace.Command(c.conn.Peer(), verb, shown)
-	}
+	c.traceCommand(verb, args)
 	cmd, known := commands[verb]
 	switch {
 	case c.state == stateRefused && verb != "QUIT":
@@ -251,6 +251,17 @@ func (c *session) command(line string) {
 		}
 		cmd.run(c, args)
 	}
+}
+
+// traceCommand tells the Trace of a command, without what AUTH gives away.
+func (c *session) traceCommand(verb, args string) {
+	if c.trace.Command == nil {
+		return
+	}
+	if verb == "AUTH" {
+		args, _, _ = strings.Cut(args, " ")
+	}
+	c.trace.Command(c.conn.Peer(), verb, args)
 }
 
 // refuseState says why a command is out of order.
