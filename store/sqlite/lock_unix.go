@@ -11,6 +11,9 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
+// errDiskFull is what the system calls a full disk.
+const errDiskFull = syscall.ENOSPC
+
 // lockFolder takes the folder for this process. The lock goes with the file,
 // also when the process is killed.
 func lockFolder(name string) (*os.File, error) {

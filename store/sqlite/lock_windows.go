@@ -10,6 +10,9 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
+// errDiskFull is what the system calls a full disk.
+const errDiskFull = windows.ERROR_DISK_FULL
+
 // lockFolder takes the folder for this process. The lock goes with the file,
 // also when the process is killed.
 func lockFolder(name string) (*os.File, error) {

@@ -291,5 +291,5 @@ func synced(err error) error {
 
 // noSpace reports whether an error means that the disk or the quota is full.
 func noSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, errDiskFull)
 }

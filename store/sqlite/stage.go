@@ -17,20 +17,25 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-const (
-	// stageInMemory is the size up to which a body may be staged in memory.
-	stageInMemory = 256 << 10
-	// stageFirst is the read buffer every Stage begins with; it is not
-	// counted against the budget.
-	stageFirst = 16 << 10
-	// stageCopy is the buffer with which larger bodies go to their file.
-	stageCopy = 64 << 10
-)
+// stageBuffers are read buffers of 16 to 256 KiB. Every Stage begins with the
+// smallest, which is not counted against the budget; bodies below the largest
+// may stay in memory.
+var stageBuffers = [...]bufferPool{{size: 16 << 10}, {size: 32 << 10}, {size: 64 << 10}, {size: 128 << 10}, {size: 256 << 10}}
 
-var (
-	stageFirstBuffers = sync.Pool{New: func() any { b := make([]byte, stageFirst); return &b }}
-	stageCopyBuffers  = sync.Pool{New: func() any { b := make([]byte, stageCopy); return &b }}
-)
+type bufferPool struct {
+	size int
+	pool sync.Pool
+}
+
+func (p *bufferPool) get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, p.size)
+	return &b
+}
+
+func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
 
 // recordLoc is where a record begins.
 type recordLoc struct {
@@ -93,59 +98,79 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 
 // read takes the whole body, into memory if it may.
 func (t *staged) read(ctx context.Context, r io.Reader) error {
-	first := stageFirstBuffers.Get().(*[]byte)
-	defer stageFirstBuffers.Put(first)
-	n, err := store.ReadChunk(ctx, r, *first)
-	if err != nil {
+	buf := stageBuffers[0].get()
+	class := 0
+	defer func() { stageBuffers[class].put(buf) }()
+	n, err := store.ReadChunk(ctx, r, *buf)
+	for err == nil && n == len(*buf) && class+1 < len(stageBuffers) && t.reserve(int64(2*n)) {
+		grown := stageBuffers[class+1].get()
+		copy(*grown, *buf)
+		stageBuffers[class].put(buf)
+		buf, class = grown, class+1
+		var more int
+		more, err = store.ReadChunk(ctx, r, (*buf)[n:])
+		n += more
+	}
+	switch {
+	case err != nil:
+		return err
+	case n < len(*buf) && (class > 0 || t.reserve(int64(n))):
+		t.mem, t.size = bytes.Clone((*buf)[:n]), int64(n)
+		t.s.giveMemory(t.charge - t.size)
+		t.charge = t.size
+		return nil
+	}
+	more := n == len(*buf) // else r has ended, and is not asked again
+	if err := t.spill((*buf)[:n]); err != nil {
 		return err
 	}
-	if n < stageFirst && t.s.takeMemory(int64(n)) {
-		t.mem, t.charge, t.size = bytes.Clone((*first)[:n]), int64(n), int64(n)
-		return nil
-	}
-	buf := (*first)[:n]
-	for len(buf) == cap(buf) && 2*len(buf) <= stageInMemory && t.s.takeMemory(int64(2*len(buf))-t.charge) {
-		t.charge = int64(2 * len(buf))
-		grown := make([]byte, 2*len(buf))
-		copy(grown, buf)
-		if n, err = store.ReadChunk(ctx, r, grown[len(buf):]); err != nil {
+	// The rest may take its time: it passes through the smallest buffer.
+	t.s.giveMemory(t.charge)
+	t.charge = 0
+	stageBuffers[class].put(buf)
+	buf, class = stageBuffers[0].get(), 0
+	for more {
+		n, err := store.ReadChunk(ctx, r, *buf)
+		if err == nil && n > 0 {
+			err = t.write((*buf)[:n])
+		}
+		if err != nil {
 			return err
 		}
-		buf = grown[:len(buf)+n]
+		more = n == len(*buf)
 	}
-	if len(buf) < cap(buf) && t.charge > 0 {
-		t.mem, t.size = buf, int64(len(buf))
-		return nil
-	}
-	return t.spill(ctx, buf, r)
+	return nil
 }
 
-// spill streams the body, of which head was read, to a file of its own.
-func (t *staged) spill(ctx context.Context, head []byte, r io.Reader) (err error) {
+// reserve raises the charge against the memory budget, if that allows it.
+func (t *staged) reserve(n int64) bool {
+	if !t.s.takeMemory(n - t.charge) {
+		return false
+	}
+	t.charge = n
+	return true
+}
+
+// spill begins a file of its own for the body.
+func (t *staged) spill(head []byte) (err error) {
 	t.name, t.id = t.s.seg.stageName(), t.s.nextBody.Add(1)-1
 	if t.file, err = t.s.seg.fs.Create(t.name); err != nil {
 		t.name = ""
 		return stageError(err)
 	}
-	buf := stageCopyBuffers.Get().(*[]byte)
-	defer stageCopyBuffers.Put(buf)
-	off := int64(segHeaderSize + recHeaderSize)
-	for chunk := head; len(chunk) > 0; {
-		if _, err := t.file.WriteAt(chunk, off+t.size); err != nil {
-			return stageError(err)
-		}
-		t.crc = crc32.Update(t.crc, castagnoli, chunk)
-		if t.size += int64(len(chunk)); t.size > store.MaxMessageSize {
-			return fmt.Errorf("%w: message above %d octets", store.ErrLimit, int64(store.MaxMessageSize))
-		}
-		n, err := store.ReadChunk(ctx, r, *buf)
-		if err != nil {
-			return err
-		}
-		chunk = (*buf)[:n]
+	return t.write(head)
+}
+
+// write appends to the file.
+func (t *staged) write(chunk []byte) error {
+	if t.size+int64(len(chunk)) > store.MaxMessageSize {
+		return fmt.Errorf("%w: message above %d octets", store.ErrLimit, int64(store.MaxMessageSize))
 	}
-	t.s.giveMemory(t.charge)
-	t.charge = 0
+	if _, err := t.file.WriteAt(chunk, segHeaderSize+recHeaderSize+t.size); err != nil {
+		return stageError(err)
+	}
+	t.crc = crc32.Update(t.crc, castagnoli, chunk)
+	t.size += int64(len(chunk))
 	return nil
 }
 
