@@ -1,0 +1,5 @@
+package interop
+
+const relayEnv = "POSTA_INTEROP_RELAY"
+
+func relayMain() int { return 0 }
