@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,7 +53,10 @@ func TestCacheTimes(t *testing.T) {
 		{name: "gone.test", soa: 100000, wait: 15*time.Minute - time.Second, asked: 1, negative: true},
 		{name: "gone.test", soa: 100000, wait: 15 * time.Minute, asked: 2, negative: true},
 		{name: "gone.test", soa: 60, r: &Resolver{NegativeTTL: -1}, asked: 2, negative: true},
-		{name: "gone.test", soa: -1, asked: 2, negative: true}, // RFC 2308 §5
+		// Without SOA an absence is remembered no longer than a failure (RFC 2308 §5).
+		{name: "gone.test", soa: -1, wait: 4 * time.Second, asked: 1, negative: true},
+		{name: "gone.test", soa: -1, wait: 5 * time.Second, asked: 2, negative: true},
+		{name: "gone.test", soa: -1, r: &Resolver{FailureTTL: -1}, asked: 2, negative: true},
 		{name: "alias.test", soa: 60, wait: 19 * time.Second, asked: 1, negative: true},
 		{name: "alias.test", soa: 60, wait: 20 * time.Second, asked: 2, negative: true},
 	}
@@ -80,7 +84,7 @@ func TestCacheTimes(t *testing.T) {
 }
 
 // A name that does not exist has no records of any type; one without records
-// of a type may have others; a failure is forgotten at once.
+// of a type may have others.
 func TestCacheKinds(t *testing.T) {
 	r, srv := inMemory(t, testdns.Zone{"here.test": {A: []string{"192.0.2.1"}}})
 	ctx := t.Context()
@@ -97,14 +101,41 @@ func TestCacheKinds(t *testing.T) {
 	_, err = r.A(ctx, "here.test")
 	assert.NoError(t, err)
 	assert.Equal(t, 2, srv.Count("here.test", ""))
+}
 
-	srv.Fail("here.test", "TXT", testdns.ServFail)
-	_, err = r.TXT(ctx, "here.test")
-	assert.True(t, IsTemporary(err))
-	srv.Set("here.test", testdns.Records{TXT: []string{"now"}})
-	txt, err := r.TXT(ctx, "here.test")
-	require.NoError(t, err)
-	assert.Equal(t, []string{"now"}, txt.Records)
+// A failure is remembered for a few seconds only, and then looked up anew.
+func TestCacheFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, srv := inMemory(t, testdns.Zone{"here.test": {}})
+		srv.Fail("here.test", "TXT", testdns.ServFail)
+		for range 10 {
+			_, err := r.TXT(t.Context(), "here.test")
+			require.True(t, IsTemporary(err))
+		}
+		asked := srv.Count("here.test", "TXT")
+		require.LessOrEqual(t, asked, 2, "one lookup, whatever its attempts")
+		srv.Set("here.test", testdns.Records{TXT: []string{"now"}})
+		_, err := r.TXT(t.Context(), "here.test")
+		require.True(t, IsTemporary(err))
+		time.Sleep(5 * time.Second)
+		txt, err := r.TXT(t.Context(), "here.test")
+		require.NoError(t, err)
+		require.Equal(t, []string{"now"}, txt.Records)
+	})
+}
+
+// A caller that gave up leaves nothing behind.
+func TestCancelledLookupIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, srv := inMemory(t, testdns.Zone{"here.test": {TXT: []string{"now"}}})
+		srv.Delay("here.test", time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := r.TXT(ctx, "here.test")
+		require.True(t, IsTemporary(err))
+		_, err = r.TXT(t.Context(), "here.test")
+		require.NoError(t, err)
+	})
 }
 
 // What a caller does to its records must not reach the cache.

@@ -20,6 +20,8 @@ const (
 	defaultCacheSize   = 4096
 	defaultMaxTTL      = 24 * time.Hour
 	defaultNegativeTTL = 15 * time.Minute
+	defaultFailureTTL  = 5 * time.Second
+	maxFailureTTL      = 5 * time.Minute // RFC 2308 §7.1
 
 	maxChain    = 10   // CNAME links followed
 	maxRecords  = 1024 // records accepted in one answer section
@@ -54,8 +56,13 @@ type Resolver struct {
 	MaxTTL time.Duration
 	// NegativeTTL caps how long the absence of a name or of records is cached;
 	// below it the SOA record decides (RFC 2308 §5). Zero means 15 minutes;
-	// negative means not at all. Failures are never cached.
+	// negative means not at all.
 	NegativeTTL time.Duration
+	// FailureTTL is how long a temporary failure is remembered, and an absence
+	// that came without SOA record, so that a resolver in trouble is not asked
+	// again for each message (RFC 2308 §7; at most 5 minutes). Zero means 5
+	// seconds; negative means not at all.
+	FailureTTL time.Duration
 	// Dial opens connections to servers; network is "udp" or "tcp", address one
 	// of Servers. On a connection for "udp" one Write is one datagram. Nil means
 	// a net.Dialer.
@@ -72,7 +79,8 @@ type Resolver struct {
 // entry is the outcome of one lookup that may be cached: records, or their
 // proven absence. It is immutable.
 type entry struct {
-	kind      Kind // 0: records; else NXDomain or NoData
+	failure   *Error // nothing is known: the lookup failed
+	kind      Kind   // 0: records; else NXDomain or NoData
 	name      string
 	authentic bool
 	expires   time.Time
@@ -84,6 +92,9 @@ type entry struct {
 
 // err is the error an entry stands for; nil when it has records.
 func (e *entry) err(name string, qtype uint16) error {
+	if e.failure != nil {
+		return e.failure
+	}
 	if e.kind == 0 {
 		return nil
 	}
@@ -119,8 +130,15 @@ func (r *Resolver) resolve(ctx context.Context, name string, qtype uint16) (*ent
 // fly is one shared lookup: it asks and fills the cache.
 func (r *Resolver) fly(ctx context.Context, k key) (*entry, error) {
 	e, err := r.ask(ctx, k)
-	if err == nil {
+	var failure *Error
+	switch {
+	case err == nil:
 		r.cache.put(k, e, r.cacheSize())
+	case ctx.Err() == nil && errors.As(err, &failure) && failure.Kind == Temporary:
+		// RFC 2308 §7: a server that does not answer is not asked for each
+		// message anew.
+		ttl := min(r.cap(r.FailureTTL, defaultFailureTTL), maxFailureTTL)
+		r.cache.put(k, &entry{failure: failure, expires: time.Now().Add(ttl), cacheable: ttl > 0}, r.cacheSize())
 	}
 	return e, err
 }
@@ -146,7 +164,12 @@ func (r *Resolver) ask(ctx context.Context, k key) (*entry, error) {
 			continue
 		}
 		if v.kind != 0 {
-			ttl = min(ttl, r.cap(r.NegativeTTL, defaultNegativeTTL))
+			limit := r.cap(r.NegativeTTL, defaultNegativeTTL)
+			if ttl == 0 {
+				// Without SOA the answer says not how long it holds.
+				ttl = min(r.cap(r.FailureTTL, defaultFailureTTL), maxFailureTTL)
+			}
+			ttl = min(ttl, limit)
 		}
 		return &entry{
 			kind:      v.kind,
