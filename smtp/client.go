@@ -37,8 +37,8 @@ type ClientConfig struct {
 	// TLS says when to encrypt.
 	TLS TLSMode
 	// TLSConfig is for the handshake; nil verifies the server against the
-	// system's roots. Dial puts the host dialled in for an empty ServerName. TLS
-	// 1.2 is the least whatever it says.
+	// system's roots. Dial puts the host dialled in for an empty ServerName;
+	// for NewClient it has to be set. TLS 1.2 is the least whatever it says.
 	TLSConfig *tls.Config
 	// Auth, if not nil, logs in after EHLO and TLS. It serves one connection.
 	Auth gosasl.Client

@@ -41,7 +41,9 @@ type CommandError struct {
 	Err     error
 }
 
-func (e *CommandError) Error() string { return "smtp: " + e.Command + ": " + e.Err.Error() }
+func (e *CommandError) Error() string {
+	return "smtp: " + e.Command + ": " + strings.TrimPrefix(e.Err.Error(), "smtp: ")
+}
 
 func (e *CommandError) Unwrap() error { return e.Err }
 

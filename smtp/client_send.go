@@ -24,7 +24,7 @@ type SendResult struct {
 
 // Send makes one transaction: sender, recipients, message. Of env it takes
 // From, To and MailOptions; a Size of 0 is filled in if body knows its length
-// (Len or Size method). MailOptions.Auth is passed on after Login only. Line
+// (Len or Size method). A nil body is an empty one. MailOptions.Auth is passed on after Login only. Line
 // ends of body become CRLF, so that no bare CR or LF is ever sent. With
 // PIPELINING, commands go out together (RFC 2920).
 //
@@ -34,6 +34,9 @@ type SendResult struct {
 // whether the Client can be used for another message.
 func (c *Client) Send(ctx context.Context, env *Envelope, body io.Reader) (*SendResult, error) {
 	defer c.begin(ctx)()
+	if body == nil {
+		body = strings.NewReader("")
+	}
 	t := &transaction{c: c, env: env, res: &SendResult{Recipients: make([]error, len(env.To))}}
 	err := t.run(body)
 	ok := false

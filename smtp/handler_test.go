@@ -309,6 +309,7 @@ func TestServeRefusesWrongSettings(t *testing.T) {
 	_, err = l.Accept()
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.ErrorContains(t, (&Server{LMTP: true}).Serve(addrListener{l, 25}), "port 25")
+	require.ErrorContains(t, (&Server{Hostname: "mx\r\n250 x"}).Serve(l), "Hostname")
 	require.Error(t, (&Server{Addr: "256.0.0.1:0"}).ListenAndServe())
 }
 

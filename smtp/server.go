@@ -212,13 +212,9 @@ func (s *Server) ListenAndServe() error {
 // when it returns ErrServerClosed. It closes l. It may be called for several
 // listeners; limits hold for all together.
 func (s *Server) Serve(l net.Listener) error {
-	if s.ImplicitTLS && s.TLSConfig == nil {
+	if err := s.check(l); err != nil {
 		_ = l.Close()
-		return errors.New("smtp: ImplicitTLS without TLSConfig")
-	}
-	if a, ok := l.Addr().(*net.TCPAddr); ok && s.LMTP && a.Port == 25 {
-		_ = l.Close()
-		return errors.New("smtp: LMTP must not be served on port 25 (RFC 2033 §5)")
+		return err
 	}
 	sh := s.setup()
 	cfg := netserve.Config{
@@ -241,6 +237,21 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	return err
+}
+
+// check finds settings that make no sense.
+func (s *Server) check(l net.Listener) error {
+	a, _ := l.Addr().(*net.TCPAddr)
+	name, ok := heloName(s.Hostname)
+	switch {
+	case s.Hostname != "" && (!ok || name != s.Hostname):
+		return errors.New("smtp: malformed Hostname")
+	case s.ImplicitTLS && s.TLSConfig == nil:
+		return errors.New("smtp: ImplicitTLS without TLSConfig")
+	case s.LMTP && a != nil && a.Port == 25:
+		return errors.New("smtp: LMTP must not be served on port 25 (RFC 2033 §5)")
+	}
+	return nil
 }
 
 // refuse answers a connection that is over a limit (RFC 5321 §3.8).

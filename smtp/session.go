@@ -239,6 +239,7 @@ func (c *session) command(line string) {
 		c.refuse(500, EnhancedCode{5, 5, 2}, "Line too long")
 	case !known && isHTTP(verb):
 		c.violation(554, "This is a mail server")
+	case !known && c.extended(verb, args):
 	case !known || (c.srv.LMTP && cmd.not&notLMTP != 0) || (!c.srv.LMTP && cmd.not&notSMTP != 0):
 		c.refuse(500, EnhancedCode{5, 5, 1}, "Command not recognized")
 	case cmd.noArgs && strings.Trim(args, " ") != "":

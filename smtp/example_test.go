@@ -1,0 +1,62 @@
+package smtp_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/mail"
+	"strings"
+
+	"github.com/posta-mail/posta/smtp"
+)
+
+// A server that hands every message for one domain to a function, and a
+// client that sends it one.
+func Example() {
+	srv := &smtp.Server{
+		Hostname: "mx.example.org",
+		Handler: smtp.Receive(smtp.ForDomains("example.org"), func(_ context.Context, env *smtp.Envelope, r io.Reader) error {
+			msg, err := mail.ReadMessage(r)
+			if err != nil {
+				return smtp.Errorf(554, smtp.EnhancedCode{5, 6, 0}, "Not a message")
+			}
+			fmt.Printf("from %s to %v: %s\n", env.From, env.To, msg.Header.Get("Subject"))
+			return nil
+		}),
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() { _ = srv.Serve(l) }()
+
+	ctx := context.Background()
+	c, err := smtp.Dial(ctx, l.Addr().String(), &smtp.ClientConfig{Hostname: "client.example.com"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	from, _ := smtp.ParseAddress("alice@example.com")
+	bob, _ := smtp.ParseAddress("Bob@EXAMPLE.org")
+	eve, _ := smtp.ParseAddress("eve@example.net")
+	res, err := c.Send(ctx, &smtp.Envelope{From: from, To: []smtp.Path{bob, eve}}, strings.NewReader("Subject: lunch\n\nAt noon?\n"))
+	fmt.Println(err, "/", res.Recipients[1], "/", res.Reply)
+	_ = c.Quit(ctx)
+	_ = srv.Shutdown(ctx)
+	// Output:
+	// from <alice@example.com> to [<Bob@example.org>]: lunch
+	// <nil> / smtp: RCPT: 550 5.7.1 Not accepted here / 250 2.0.0 OK
+}
+
+func ExampleParsePath() {
+	for _, s := range []string{"<>", "<Postmaster>", `<"john doe"@BÜCHER.example>`, "<user@localhost> SIZE=1"} {
+		p, err := smtp.ParsePath(s)
+		fmt.Printf("%s %v\n", p, err)
+	}
+	// Output:
+	// <> <nil>
+	// <Postmaster> <nil>
+	// <"john doe"@xn--bcher-kva.example> <nil>
+	// <user@localhost> smtp: malformed address: text after the address
+}

@@ -1,0 +1,37 @@
+package smtp
+
+import (
+	"context"
+	"testing"
+)
+
+type extendedSession struct{ nullSession }
+
+func (extendedSession) Keywords() []string {
+	return []string{"XCOUNT 1 2", "", "bad\r\n250 INJECTED", "-X", "XGRÜN"}
+}
+
+func (extendedSession) Command(_ context.Context, verb, args string) (Reply, bool) {
+	switch verb {
+	case "XCOUNT":
+		return Reply{250, EnhancedCode{2, 0, 0}, "one\r\n" + args}, true
+	case "XBYE":
+		return Reply{421, EnhancedCode{4, 3, 2}, "Going"}, true
+	case "NOOP":
+		panic("the server's own")
+	}
+	return Reply{}, false
+}
+
+func TestExtender(t *testing.T) {
+	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: handlerFunc(func(context.Context, *Conn) (Session, error) { return extendedSession{}, nil })})
+	c := newTalk(t, l)
+	c.hear("220 ")
+	c.say("XCOUNT 1\r\n")
+	c.hear("500 5.5.1")
+	c.say("EHLO x\r\n")
+	c.hear("250 XCOUNT 1 2")
+	c.say("xcount 1\r\nNOOP\r\nXOTHER\r\nXBYE\r\n")
+	c.hear("250 2.0.0 1", "250 2.0.0 OK", "500 5.5.1", "421 4.3.2")
+	c.hearEOF()
+}
