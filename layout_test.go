@@ -369,3 +369,43 @@ func licenceOf(name, version string) string {
 	}
 	return ""
 }
+
+// Where is …? A stranger should find it within a minute: each of these files
+// and identifiers must exist.
+func TestWhereIs(t *testing.T) {
+	for _, q := range []struct{ question, file, identifier string }{
+		{"the end of DATA decided", "internal/wire/dotreader.go", "DotReader"},
+		{"a relay attempt refused", "mta/inbound.go", "mayRelay"},
+		{"the sender of a submission checked", "mta/author.go", "checkAuthors"},
+		{"the retry schedule", "mta/queue/schedule.go", "next"},
+		{"a null MX recognised", "mta/route/route.go", "errNullMX"},
+		{"a bounce composed", "mta/dsn/dsn.go", "Report"},
+		{"an alias expanded", "mda/resolve.go", "expansion"},
+		{"a password guesser slowed down", "auth/governor.go", "Admit"},
+		{"SPF's limit on lookups", "auth/spf/result.go", "ErrLookupLimit"},
+		{"the organizational domain found", "auth/dmarc/walk.go", "Discover"},
+		{"a batch committed to disk", "store/sqlite/commit.go", "commitLoop"},
+		{"a UID assigned", "store/sqlite/place.go", "file"},
+		{"what changed between two snapshots", "store/snapshot.go", "Diff"},
+		{"FETCH answered", "imap/fetch.go", "fetch"},
+		{"POP3's mailbox lock", "pop3/lock.go", "takeLock"},
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), q.file, nil, 0)
+		if !assert.NoError(t, err, "where is %s?", q.question) {
+			continue
+		}
+		found := false
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				found = found || n.Name.Name == q.identifier
+			case *ast.TypeSpec:
+				found = found || n.Name.Name == q.identifier
+			case *ast.ValueSpec:
+				found = found || slices.ContainsFunc(n.Names, func(id *ast.Ident) bool { return id.Name == q.identifier })
+			}
+			return true
+		})
+		assert.True(t, found, "where is %s? %s declares no %s", q.question, q.file, q.identifier)
+	}
+}

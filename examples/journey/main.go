@@ -349,8 +349,8 @@ type stations struct {
 
 // told are the log messages that are stations, in the words of this program.
 var told = map[string]string{
-	"submitted": "submission: logged in, sender checked, signed",
-	"queued":    "queue: durable, the client has its 250",
+	"queued":    "queue: on disk for every recipient",
+	"submitted": "submission: user and sender checked, signed, 250",
 	"delivered": "delivery: MX found, handed over under TLS",
 	"accepted":  "inbound: recipient known, SPF, DKIM and DMARC checked, 250",
 	"delivery":  "mda: filed",
@@ -366,12 +366,17 @@ func (s *stations) Handle(_ context.Context, r slog.Record) error {
 		return nil
 	}
 	var details []string
+	remote := true
 	r.Attrs(func(a slog.Attr) bool {
+		remote = remote && (a.Key != "remote" || a.Value.String() != "")
 		if a.Key == "id" || a.Key == "to" || a.Key == "remote" || a.Key == "about" {
 			details = append(details, a.String())
 		}
 		return true
 	})
+	if !remote {
+		return nil // delivered to a mailbox here, which the mda has told already
+	}
 	station(s.out, s.domain, "%s (%s)", text, strings.Join(details, " "))
 	return nil
 }
