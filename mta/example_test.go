@@ -2,6 +2,7 @@ package mta_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -16,6 +17,15 @@ import (
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
 )
+
+// answer is what a server said to a message.
+func answer(err error) string {
+	var e *smtp.Error
+	if errors.As(err, &e) {
+		return smtp.Reply(*e).String()
+	}
+	return "accepted"
+}
 
 // A server that takes mail for one domain and files it.
 func ExampleAgent_Inbound() {
@@ -51,7 +61,7 @@ func ExampleAgent_Inbound() {
 		rcpt, _ := smtp.ParseAddress(to)
 		env.To = []smtp.Path{rcpt}
 		_, err := smtp.SendMail(ctx, l.Addr().String(), nil, env, strings.NewReader("Subject: hello\n\nHello.\n"))
-		fmt.Println(err)
+		fmt.Println(answer(err))
 	}
 	send("alice@example.net", "bob@example.org")
 	send("alice@example.net", "nobody@example.org")
@@ -63,10 +73,10 @@ func ExampleAgent_Inbound() {
 	info, _ := inbox.Info(ctx)
 	fmt.Println("messages:", info.Messages)
 	// Output:
-	// <nil>
-	// smtp: RCPT: smtp: 550 5.1.1 No such user here
-	// smtp: RCPT: smtp: 550 5.7.1 Relaying denied
-	// smtp: MAIL: smtp: 554 5.7.1 Refused by policy
+	// accepted
+	// 550 5.1.1 No such user here
+	// 550 5.7.1 Relaying denied
+	// 554 5.7.1 Refused by policy
 	// messages: 1
 }
 
@@ -104,7 +114,7 @@ func ExampleAgent_Submission() {
 		env.To = []smtp.Path{rcpt}
 		cfg := &smtp.ClientConfig{Auth: sasl.NewPlainClient("", "bob@example.org", "correct horse battery"), InsecureAuth: true}
 		_, err := smtp.SendMail(ctx, l.Addr().String(), cfg, env, strings.NewReader("From: "+from+"\nSubject: hello\n\nHello.\n"))
-		fmt.Println(err)
+		fmt.Println(answer(err))
 	}
 	send("Bob <bob@example.org>")
 	send("Boss <boss@example.org>")
@@ -117,7 +127,7 @@ func ExampleAgent_Submission() {
 		fmt.Println("queued for", e.Site, "to", e.Message.Paths())
 	}
 	// Output:
-	// <nil>
-	// smtp: message: smtp: 550 5.7.1 From address does not belong to you
+	// accepted
+	// 550 5.7.1 From address does not belong to you
 	// queued for example.net to [<alice@example.net>]
 }

@@ -23,8 +23,9 @@ func (a *Agent) Inbound() smtp.Handler { return inboundHandler{a, nil} }
 
 // Relay returns the handler for mail from a network's own machines: like
 // Inbound, but connections for which trusted returns true may send to
-// everywhere. Decide by Peer.Remote or by a client certificate in Peer.TLS; what
-// a peer says of itself, as in HELO, proves nothing. A nil trusted trusts nobody.
+// everywhere, and their mail is not junk for failing DMARC. Decide by
+// Peer.Remote or by a client certificate in Peer.TLS; what a peer says of itself,
+// as in HELO, proves nothing. A nil trusted trusts nobody.
 func (a *Agent) Relay(trusted func(auth.Peer) bool) smtp.Handler { return inboundHandler{a, trusted} }
 
 type inboundHandler struct {
@@ -55,8 +56,11 @@ func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptO
 	a := s.agent
 	switch {
 	case !a.isLocal(to):
-		if !s.mayRelay() {
+		if !s.isTrusted() {
 			return errRelay
+		}
+		if a.Queue.Spool == nil {
+			return errNoQueue
 		}
 	case a.Local == nil && to.Domain == "":
 		return errRelay // a mere relay has no postmaster
@@ -70,11 +74,9 @@ func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptO
 	return s.add(ctx, to)
 }
 
-// mayRelay asks anew for each recipient: a client may have proved itself by
-// TLS meanwhile.
-func (s *inboundSession) mayRelay() bool {
-	return s.trusted != nil && s.agent.Queue.Spool != nil && s.trusted(s.conn.Peer())
-}
+// isTrusted asks anew each time: a client may have proved itself by TLS
+// meanwhile.
+func (s *inboundSession) isTrusted() bool { return s.trusted != nil && s.trusted(s.conn.Peer()) }
 
 func (s *inboundSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {
 	m, err := s.receive(ctx, newID(time.Now()), r)
@@ -108,7 +110,7 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 	}
 	m := s.accept(id, staged)
 	results := v.results(ctx, h)
-	m.junk = results.quarantine()
+	m.junk = results.quarantine() && !s.isTrusted()
 	m.added = a.authResults(results, s.from, s.conn.Peer(), s.opts.SMTPUTF8)
 	if err := s.examine(ctx, m, head, results); err != nil {
 		_ = staged.Discard()

@@ -96,6 +96,40 @@ func TestRelayForTrusted(t *testing.T) {
 	}
 }
 
+// Mail of the network's own machines is no junk for failing DMARC, which knows
+// nothing of them; a stranger's is.
+func TestRelayedMailIsNoJunk(t *testing.T) {
+	s := newSystem(t, world(t), nil)
+	s.mx = s.serve(&smtp.Server{Handler: s.Relay(func(p auth.Peer) bool { return p.Addr().String() == "127.0.0.1" })})
+	require.NoError(t, s.receive("127.0.0.1", "alice@pass.test", letter, "bob@ours.test", "x@else.test"))
+	require.Contains(t, s.one("bob@ours.test", store.Inbox), "dmarc=fail")
+	require.Equal(t, []string{"else.test: x@else.test"}, s.queued())
+	require.NoError(t, s.receive("198.51.100.1", "alice@pass.test", letter, "bob@ours.test"))
+	s.one("bob@ours.test", "Junk")
+
+	s = newSystem(t, world(t), func(s *system) { s.Spool = nil })
+	s.mx = s.serve(&smtp.Server{Handler: s.Relay(func(auth.Peer) bool { return true })})
+	refuses(t, s.receive("127.0.0.1", "", letter, "x@else.test"), 550, smtp.EnhancedCode{5, 7, 1})
+}
+
+// Delivery by LMTP is another system's word: nothing is checked or taken out.
+func TestLMTPTakesWhatComes(t *testing.T) {
+	s := newSystem(t, world(t), nil)
+	l := s.serve(&smtp.Server{LMTP: true, Handler: s.local.LMTP()})
+	nc, err := l.Dial(t.Context())
+	require.NoError(t, err)
+	c, err := smtp.NewClient(t.Context(), nc, &smtp.ClientConfig{LMTP: true})
+	require.NoError(t, err)
+	msg := "Authentication-Results: mx.ours.test; dmarc=pass\r\n" + letter
+	_, err = c.Send(t.Context(), &smtp.Envelope{To: []smtp.Path{path(t, "bob@ours.test")}}, strings.NewReader(msg))
+	require.NoError(t, err)
+	require.NoError(t, c.Quit(t.Context()))
+	got := s.one("bob@ours.test", store.Inbox)
+	require.True(t, strings.HasSuffix(got, msg))
+	require.Equal(t, 1, strings.Count(got, "Authentication-Results"))
+	require.Zero(t, s.dns.Count("", ""))
+}
+
 // sign puts a signature of pass.test or another domain over a message.
 func sign(t testing.TB, domain, msg string) string {
 	t.Helper()

@@ -35,11 +35,15 @@ func ExampleRemote() {
 	nobody, _ := smtp.ParseAddress("nobody@example.net")
 	m := &queue.Message{ID: "1", From: from, Recipients: []queue.Recipient{{To: bob}, {To: nobody}}}
 	for i, res := range remote.Deliver(context.Background(), m, body{strings.NewReader("Subject: hello\r\n\r\nHello.\r\n")}) {
-		fmt.Println(m.Recipients[i].To, res.Err)
+		if res.Err == nil {
+			fmt.Println(m.Recipients[i].To, "delivered")
+		} else {
+			fmt.Println(m.Recipients[i].To, smtp.Reply(*smtp.AsError(res.Err)))
+		}
 	}
 	fmt.Printf("%q\n", rec.Messages()[0].Data)
 	// Output:
-	// <bob@example.net> <nil>
-	// <nobody@example.net> smtp: 550 5.1.1 No such user
+	// <bob@example.net> delivered
+	// <nobody@example.net> 550 5.1.1 No such user
 	// "Subject: hello\r\n\r\nHello.\r\n"
 }
