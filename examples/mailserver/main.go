@@ -250,11 +250,7 @@ func openUsers(ctx context.Context, c *config, st store.Store, log *slog.Logger)
 		}
 		shown = append(shown, account{address(c, name), pw})
 	}
-	known, err := users.List()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, err
-	}
-	if len(shown) == 0 && len(known) == 0 {
+	if _, err := os.Stat(filepath.Join(c.data, "users")); len(shown) == 0 && errors.Is(err, os.ErrNotExist) {
 		shown = []account{{address(c, "alice"), rand.Text()[:12]}, {address(c, "bob"), rand.Text()[:12]}}
 	}
 	for _, a := range shown {
@@ -262,7 +258,8 @@ func openUsers(ctx context.Context, c *config, st store.Store, log *slog.Logger)
 			return nil, nil, fmt.Errorf("user %s: %w", a.name, err)
 		}
 	}
-	if known, err = users.List(); err != nil {
+	known, err := users.List()
+	if err != nil {
 		return nil, nil, err
 	}
 	for _, u := range known {
@@ -272,6 +269,9 @@ func openUsers(ctx context.Context, c *config, st store.Store, log *slog.Logger)
 		if len(shown) < 2 {
 			shown = append(shown, account{name: u.Name})
 		}
+	}
+	if len(shown) == 0 {
+		return nil, nil, errors.New("there are no users: name one with -user, or use the command users set")
 	}
 	return users, shown, nil
 }
