@@ -111,6 +111,9 @@ func goimapCondstore(t *testing.T, s *server) {
 
 func goimapMailboxes(t *testing.T, s *server) {
 	c := s.login(t, alice, nil)
+	// This client writes UTF-8 as soon as IMAP4rev2 is offered; RFC 9051 has it enabled first.
+	_, err := c.Enable(imap.CapIMAP4rev2).Wait()
+	require.NoError(t, err)
 	for _, name := range []string{"Projekte", "Projekte/Grüße & Küsse", "Projekte/日本語"} {
 		require.NoError(t, c.Create(name, nil).Wait())
 		require.NoError(t, c.Subscribe(name).Wait())

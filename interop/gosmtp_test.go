@@ -104,7 +104,7 @@ func (e *exchange) port() string {
 	return port
 }
 
-// next waits for n messages in all and returns the last.
+// wait waits until n messages have come and returns the last of them.
 func (e *exchange) wait(t *testing.T, n int) received {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -184,7 +184,6 @@ func TestGoSMTPServer(t *testing.T) {
 	bounce := string(s.find(t, alice, "INBOX", "Subject: to nobody").raw)
 	assert.Contains(t, bounce, "Return-Path: <>\r\n")
 	assert.Contains(t, bounce, "550 5.1.1 No such user here")
-	verifySigned(t, s, bounce)
 }
 
 // TestGoMail sends through submission with every login that go-mail knows.

@@ -88,4 +88,6 @@ func (s *server) append(t *testing.T, user, name string, messages ...string) {
 }
 
 // crlf makes the line ends of a text those of mail.
-func crlf(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n") }
+func crlf(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n")
+}

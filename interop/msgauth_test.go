@@ -92,7 +92,7 @@ func checkResults(t *testing.T, raw string, broken bool) {
 	id, results, err := theirres.Parse(fields[0])
 	require.NoError(t, err)
 	assert.Equal(t, "localhost", id)
-	want := theirres.ResultPass
+	want := theirres.ResultValue(theirres.ResultPass)
 	if broken {
 		want = theirres.ResultFail
 	}
@@ -133,7 +133,7 @@ func TestDKIMBothWays(t *testing.T) {
 		for i, body := range []string{"", "\r\n", "x", "x\r\n", "x\r\n\r\n\r\n", " \t\r\n x  y\t\r\n", strings.Repeat("long line ", 5000) + "\r\n", "\xff\x00\x01\r\n"} {
 			for _, canon := range []dkim.Canonicalization{dkim.Simple, dkim.Relaxed} {
 				raw := "From: <x@peer.test>\r\nTo:  a@b.test,\r\n\tc@d.test\r\nSUBJECT : Grüße  x \r\nReceived: one\r\nReceived: two\r\n\r\n" + body
-				ours, err := dkim.Sign(t.Context(), []*dkim.Signer{{Domain: "peer.test", Selector: "sel", Key: key, HeaderCanonicalization: canon, BodyCanonicalization: canon}}, strings.NewReader(raw))
+				ours, err := dkim.Sign(t.Context(), []*dkim.Signer{{Domain: "peer.test", Selector: "sel", Key: key, HeaderCanon: canon, BodyCanon: canon}}, strings.NewReader(raw))
 				require.NoError(t, err)
 				results, err := theirs.VerifyWithOptions(strings.NewReader(string(ours)+raw), &theirs.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
 					return resolver.LookupTXT(context.Background(), name)
@@ -157,7 +157,7 @@ func TestDKIMBothWays(t *testing.T) {
 // TestAuthresBothWays writes with one library and reads with the other.
 func TestAuthresBothWays(t *testing.T) {
 	t.Parallel()
-	ours := authres.Header{ID: "mx.posta.test", Results: []authres.Result{
+	ours := authres.Header{ServID: "mx.posta.test", Results: []authres.Result{
 		authres.SPF("pass", "x@peer.test", "mx.peer.test"),
 		authres.DKIM("fail", "peer.test", "sel", "@peer.test", "rsa-sha256", "AbCd"),
 		authres.DMARC("none", "peer.test", "none"),
@@ -183,7 +183,7 @@ func TestAuthresBothWays(t *testing.T) {
 	})
 	h, err := authres.Parse(text)
 	require.NoError(t, err, text)
-	assert.Equal(t, "mx.peer.test", h.ID)
+	assert.Equal(t, "mx.peer.test", h.ServID)
 	require.Len(t, h.Results, 3)
 	assert.Equal(t, "softfail", h.Find("spf")[0].Value)
 	assert.Equal(t, "peer.test", h.Find("dkim")[0].Prop("header", "d"))

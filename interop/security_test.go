@@ -1,0 +1,251 @@
+package interop
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// toolsEnv names the folder with smuggle_probe.py.
+const toolsEnv = "POSTA_TOOLS"
+
+// TestSmuggling runs a prober of ends of data against every port that takes
+// messages.
+func TestSmuggling(t *testing.T) {
+	t.Parallel()
+	peer(t, "python3")
+	tools := os.Getenv(toolsEnv)
+	if tools == "" {
+		missing(t, "$%s does not name the folder with smuggle_probe.py", toolsEnv)
+	}
+	s := start(t, "-unlimited", "-insecure-auth")
+	for _, c := range []struct {
+		service, addr string
+		args          []string
+	}{
+		{"smtp", s.addrs["smtp"], []string{"--starttls"}},
+		// The prober has no login, so somebody logs in for it.
+		{"submission", loginProxy(t, s.addrs["submission"]), []string{"--sender", alice}},
+		{"lmtp", s.addrs["lmtp"], []string{"--lmtp", "--starttls"}},
+	} {
+		t.Run(c.service, func(t *testing.T) {
+			t.Parallel()
+			_, port, _ := net.SplitHostPort(c.addr)
+			out := run(t, "", "python3", append([]string{filepath.Join(tools, "smuggle_probe.py"), "--port", port, "--rcpt", bob, "--quiet", "0.7"}, c.args...)...)
+			assert.Contains(t, out, "probes judged, 0 unsafe")
+			assert.NotRegexp(t, `SMUGGLED|INJECTED|\berror\b`, out)
+		})
+	}
+	t.Cleanup(func() {
+		_, all := s.mailbox(t, bob, "INBOX")
+		for _, m := range all {
+			assert.NotContains(t, string(m.raw), "Subject: smuggled\r\n\r\nsecond\r\n.\r\n")
+			assert.False(t, strings.HasPrefix(string(m.raw), "Subject: smuggled"))
+		}
+		t.Logf("%d messages were taken", len(all))
+	})
+}
+
+// loginProxy listens for clients that cannot log in and does it for them.
+func loginProxy(t *testing.T, addr string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer client.Close()
+				far, err := net.Dial("tcp", addr)
+				if err != nil {
+					return
+				}
+				defer far.Close()
+				in := bufio.NewReader(far)
+				for _, cmd := range []string{"", "EHLO proxy.test", "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+alice+"\x00"+alicePassword))} {
+					if cmd != "" {
+						fmt.Fprintf(far, "%s\r\n", cmd)
+					}
+					for line := "220-"; len(line) > 3 && line[3] == '-'; {
+						if line, err = in.ReadString('\n'); err != nil {
+							return
+						}
+						if line[0] != '2' {
+							fmt.Fprintf(client, "554 5.0.0 the proxy was told %s", line)
+							return
+						}
+					}
+				}
+				fmt.Fprintf(client, "220 logged in\r\n")
+				go func() {
+					_, _ = in.WriteTo(client)
+					client.Close()
+				}()
+				_, _ = bufio.NewReader(client).WriteTo(far)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Nobody relays without a login.
+func TestNoRelay(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, service := range []string{"smtp", "lmtp"} {
+		for _, from := range []string{"x@peer.test", alice, ""} {
+			c := dialSMTP(t, s, service)
+			require.NoError(t, c.Hello("client.test"))
+			if err := c.Mail(from, nil); err != nil {
+				t.Logf("%s, from <%s>: %v", service, from, err)
+				continue
+			}
+			for _, to := range []string{"y@elsewhere.test", "y%elsewhere.test@posta.test", "y@elsewhere.test@posta.test", `"y@elsewhere.test"@posta.test`,
+				"elsewhere.test!y@posta.test", "@posta.test:y@elsewhere.test", "y@posta.test.elsewhere.test", "y@[127.0.0.1]", "y@127.0.0.1", "y@localhost", "y"} {
+				err := c.Rcpt(to, nil)
+				require.Error(t, err, "%s: <%s> to <%s>", service, from, to)
+				assert.Regexp(t, `5\d\d|Relay|syntax`, err.Error())
+			}
+			require.NoError(t, c.Reset())
+		}
+	}
+	for _, service := range []string{"submission", "submissions"} {
+		c := dialSMTP(t, s, service)
+		require.NoError(t, c.Hello("client.test"))
+		err := c.Mail(alice, nil)
+		var refused *smtp.SMTPError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, 530, refused.Code)
+	}
+}
+
+// Nobody sends as somebody else.
+func TestNoForgedSender(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	c := dialSMTP(t, s, "submissions")
+	require.NoError(t, c.Auth(sasl.NewPlainClient("", alice, alicePassword)))
+	for _, from := range []string{bob, "x@peer.test", "alice@peer.test", "alice+x@elsewhere.test", "postmaster@posta.test"} {
+		err := c.Mail(from, nil)
+		require.Error(t, err, from)
+		t.Logf("MAIL FROM <%s>: %v", from, err)
+		require.NoError(t, c.Reset())
+	}
+	for _, header := range []string{"From: <" + bob + ">", "From: " + alice + ", " + bob, "From: <" + alice + ">\r\nFrom: <" + bob + ">",
+		"From: <" + alice + ">\r\nSender: <" + bob + ">", "X: y", `From: "` + alice + `" <` + bob + `>`} {
+		err := c.SendMail(alice, []string{bob}, strings.NewReader(header+"\r\nSubject: forged\r\n\r\nx\r\n"))
+		require.Error(t, err, header)
+		t.Logf("%q: %v", header, err)
+		require.NoError(t, c.Reset())
+	}
+	require.NoError(t, c.SendMail(alice, []string{bob}, strings.NewReader("From: <"+alice+">\r\nSubject: honest\r\n\r\nx\r\n")))
+	_, all := s.mailbox(t, bob, "INBOX")
+	require.Len(t, all, 1)
+}
+
+// guess tries one IMAP login from a source address and returns the answer.
+func guess(t *testing.T, s *server, source, user, password string) string {
+	t.Helper()
+	d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}, Config: trusting(t)}
+	c, err := d.DialContext(t.Context(), "tcp", s.addrs["imaps"])
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	in := bufio.NewReader(c)
+	fmt.Fprintf(c, "a LOGIN %q %q\r\n", user, password)
+	for {
+		line, err := in.ReadString('\n')
+		require.NoError(t, err)
+		if strings.HasPrefix(line, "a ") {
+			return strings.TrimSpace(line)
+		}
+	}
+}
+
+// Wrong passwords slow down, then lock out whoever guesses, on every protocol
+// and whether the user exists or not; who logged in before is not locked out.
+func TestGuessing(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	require.Contains(t, guess(t, s, "127.0.0.1", alice, alicePassword), "a OK")
+	var wg sync.WaitGroup
+	for i, user := range []string{alice, "unknown@posta.test"} {
+		source := fmt.Sprintf("127.0.1.%d", i+1)
+		wg.Go(func() {
+			var waits []time.Duration
+			locked := ""
+			for n := range 15 {
+				began := time.Now()
+				answer := guess(t, s, source, user, fmt.Sprintf("wrong %d", n))
+				waits = append(waits, time.Since(began).Round(10*time.Millisecond))
+				if !assert.Contains(t, answer, "a NO") {
+					return
+				}
+				if !strings.Contains(answer, "AUTHENTICATIONFAILED") {
+					locked = answer
+					break
+				}
+			}
+			t.Logf("%s: guesses took %v, then %q", user, waits, locked)
+			assert.NotEmpty(t, locked, "15 guesses did not lock the guesser out")
+			assert.GreaterOrEqual(t, len(waits), 6, "who mistypes a few times is not locked out")
+			if len(waits) > 6 {
+				assert.Greater(t, waits[5], waits[2], "the wait grows")
+				assert.Greater(t, waits[5], time.Second)
+			}
+			// Even with the right password, and on the other protocols too.
+			assert.Equal(t, locked, guess(t, s, source, user, alicePassword))
+			pop := dialFrom(t, source, s.addrs["pop3s"])
+			fmt.Fprintf(pop, "USER %s\r\nPASS %s\r\n", user, alicePassword)
+			assert.Contains(t, readUntil(pop, "-ERR"), "-ERR")
+			sub := dialFrom(t, source, s.addrs["submissions"])
+			fmt.Fprintf(sub, "EHLO x\r\n")
+			readUntil(sub, "250 ")
+			fmt.Fprintf(sub, "AUTH PLAIN %s\r\n", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+alicePassword)))
+			assert.Regexp(t, `^(4|5)\d\d `, readUntil(sub, " "))
+		})
+	}
+	wg.Wait()
+	assert.Contains(t, guess(t, s, "127.0.0.1", alice, alicePassword), "a OK", "the owner, at an address of before, is not locked out")
+	assert.Contains(t, guess(t, s, "127.0.1.1", bob, bobPassword), "a OK", "others at the guesser's address are not locked out yet")
+}
+
+func dialFrom(t *testing.T, source, addr string) net.Conn {
+	t.Helper()
+	d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}, Config: trusting(t)}
+	c, err := d.DialContext(t.Context(), "tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	_, err = bufio.NewReaderSize(c, 16).ReadString('\n') // the greeting
+	require.NoError(t, err)
+	return c
+}
+
+// readUntil reads lines until one contains text, and returns that.
+func readUntil(c net.Conn, text string) string {
+	in := bufio.NewReader(c)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil || strings.Contains(line, text) {
+			return line
+		}
+	}
+}
