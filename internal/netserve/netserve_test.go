@@ -272,6 +272,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		a, b := s.dial(t), s.dial(t)
 		require.Equal(t, "EOF", ask(t, a, "panic\n"))
 		require.Equal(t, "hi\n", ask(t, b, "hi\n"))
+		synctest.Wait()
 		require.Equal(t, 1, s.Conns())
 		require.NoError(t, s.Close())
 		<-s.done
