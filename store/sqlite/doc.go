@@ -14,5 +14,8 @@
 //
 // Rows of messages are kept as packed pages of 128 UIDs, so that flags of many
 // messages change in few writes, and loaded into snapshots that all readers
-// share. FORMAT.md describes the files.
+// share. Expunged messages stay readable for a grace time; then sweeps in the
+// background give their space back, by removing segments that are not used any
+// more and copying what is used of those that hardly are. Store.Check reads
+// everything and reports damage. FORMAT.md describes the files.
 package sqlite
