@@ -20,11 +20,14 @@ type Agent struct {
 	// store that has the address as its name.
 	Directory Directory
 	// Aliases maps an address to the addresses that get its mail instead:
-	// local@domain in lower case, or "@domain" for a whole domain's
-	// catch-all. Targets may be aliases themselves, or addresses elsewhere,
-	// which need a Submitter.
+	// local@domain in lower case with the domain as A-label, or "@domain" for
+	// a whole domain's catch-all. Targets may be aliases themselves, or
+	// addresses elsewhere, which need a Submitter; the alias's own address
+	// among them means the account of that name. At most 10 aliases deep and
+	// 1,000 addresses.
 	Aliases map[string][]string
-	// Postmaster gets the mail for <Postmaster> without a domain
+	// Postmaster is the address that gets the mail for <Postmaster> without a
+	// domain, and with any domain where neither alias nor account takes it
 	// (RFC 5321 §4.5.1). Empty: such mail is refused.
 	Postmaster string
 	// Separator stands between user and detail; "+" if empty, off if "-".
@@ -41,8 +44,8 @@ type Agent struct {
 // Directory finds accounts.
 type Directory interface {
 	// AccountOf returns the account that receives mail for address, which is
-	// local@domain with the domain in lower case. ok is false if there is
-	// none. An error is a temporary failure.
+	// local@domain without quotes, the domain in lower case. ok is false if
+	// there is none. An error is a temporary failure.
 	AccountOf(ctx context.Context, address string) (account string, ok bool, err error)
 }
 

@@ -49,7 +49,7 @@ func (a *Agent) Deliver(ctx context.Context, d *Delivery, to []smtp.Path) []erro
 	}
 	plan.run(ctx, results)
 	for i, err := range results {
-		a.log().Info("delivery", "id", d.ID, "from", d.From.Local+"@"+d.From.Domain, "to", address(to[i]), "err", err)
+		a.log().Info("delivery", "id", d.ID, "from", d.From.String(), "to", to[i].String(), "err", err)
 	}
 	return results
 }
@@ -67,11 +67,11 @@ type plan struct {
 }
 
 func (p *plan) add(ctx context.Context, rcpt int, dest destination) error {
-	if err := p.checkLoop(dest.address); err != nil {
+	if err := p.checkLoop(dest.to.Address()); err != nil {
 		return err
 	}
 	if dest.account == "" {
-		p.remote = append(p.remote, dest.remote)
+		p.remote = append(p.remote, dest.to)
 		p.remoteOf = append(p.remoteOf, rcpt)
 		return nil
 	}
@@ -123,7 +123,7 @@ func (p *plan) prefix(dest destination) []byte {
 	if !p.delivery.From.IsNull() {
 		b.WriteString(clean(p.delivery.From.Address()))
 	}
-	b.WriteString(">\r\nDelivered-To: " + clean(dest.address) + "\r\n")
+	b.WriteString(">\r\nDelivered-To: " + clean(dest.to.Address()) + "\r\n")
 	b.Write(p.delivery.Prefix)
 	return b.Bytes()
 }
@@ -140,6 +140,9 @@ func clean(s string) string {
 
 // run places everything and merges the results into those per recipient.
 func (p *plan) run(ctx context.Context, results []error) {
+	if len(p.targets)+len(p.remote) == 0 {
+		return
+	}
 	filed := make([]bool, len(results)) // somebody behind the recipient has it
 	for i, placed := range p.agent.Store.Place(ctx, p.targets) {
 		for _, r := range p.rcpts[i] {
@@ -214,18 +217,31 @@ func (a *Agent) mailboxFor(ctx context.Context, dest destination, junk bool) (st
 	if junk {
 		return a.junk(ctx, acc)
 	}
-	// A detail chooses a mailbox only if there is one: senders must not be
-	// able to create any.
-	name, err := store.CanonicalName(dest.detail)
+	return detailMailbox(ctx, acc, dest.detail)
+}
+
+// detailMailbox is the mailbox that a detail names, or INBOX. It must be there:
+// senders are not to create any, nor to file what looks as if the user had
+// written it.
+func detailMailbox(ctx context.Context, acc store.Account, detail string) (string, error) {
+	name, err := store.CanonicalName(detail)
 	if err != nil {
 		return store.Inbox, nil
 	}
-	if _, err := acc.Mailbox(ctx, name); err == nil {
-		return name, nil
-	} else if !errors.Is(err, store.ErrNotFound) {
-		return "", err
+	mb, err := acc.Mailbox(ctx, name)
+	var info store.MailboxInfo
+	if err == nil {
+		info, err = mb.Info(ctx)
 	}
-	return store.Inbox, nil
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Inbox, nil
+	case err != nil:
+		return "", err
+	case strings.EqualFold(info.SpecialUse, `\Sent`), strings.EqualFold(info.SpecialUse, `\Drafts`):
+		return store.Inbox, nil
+	}
+	return name, nil
 }
 
 func (a *Agent) junk(ctx context.Context, acc store.Account) (string, error) {
@@ -239,8 +255,16 @@ func (a *Agent) junk(ctx context.Context, acc store.Account) (string, error) {
 		}
 	}
 	_, err = acc.Create(ctx, junkMailbox, store.CreateOptions{SpecialUse: junkUse})
-	if err != nil && !errors.Is(err, store.ErrExists) {
+	switch {
+	case errors.Is(err, store.ErrExists):
+	case err != nil:
 		return "", err
+	default:
+		// Many clients show only what is subscribed. That it is not is no
+		// reason to keep the message waiting.
+		if err := acc.Subscribe(ctx, junkMailbox, true); err != nil {
+			a.log().Warn("mailbox for junk not subscribed", "account", acc.Name(), "err", err)
+		}
 	}
 	return junkMailbox, nil
 }

@@ -41,9 +41,10 @@ func (s *lmtpSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOpti
 }
 
 func (s *lmtpSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {
-	staged, err := s.agent.Store.Stage(ctx, r)
+	staged, err := s.agent.Stage(ctx, r)
 	if err != nil {
-		return smtp.Result{}, err
+		s.agent.log().Warn("message could not be taken in", "peer", s.conn.Peer(), "err", err)
+		return smtp.Result{}, reply(err)
 	}
 	defer staged.Discard()
 	received := smtp.Received{

@@ -17,10 +17,9 @@ const (
 
 // destination is where a recipient's copy goes.
 type destination struct {
-	account string    // of the store, or
-	remote  smtp.Path // an address elsewhere
-	address string    // for Delivered-To
-	detail  string    // what followed the separator
+	account string    // of the store; empty: elsewhere
+	to      smtp.Path // the address looked up, with its detail
+	detail  string    // what followed the separator, if it was left out for the lookup
 }
 
 // Replies of recipient lookup.
@@ -43,75 +42,140 @@ func (a *Agent) resolve(ctx context.Context, to smtp.Path) ([]destination, error
 	if a.Store == nil {
 		return nil, errNoSuchUser
 	}
-	x := expansion{agent: a, seen: map[string]bool{}}
-	addr := address(to)
-	if to.Domain == "" && strings.EqualFold(to.Local, "postmaster") && a.Postmaster != "" {
-		addr = canonical(a.Postmaster) // RFC 5321 §4.5.1
-	}
-	if err := x.expand(ctx, addr, 0); err != nil {
+	x := expansion{agent: a, state: map[string]expanded{}}
+	err := x.recipient(ctx, to)
+	switch {
+	case err != nil:
 		return nil, err
+	case len(x.found) > 0:
+		return x.found, nil
+	case x.loop:
+		return nil, errAliasLoop
 	}
-	if len(x.found) == 0 {
-		return nil, errNoSuchUser
-	}
-	return x.found, nil
+	return nil, errNoSuchUser
 }
 
+// expansion follows one recipient through aliases.
 type expansion struct {
 	agent *Agent
-	seen  map[string]bool
+	state map[string]expanded // of each address met
 	found []destination
+	loop  bool // an alias leads to itself and to no account of its name
+}
+
+type expanded uint8
+
+const (
+	expanding expanded = iota + 1
+	expandedDone
+)
+
+// recipient expands the address that a client gave. Postmaster is an address
+// everywhere (RFC 5321 §4.5.1).
+func (x *expansion) recipient(ctx context.Context, to smtp.Path) error {
+	if to.Domain != "" {
+		if err := x.expand(ctx, to, 0); err != nil || len(x.found) > 0 || x.loop {
+			return err
+		}
+	}
+	if x.agent.Postmaster == "" || !to.IsPostmaster() {
+		return nil
+	}
+	postmaster, err := x.configured(x.agent.Postmaster)
+	if err != nil || x.state[key(postmaster)] != 0 {
+		return err
+	}
+	return x.expand(ctx, postmaster, 0)
+}
+
+// configured parses an address of the Agent's fields.
+func (x *expansion) configured(addr string) (smtp.Path, error) {
+	p, err := smtp.ParseAddress(addr)
+	if err != nil {
+		x.agent.log().Error("malformed address in the configuration", "address", addr, "err", err)
+		return p, errLookup
+	}
+	return p, nil
 }
 
 // expand adds the destinations of one address.
-func (x *expansion) expand(ctx context.Context, addr string, depth int) error {
-	key := strings.ToLower(addr)
-	if x.seen[key] {
+func (x *expansion) expand(ctx context.Context, p smtp.Path, depth int) error {
+	switch x.state[key(p)] {
+	case expanding: // an alias that names itself means the account of that name
+		found, err := x.account(ctx, p)
+		x.loop = x.loop || !found
+		return err
+	case expandedDone:
 		return nil // two ways to the same place are one
 	}
-	x.seen[key] = true
-	if depth > maxAliasDepth || len(x.seen) > maxAliasNames {
+	if depth > maxAliasDepth || len(x.state) >= maxAliasNames {
 		return errAliasLoop
 	}
-	local, domain := split(addr)
-	user, detail, hasDetail := x.cut(local)
-	for _, try := range []struct{ name, detail string }{{local, ""}, {user, detail}} {
-		name := try.name + "@" + domain
-		if ok, err := x.lookup(ctx, name, try.detail, depth); ok || err != nil {
+	x.state[key(p)] = expanding
+	defer func() { x.state[key(p)] = expandedDone }()
+
+	for _, name := range x.names(p) {
+		if targets := x.agent.Aliases[key(name)]; len(targets) > 0 {
+			return x.all(ctx, targets, depth)
+		}
+		if ok, err := x.try(ctx, p, name); ok || err != nil {
 			return err
 		}
-		if !hasDetail {
-			break
-		}
 	}
-	if targets := x.agent.Aliases["@"+domain]; len(targets) > 0 {
+	if targets := x.agent.Aliases["@"+p.Domain]; len(targets) > 0 {
 		return x.all(ctx, targets, depth)
 	}
 	if depth > 0 {
-		return x.elsewhere(addr)
+		return x.elsewhere(p)
 	}
 	return nil
 }
 
-// lookup tries an address as alias and as account.
-func (x *expansion) lookup(ctx context.Context, addr, detail string, depth int) (bool, error) {
-	if targets := x.agent.Aliases[strings.ToLower(addr)]; len(targets) > 0 {
-		return true, x.all(ctx, targets, depth)
+// names are what an address is looked up as, in order: itself, and without
+// its detail.
+func (x *expansion) names(p smtp.Path) []smtp.Path {
+	if user, _, ok := x.agent.cut(p.Local); ok {
+		return []smtp.Path{p, {Local: user, Domain: p.Domain}}
 	}
-	account, ok, err := x.agent.accountOf(ctx, addr)
-	if err != nil {
-		x.agent.log().Warn("recipient lookup failed", "address", addr, "err", err)
-		return false, errLookup
-	}
-	if ok {
-		x.found = append(x.found, destination{account: account, address: addr, detail: detail})
-	}
-	return ok, nil
+	return []smtp.Path{p}
 }
 
+// account adds the account of an address, whatever aliases there are.
+func (x *expansion) account(ctx context.Context, p smtp.Path) (bool, error) {
+	for _, name := range x.names(p) {
+		if ok, err := x.try(ctx, p, name); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// try adds the account that name has, for mail to p.
+func (x *expansion) try(ctx context.Context, p, name smtp.Path) (bool, error) {
+	account, ok, err := x.agent.accountOf(ctx, address(name))
+	if err != nil {
+		x.agent.log().Warn("recipient lookup failed", "address", address(name), "err", err)
+		return false, errLookup
+	}
+	if !ok || account == "" {
+		return false, nil
+	}
+	d := destination{account: account, to: p}
+	if name != p {
+		_, d.detail, _ = x.agent.cut(p.Local)
+	}
+	x.found = append(x.found, d)
+	return true, nil
+}
+
+// all expands what an alias stands for.
 func (x *expansion) all(ctx context.Context, targets []string, depth int) error {
 	for _, t := range targets {
-		if err := x.expand(ctx, canonical(t), depth+1); err != nil {
+		p, err := x.configured(t)
+		if err == nil {
+			err = x.expand(ctx, p, depth+1)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -119,19 +183,17 @@ func (x *expansion) all(ctx context.Context, targets []string, depth int) error 
 }
 
 // elsewhere adds an alias's target that is not ours.
-func (x *expansion) elsewhere(addr string) error {
+func (x *expansion) elsewhere(p smtp.Path) error {
 	if x.agent.Submitter == nil {
 		return errNoForward
 	}
-	local, domain := split(addr)
-	x.found = append(x.found, destination{remote: smtp.Path{Local: local, Domain: domain}, address: addr})
+	x.found = append(x.found, destination{to: p})
 	return nil
 }
 
-// cut separates user and detail at the first separator; the full address has
-// been tried before.
-func (x *expansion) cut(local string) (user, detail string, ok bool) {
-	sep := x.agent.Separator
+// cut separates user and detail at the first separator (RFC 5233 §4).
+func (a *Agent) cut(local string) (user, detail string, ok bool) {
+	sep := a.Separator
 	switch sep {
 	case "":
 		sep = "+"
@@ -151,7 +213,7 @@ func (a *Agent) accountOf(ctx context.Context, addr string) (string, bool, error
 	switch {
 	case err == nil:
 		return name, true, nil
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalidName):
 		return "", false, nil
 	}
 	return "", false, err
@@ -159,15 +221,5 @@ func (a *Agent) accountOf(ctx context.Context, addr string) (string, bool, error
 
 func address(p smtp.Path) string { return p.Local + "@" + p.Domain }
 
-// canonical lowers the domain of an address that a configuration gave.
-func canonical(addr string) string {
-	local, domain := split(addr)
-	return local + "@" + strings.ToLower(domain)
-}
-
-func split(addr string) (local, domain string) {
-	if i := strings.LastIndexByte(addr, '@'); i >= 0 {
-		return addr[:i], addr[i+1:]
-	}
-	return addr, ""
-}
+// key is what addresses are compared by: without case, as aliases are written.
+func key(p smtp.Path) string { return strings.ToLower(address(p)) }
