@@ -229,6 +229,7 @@ func TestManySignatures(t *testing.T) {
 	require.NoError(t, s.receive(from, "alice@pass.test", strings.Repeat(sig, 200)+letter, "bob@ours.test"))
 	h := message.ParseHeader([]byte(s.one("bob@ours.test", store.Inbox)))
 	require.Equal(t, 10, strings.Count(h.Get("Authentication-Results"), "dkim=pass"))
+	require.Equal(t, 10, strings.Count(h.Get("Authentication-Results"), "dkim="))
 	require.Equal(t, 1, s.dns.Count("k1._domainkey.pass.test", "TXT"))
 }
 

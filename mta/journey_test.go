@@ -379,12 +379,19 @@ func TestChecksDoNotLeak(t *testing.T) {
 		sig := "DKIM-Signature: v=1; a=ed25519-sha256; d=slow.test; s=k1; h=from; bh=AAAA; b=AAAA\r\n"
 
 		// The message is refused while the lookups run.
-		refuses(t, s.receive(from, "a@slow.test", sig+strings.Repeat("Received: x\r\n", 100)+letter, "bob@ours.test"), 554, smtp.EnhancedCode{5, 4, 6})
+		nc, err := s.mx.DialFrom(t.Context(), net.ParseIP(from))
+		require.NoError(t, err)
+		c, err := smtp.NewClient(t.Context(), nc, nil)
+		require.NoError(t, err)
+		env := &smtp.Envelope{From: path(t, "a@slow.test"), To: []smtp.Path{path(t, "bob@ours.test")}}
+		_, err = c.Send(t.Context(), env, strings.NewReader(sig+strings.Repeat("Received: x\r\n", 100)+letter))
+		refuses(t, err, 554, smtp.EnhancedCode{5, 4, 6})
 		synctest.Wait()
-		require.Zero(t, running())
+		require.Zero(t, running(), "although the connection lives on")
+		require.NoError(t, c.Quit(t.Context()))
 
 		// The client goes away in the middle.
-		nc, err := s.mx.DialFrom(t.Context(), net.ParseIP(from))
+		nc, err = s.mx.DialFrom(t.Context(), net.ParseIP(from))
 		require.NoError(t, err)
 		_, err = io.WriteString(nc, "EHLO x.test\r\nMAIL FROM:<a@slow.test>\r\nRCPT TO:<bob@ours.test>\r\n")
 		require.NoError(t, err)
