@@ -86,9 +86,14 @@ func mail(t testing.TB, st store.Store, account, mailbox string) []string {
 // boxes counts the messages of an account's mailboxes that have any.
 func boxes(t testing.TB, st store.Store, account string) map[string]int {
 	t.Helper()
-	acc, err := st.Account(t.Context(), account, account)
+	return boxesContext(t.Context(), t, st, account)
+}
+
+func boxesContext(ctx context.Context, t testing.TB, st store.Store, account string) map[string]int {
+	t.Helper()
+	acc, err := st.Account(ctx, account, account)
 	require.NoError(t, err)
-	infos, err := acc.Mailboxes(t.Context())
+	infos, err := acc.Mailboxes(ctx)
 	require.NoError(t, err)
 	out := map[string]int{}
 	for _, i := range infos {
