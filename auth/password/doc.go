@@ -54,7 +54,7 @@
 // # Passwords
 //
 // They are prepared by SASLprep (RFC 4013, see sasl.Prep) and stored as
-// Argon2id with 19 MiB and two passes, and as SCRAM-SHA-256 keys with 100,000
+// Argon2id with 19 MiB and two passes, and as SCRAM-SHA-256 keys with 65,536
 // iterations. Whoever steals the file attacks the weaker of the two; where
 // SCRAM is not needed, leave it out with a negative Iterations and hand the
 // servers [Users.WithoutSCRAM].

@@ -46,7 +46,8 @@ type Users struct {
 	// that are set. 0 or negative: 19,456 KiB and 2. At most 262,144 and 64.
 	HashMemory, HashPasses int
 	// Iterations is the cost of the SCRAM keys of passwords that are set,
-	// which each client pays at each login: 4,096 to 600,000. 0: 100,000;
+	// which each client pays at each login: 4,096 to 600,000. 0: 65,536, the
+	// most that clients made with Cyrus SASL (Postfix among them) compute;
 	// negative: no SCRAM keys are kept, see [Users.WithoutSCRAM].
 	Iterations int
 	// Logger gets a warning when the file cannot be used or when others may
