@@ -83,7 +83,7 @@ func startPostfix(t *testing.T, port string, transports ...string) *postfix {
 	for _, sub := range []string{"data", "mail"} {
 		require.NoError(t, os.Chown(filepath.Join(dir, sub), uid, gid))
 	}
-	maps := ""
+	maps := " { nowhere.test = error:no }"
 	for _, tr := range transports {
 		pattern, transport, _ := strings.Cut(tr, "=")
 		maps += fmt.Sprintf(" { %s = %s }", pattern, transport)
