@@ -56,7 +56,7 @@ func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptO
 	a := s.agent
 	switch {
 	case !a.isLocal(to):
-		if !s.isTrusted() {
+		if !s.mayRelay() {
 			return errRelay
 		}
 		if a.Queue.Spool == nil {
@@ -74,9 +74,9 @@ func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptO
 	return s.add(ctx, to)
 }
 
-// isTrusted asks anew each time: a client may have proved itself by TLS
+// mayRelay asks anew each time: a client may have proved itself by TLS
 // meanwhile.
-func (s *inboundSession) isTrusted() bool { return s.trusted != nil && s.trusted(s.conn.Peer()) }
+func (s *inboundSession) mayRelay() bool { return s.trusted != nil && s.trusted(s.conn.Peer()) }
 
 func (s *inboundSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {
 	m, err := s.receive(ctx, newID(time.Now()), r)
@@ -110,7 +110,7 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 	}
 	m := s.accept(id, staged)
 	results := v.results(ctx, h)
-	m.junk = results.quarantine() && !s.isTrusted()
+	m.junk = results.quarantine() && !s.mayRelay()
 	m.added = a.authResults(results, s.from, s.conn.Peer(), s.opts.SMTPUTF8)
 	if err := s.examine(ctx, m, head, results); err != nil {
 		_ = staged.Discard()
