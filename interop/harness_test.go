@@ -178,8 +178,23 @@ func (s *server) launch(t *testing.T) {
 	for _, name := range services {
 		args = append(args, "-"+name, s.addrs[name])
 	}
+	s.start(t, s.bin, args, nil)
+	printed := regexp.MustCompile(`(?m)^(\w+) +(127\.0\.0\.1:\d+) `)
+	ok := s.out.await(60*time.Second, s.ended, func(out string) bool {
+		for _, m := range printed.FindAllStringSubmatch(out, -1) {
+			s.addrs[m[1]] = m[2]
+		}
+		return strings.Contains(out, "\nread:")
+	})
+	require.True(t, ok, "the server did not start:\n%s", s.out)
+}
+
+// start starts the process.
+func (s *server) start(t *testing.T, bin string, args, env []string) {
+	t.Helper()
 	s.out = &output{}
-	s.cmd = exec.Command(s.bin, args...)
+	s.cmd = exec.Command(bin, args...)
+	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	require.NoError(t, s.cmd.Start())
 	cmd, ended := s.cmd, make(chan struct{})
@@ -188,14 +203,6 @@ func (s *server) launch(t *testing.T) {
 		s.err = cmd.Wait()
 		close(ended)
 	}()
-	printed := regexp.MustCompile(`(?m)^(\w+) +(127\.0\.0\.1:\d+) `)
-	ok := s.out.await(60*time.Second, ended, func(out string) bool {
-		for _, m := range printed.FindAllStringSubmatch(out, -1) {
-			s.addrs[m[1]] = m[2]
-		}
-		return strings.Contains(out, "\nread:")
-	})
-	require.True(t, ok, "the server did not start:\n%s", s.out)
 }
 
 // stop ends the server as an operator does and looks at what it said.
