@@ -29,7 +29,6 @@ type modelMessage struct {
 type modelClient struct {
 	*client
 	rnd       *rand.Rand
-	boxes     []string
 	messages  []modelMessage
 	condStor  bool
 	noExpunge bool // the command at hand must not be told of EXPUNGE

@@ -156,7 +156,6 @@ func TestHandlerPanics(t *testing.T) {
 
 // gateHandler holds each session's Data until it is let go.
 type gateHandler struct {
-	nullHandler
 	gate chan struct{}
 }
 

@@ -191,7 +191,7 @@ func TestMessageHasAnEnd(t *testing.T) {
 
 // slowHandler takes half an hour over each read, which is not the client's
 // fault.
-type slowHandler struct{ nullHandler }
+type slowHandler struct{}
 
 func (slowHandler) NewSession(context.Context, *Conn) (Session, error) { return slowSession{}, nil }
 

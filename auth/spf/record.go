@@ -28,10 +28,6 @@ var kinds = map[string]Kind{
 	"all": All, "include": Include, "a": A, "mx": MX, "ptr": PTR, "ip4": IP4, "ip6": IP6, "exists": Exists,
 }
 
-// lookup reports whether the mechanism counts against the limit of RFC 7208
-// §4.6.4.
-func (k Kind) lookup() bool { return k != All && k != IP4 && k != IP6 }
-
 // Record is a parsed policy (RFC 7208 §4.6.1).
 type Record struct {
 	// Directives are the mechanisms in order.

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -202,9 +201,4 @@ func cutBytes(b []byte) (head, rest []byte, ok bool) {
 		return nil, nil, false
 	}
 	return b[k : k+int(n) : k+int(n)], b[k+int(n):], true
-}
-
-// checkBody reports whether the octets are those of a body record.
-func checkBody(h recordHeader, body []byte) bool {
-	return crc32.Checksum(body, castagnoli) == h.crc
 }

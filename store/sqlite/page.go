@@ -14,9 +14,6 @@ const (
 	pageRows  = 1 << pageShift
 	pageBits  = 32 - pageShift // of a page's number
 	pageMask  = 1<<pageBits - 1
-
-	// maxMailboxID is what is left of a database key.
-	maxMailboxID = 1<<(63-pageBits) - 1
 )
 
 // pageNo is the number of the page a UID belongs to.

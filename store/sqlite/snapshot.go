@@ -10,7 +10,6 @@ import (
 // meanwhile is kept here, under the entry's lock.
 type snapLoad struct {
 	done   chan struct{}
-	err    error
 	snap   *store.Snapshot // published, newer than any that is read now
 	deltas []store.Changes // published, messages added only
 }

@@ -43,14 +43,13 @@ type Store struct {
 	leases store.Leases // one process owns the folder: they need not outlive it
 	poison atomic.Pointer[error]
 
-	life     sync.RWMutex // held for reading by calls under way
-	closed   atomic.Bool
-	closing  chan struct{}
-	idle     sync.WaitGroup // background goroutines
-	sweep1   sync.Mutex     // one sweep at a time
-	sweepSeg bool           // references were erased since segments were looked at
-	walGate  sync.Mutex     // between commits and the truncation of the WAL
-	walFull  chan struct{}
+	life    sync.RWMutex // held for reading by calls under way
+	closed  atomic.Bool
+	closing chan struct{}
+	idle    sync.WaitGroup // background goroutines
+	sweep1  sync.Mutex     // one sweep at a time
+	walGate sync.Mutex     // between commits and the truncation of the WAL
+	walFull chan struct{}
 }
 
 var (
@@ -270,8 +269,8 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	s.life.Lock() // all calls have left
-	s.life.Unlock()
+	s.life.Lock()   // all calls have left
+	s.life.Unlock() //lint:ignore SA2001 waiting was all
 	close(s.closing)
 	s.queue.close()
 	s.idle.Wait()
