@@ -206,20 +206,6 @@ func (s *system) queued() []string {
 	return list
 }
 
-// queuedMessage is the message of the only item in the queue.
-func (s *system) queuedMessage() string {
-	s.t.Helper()
-	entries, err := s.st.Spool().List(context.Background(), 0, 10)
-	require.NoError(s.t, err)
-	require.Len(s.t, entries, 1)
-	body, err := s.st.Spool().Open(context.Background(), entries[0].ID)
-	require.NoError(s.t, err)
-	defer body.Close()
-	b, err := io.ReadAll(io.NewSectionReader(body, 0, body.Size()))
-	require.NoError(s.t, err)
-	return string(b)
-}
-
 // run runs the agent until the test ends.
 func (s *system) run() { runAgent(s.t, s.Agent) }
 
