@@ -13,5 +13,6 @@
 // Messages go out as they are stored, with CRLF ends of line and the final
 // one added where it is missing. The size that STAT, LIST and RETR tell is
 // that of the stored message; a store that keeps canonical CRLF, as all of
-// Posta's protocols put in, tells what is sent.
+// Posta's protocols put in, tells what is sent. There is no UTF8 mode: header
+// fields in UTF-8 go out as they are, as most servers do.
 package pop3
