@@ -144,6 +144,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger, out io.Writer) erro
 	if err := os.MkdirAll(c.data, 0o700); err != nil {
 		return err
 	}
+	open, err := openListeners(c)
+	if err != nil {
+		return err
+	}
+	defer closeAll(open)
 	st, err := openStore(c, log)
 	if err != nil {
 		return err
@@ -208,24 +213,42 @@ func serve(ctx context.Context, c *config, log *slog.Logger, out io.Writer) erro
 		"imap": newIMAP(false), "imaps": newIMAP(true), "pop3": newPOP3(false), "pop3s": newPOP3(true),
 	}
 
-	services := []posta.Service{}
+	var services []posta.Service
 	for _, l := range listeners {
-		addr := *c.addrs[l.name]
-		if addr == "" {
-			continue
+		if nl := open[l.name]; nl != nil {
+			fmt.Fprintf(out, "%-12s %-22s %s\n", l.name, nl.Addr(), l.usage)
+			services = append(services, posta.On(nl, servers[l.name]))
 		}
-		nl, err := net.Listen("tcp", addr)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%-12s %-22s %s\n", l.name, nl.Addr(), l.usage)
-		*c.addrs[l.name] = nl.Addr().String()
-		services = append(services, posta.On(nl, servers[l.name]))
 	}
 	// Last, so that what the servers still take in is delivered as far as it goes.
 	services = append(services, agent)
 	printUsage(c, shown, out)
 	return posta.Run(ctx, services...)
+}
+
+// openListeners comes first: nothing is made in the data folder, and no
+// password thought up, if an address is taken.
+func openListeners(c *config) (map[string]net.Listener, error) {
+	open := map[string]net.Listener{}
+	for _, l := range listeners {
+		addr := c.addrs[l.name]
+		if *addr == "" {
+			continue
+		}
+		nl, err := net.Listen("tcp", *addr)
+		if err != nil {
+			closeAll(open)
+			return nil, err
+		}
+		open[l.name], *addr = nl, nl.Addr().String()
+	}
+	return open, nil
+}
+
+func closeAll(open map[string]net.Listener) {
+	for _, l := range open {
+		_ = l.Close()
+	}
 }
 
 // server is what all protocol servers have in common.

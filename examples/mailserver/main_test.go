@@ -148,6 +148,9 @@ func TestBadFlags(t *testing.T) {
 	for _, args := range [][]string{{"-store", "tape"}, {"-user", "nopassword"}, {"-cert", "/nowhere", "-key", "/nowhere"}} {
 		c, _, err := parseFlags(append([]string{"-data", t.TempDir()}, args...))
 		require.NoError(t, err)
+		for _, addr := range c.addrs {
+			*addr = "127.0.0.1:0"
+		}
 		require.Error(t, serve(context.Background(), c, slog.New(slog.DiscardHandler), io.Discard), args)
 	}
 	_, _, err := parseFlags([]string{"-mx-port", "0"})
