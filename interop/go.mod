@@ -12,6 +12,7 @@ require (
 	github.com/posta-mail/posta v0.0.0
 	github.com/stretchr/testify v1.12.1
 	github.com/wneessen/go-mail v0.8.1
+	golang.org/x/sync v0.24.0
 )
 
 require (

@@ -19,18 +19,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// toolsEnv names the folder with smuggle_probe.py.
-const toolsEnv = "POSTA_TOOLS"
-
 // TestSmuggling runs a prober of ends of data against every port that takes
 // messages.
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	peer(t, "python3")
-	tools := os.Getenv(toolsEnv)
-	if tools == "" {
-		missing(t, "$%s does not name the folder with smuggle_probe.py", toolsEnv)
+	shared := os.Getenv("POSTA_SHARED")
+	if shared == "" {
+		missing(t, "$POSTA_SHARED does not name the folder with tools/smuggle_probe.py")
 	}
+	probe, err := filepath.Abs(filepath.Join(shared, "tools", "smuggle_probe.py"))
+	require.NoError(t, err)
 	s := start(t, "-unlimited", "-insecure-auth")
 	for _, c := range []struct {
 		service, addr string
@@ -44,7 +43,7 @@ func TestSmuggling(t *testing.T) {
 		t.Run(c.service, func(t *testing.T) {
 			t.Parallel()
 			_, port, _ := net.SplitHostPort(c.addr)
-			out := run(t, "", "python3", append([]string{filepath.Join(tools, "smuggle_probe.py"), "--port", port, "--rcpt", bob, "--quiet", "0.7"}, c.args...)...)
+			out := run(t, "", "python3", append([]string{probe, "--port", port, "--rcpt", bob, "--quiet", "0.7"}, c.args...)...)
 			assert.Contains(t, out, "probes judged, 0 unsafe")
 			assert.NotRegexp(t, `SMUGGLED|INJECTED|\berror\b`, out)
 		})

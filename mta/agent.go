@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/posta-mail/posta/dns"
+	"github.com/posta-mail/posta/internal/wire"
 	"github.com/posta-mail/posta/mda"
 	"github.com/posta-mail/posta/mta/delivery"
 	"github.com/posta-mail/posta/mta/queue"
@@ -49,6 +50,12 @@ type Agent struct {
 	// MaxHops is the number of Received fields from which on a message is
 	// taken to be in a loop; 100 if zero (RFC 5321 §6.3).
 	MaxHops int
+	// HeaderMemory bounds the octets that headers of messages being received
+	// take beyond their first 8 KiB, on all connections together: four times
+	// their size, of which one may have 1 MiB (more is 552 5.3.4). 64 MiB if
+	// zero; negative: no bound. A message for which there is none left gets 452
+	// 4.3.1. The first 8 KiB are another 32 KiB of a connection's memory.
+	HeaderMemory int64
 	// NoVerify turns SPF, DKIM and DMARC off.
 	NoVerify bool
 
@@ -67,6 +74,7 @@ type Agent struct {
 	Trace *Trace
 
 	once    sync.Once
+	headers *wire.Budget
 	domains map[string]bool
 	mu      sync.Mutex
 	stop    context.CancelFunc // of Run
@@ -97,6 +105,12 @@ var (
 // setup fills in what the fields leave open, once.
 func (a *Agent) setup() {
 	a.once.Do(func() {
+		switch {
+		case a.HeaderMemory == 0:
+			a.headers = wire.NewBudget(64 << 20)
+		case a.HeaderMemory > 0:
+			a.headers = wire.NewBudget(a.HeaderMemory)
+		}
 		a.domains = map[string]bool{}
 		for _, d := range a.Domains {
 			a.domains[strings.ToLower(strings.TrimSuffix(d, "."))] = true

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/posta-mail/posta/auth"
-	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
 )
 
@@ -96,7 +95,8 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 	a := s.agent
 	v := a.verify(ctx, s.conn.Peer(), s.from)
 	defer v.close()
-	h, rest, err := message.ReadHeader(io.TeeReader(r, v), nil)
+	h, rest, release, err := a.readHeader(r, v)
+	defer release()
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/posta-mail/posta/auth/dkim"
-	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
 )
 
@@ -93,7 +92,8 @@ func (s *submissionSession) Data(ctx context.Context, r io.Reader) (smtp.Result,
 // receive takes the message in, checks and signs it.
 func (s *submissionSession) receive(ctx context.Context, id string, r io.Reader) (*accepted, error) {
 	a := s.agent
-	h, rest, err := message.ReadHeader(r, nil)
+	h, rest, release, err := a.readHeader(r, nil)
+	defer release()
 	if err != nil {
 		return nil, err
 	}
