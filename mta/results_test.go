@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -286,12 +287,24 @@ func (j *journal) add(format string, args ...any) {
 	j.lines = append(j.lines, fmt.Sprintf(format, args...))
 }
 
+// take returns what has happened, acceptance first: the queue may be faster
+// than the session that filled it.
 func (j *journal) take() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	lines := j.lines
 	j.lines = nil
+	slices.SortStableFunc(lines, func(a, b string) int {
+		return boolean(strings.HasPrefix(b, "accepted")) - boolean(strings.HasPrefix(a, "accepted"))
+	})
 	return lines
+}
+
+func boolean(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (j *journal) trace() *mta.Trace {

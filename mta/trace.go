@@ -15,6 +15,7 @@ import (
 type Trace struct {
 	// Accepted: this system has become responsible for a message, which it
 	// calls id, by Inbound, Relay or Submission. Env is not to be changed.
+	// The queue may have told of a first attempt before.
 	Accepted func(ctx context.Context, id string, env *smtp.Envelope)
 	// Delivered: a recipient's copy is in the mailbox, or another system has
 	// become responsible for it. Err is nil.
