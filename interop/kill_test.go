@@ -192,7 +192,7 @@ func killRounds(t *testing.T, service string, n int) {
 					want, ok = maybe[key]
 				}
 				require.True(t, ok, "%s was never sent", key)
-				require.NotContains(t, seen, key, "delivered twice")
+				require.Zero(t, seen[key], "%s was delivered twice", key)
 				require.True(t, bytes.HasSuffix(m.raw, []byte("\r\n"+want.raw)), "%s is not as it was sent:\n%s", key, m.raw)
 				seen[key] = m.uid
 			}
@@ -202,7 +202,7 @@ func killRounds(t *testing.T, service string, n int) {
 			for key, m := range all {
 				for _, to := range m.to {
 					if to == user {
-						require.Contains(t, seen, key, "acknowledged, and lost for %s", user)
+						require.NotZero(t, seen[key], "%s was acknowledged, and is lost for %s", key, user)
 					}
 				}
 			}
