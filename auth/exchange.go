@@ -104,6 +104,36 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	return challenge, done, nil
 }
 
+// Converse drives an authentication to its end for protocols that carry the
+// mechanism's final data as one more challenge, as SMTP and POP3 do. Initial is
+// the initial response, nil if there was none; ask sends a challenge and
+// returns the client's response, which is never nil without an error. Errors
+// are those of Start, Next and ask.
+func (l *Login) Converse(ctx context.Context, req Request, initial []byte, ask func(challenge []byte) ([]byte, error)) (*Identity, error) {
+	x, err := l.Start(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	for response := initial; ; {
+		challenge, done, err := x.Next(ctx, response)
+		if err != nil {
+			return nil, err
+		}
+		if done && challenge == nil {
+			return x.Identity(), nil
+		}
+		if response, err = ask(challenge); err != nil {
+			return nil, err
+		}
+		if done { // the answer to final data is empty (RFC 4954 §4)
+			if len(response) > 0 {
+				return nil, ErrMalformed
+			}
+			return x.Identity(), nil
+		}
+	}
+}
+
 // Identity is who has been authenticated, nil before that.
 func (x *Exchange) Identity() *Identity {
 	if !x.over {

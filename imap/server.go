@@ -130,10 +130,7 @@ func (s *Server) setup() {
 		if s.log == nil {
 			s.log = slog.New(slog.DiscardHandler)
 		}
-		if s.TLSConfig != nil {
-			s.tls = s.TLSConfig.Clone()
-			s.tls.MinVersion = max(s.tls.MinVersion, tls.VersionTLS12)
-		}
+		s.tls = netserve.ServerTLS(s.TLSConfig)
 	})
 }
 

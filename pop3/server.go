@@ -123,7 +123,7 @@ func (s *Server) setup() *shared {
 	s.once.Do(func() {
 		sh := &shared{
 			limits: s.limits(), hostname: s.Hostname, store: s.Store, log: s.Logger, trace: s.Trace,
-			tls: serverTLS(s.TLSConfig), budget: wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0)),
+			tls: netserve.ServerTLS(s.TLSConfig), budget: wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0)),
 		}
 		if sh.hostname == "" {
 			sh.hostname = "localhost"
@@ -145,26 +145,6 @@ func (s *Server) setup() *shared {
 		s.shared = sh
 	})
 	return s.shared
-}
-
-// serverTLS is cfg with TLS 1.2 as the least (RFC 8997).
-func serverTLS(cfg *tls.Config) *tls.Config {
-	if cfg == nil {
-		return nil
-	}
-	cfg = cfg.Clone()
-	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
-	if pick := cfg.GetConfigForClient; pick != nil {
-		cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			c, err := pick(h)
-			if c != nil && c.MinVersion < tls.VersionTLS12 {
-				c = c.Clone()
-				c.MinVersion = tls.VersionTLS12
-			}
-			return c, err
-		}
-	}
-	return cfg
 }
 
 // ListenAndServe listens on Addr and serves.

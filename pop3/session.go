@@ -3,7 +3,6 @@ package pop3
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -90,7 +89,9 @@ func (c *session) end() {
 	}
 	_ = c.out.flush()
 	if c.linger {
-		c.drainInput()
+		if c.out.err == nil {
+			c.nc.Linger()
+		}
 	}
 	c.r.Release()
 	if c.trace.Close != nil {
@@ -264,24 +265,4 @@ func (c *session) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.nc.Read(p)
-}
-
-// Bounds of drainInput.
-const (
-	lingerBytes = 1 << 20
-	lingerTime  = 2 * time.Second
-)
-
-// drainInput takes in for a short while what the client is still sending, so
-// that a reset does not overtake the last reply.
-func (c *session) drainInput() {
-	if c.out.err != nil {
-		return
-	}
-	if cw, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok {
-		_ = cw.CloseWrite()
-	}
-	if c.nc.Busy(lingerTime) == nil {
-		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
-	}
 }

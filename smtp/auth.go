@@ -54,34 +54,15 @@ var (
 
 // exchange drives one mechanism to its end.
 func (c *session) exchange(mech, initial string, hasInitial bool) (*auth.Identity, error) {
-	x, err := c.login.Start(c.ctx, auth.Request{Peer: c.conn.Peer(), Service: auth.SMTP, Mechanism: mech})
-	if err != nil {
-		return nil, err
-	}
+	req := auth.Request{Peer: c.conn.Peer(), Service: auth.SMTP, Mechanism: mech}
 	var response []byte
 	if hasInitial {
+		var err error
 		if response, err = decodeInitial(initial); err != nil {
 			return nil, err
 		}
 	}
-	for {
-		challenge, done, err := x.Next(c.ctx, response)
-		if err != nil {
-			return nil, err
-		}
-		if done && challenge == nil {
-			return x.Identity(), nil
-		}
-		if response, err = c.challenge(challenge); err != nil {
-			return nil, err
-		}
-		if done { // the mechanism's final data; its answer is empty
-			if len(response) > 0 {
-				return nil, auth.ErrMalformed
-			}
-			return x.Identity(), nil
-		}
-	}
+	return c.login.Converse(c.ctx, req, response, c.challenge)
 }
 
 // decodeInitial decodes an initial response; "=" is an empty one (RFC 4954

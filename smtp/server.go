@@ -150,7 +150,7 @@ var ErrServerClosed = errors.New("smtp: server closed")
 
 func (s *Server) setup() *shared {
 	s.once.Do(func() {
-		sh := &shared{limits: s.limits(), hostname: s.Hostname, log: s.Logger, trace: s.Trace, tls: serverTLS(s.TLSConfig)}
+		sh := &shared{limits: s.limits(), hostname: s.Hostname, log: s.Logger, trace: s.Trace, tls: netserve.ServerTLS(s.TLSConfig)}
 		if sh.hostname == "" {
 			sh.hostname = "localhost"
 		}
@@ -167,26 +167,6 @@ func (s *Server) setup() *shared {
 		s.shared = sh
 	})
 	return s.shared
-}
-
-// serverTLS is cfg with TLS 1.2 as the least (RFC 8997).
-func serverTLS(cfg *tls.Config) *tls.Config {
-	if cfg == nil {
-		return nil
-	}
-	cfg = cfg.Clone()
-	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
-	if pick := cfg.GetConfigForClient; pick != nil {
-		cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			c, err := pick(h)
-			if c != nil && c.MinVersion < tls.VersionTLS12 {
-				c = c.Clone()
-				c.MinVersion = tls.VersionTLS12
-			}
-			return c, err
-		}
-	}
-	return cfg
 }
 
 // ListenAndServe listens on Addr and serves.

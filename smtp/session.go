@@ -105,7 +105,9 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 func (c *session) end() {
 	_ = c.flush()
 	if c.linger {
-		c.drainInput()
+		if c.out.err == nil {
+			c.nc.Linger()
+		}
 	}
 	c.discharge()
 	c.r.Release()
@@ -447,26 +449,6 @@ func (c *session) arm(now time.Time) error {
 		return c.nc.Busy(d) // a shutdown waits for it
 	}
 	return c.nc.Idle(d)
-}
-
-// Bounds of drainInput.
-const (
-	lingerBytes = 1 << 20
-	lingerTime  = 2 * time.Second
-)
-
-// drainInput takes in for a short while what the client is still sending, so
-// that a reset does not overtake the last reply.
-func (c *session) drainInput() {
-	if c.out.err != nil {
-		return
-	}
-	if cw, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok {
-		_ = cw.CloseWrite()
-	}
-	if c.nc.Busy(lingerTime) == nil {
-		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
-	}
 }
 
 // identity is who has logged in.

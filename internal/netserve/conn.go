@@ -3,6 +3,7 @@ package netserve
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -142,6 +143,23 @@ func (c *Conn) setRead(d time.Duration) error {
 		t = past
 	}
 	return c.Conn.SetReadDeadline(t)
+}
+
+// Bounds of Linger.
+const (
+	lingerBytes = 1 << 20
+	lingerTime  = 2 * time.Second
+)
+
+// Linger ends the writing side and takes in for a short while what the peer
+// is still sending, so that a reset does not overtake the last reply.
+func (c *Conn) Linger() {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		_ = cw.CloseWrite()
+	}
+	if c.Busy(lingerTime) == nil {
+		_, _ = io.CopyN(io.Discard, c, lingerBytes)
+	}
 }
 
 // past is a deadline that is over.
