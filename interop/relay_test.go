@@ -104,7 +104,7 @@ func TestKillQueue(t *testing.T) {
 	})
 	all := map[string]sent{}
 	l := &load{cfg: smtp.ClientConfig{TLS: smtp.TLSNone, InsecureAuth: true}, login: [2]string{alice, alicePassword}, from: alice, to: [][]string{{"x@peer.test"}, {"x@peer.test", "y@peer.test"}}}
-	for round := range rounds(t, 20) / 4 {
+	for round := range rounds(t, 20) {
 		// Nothing listens at the second address.
 		site := []string{"127.0.0.77", "127.0.0.1"}[round%2]
 		launch(site)
@@ -123,9 +123,14 @@ func TestKillQueue(t *testing.T) {
 			missing, copies = e.missing(t, all)
 			return missing == 0
 		}, 90*time.Second, 50*time.Millisecond, "%d of %d acknowledged messages did not arrive", missing, len(all))
-		t.Logf("round %d, site %s: killed %v after the first 250; %d acknowledged, %d of them and of earlier ones delivered before the restart; all there %v after it; %d copies beyond the first",
+		t.Logf("round %d, site %s: killed %v after the first 250; %d acknowledged, %d copies delivered before the restart; all there %v after it; %d copies beyond the first",
 			round, site, after, len(l.acked), before, time.Since(began).Round(time.Millisecond), copies)
 		s.kill(t)
+		// What has arrived need not be looked at in every later round.
+		clear(all)
+		e.mu.Lock()
+		e.got = nil
+		e.mu.Unlock()
 	}
 }
 
