@@ -26,6 +26,9 @@ import (
 // larger: a BODYSTRUCTURE of 1,000 parts). Commands longer than 4 KiB, their
 // literals and large headers that are filtered take their memory from
 // MemoryBudget. Message bodies are never held: they are streamed.
+//
+// These are octets in use. The process may hold up to twice as much until Go's
+// garbage collector has run (GOGC, or debug.SetMemoryLimit, sets that).
 type Server struct {
 	// Addr is the TCP address ListenAndServe listens on; empty: ":143", or
 	// ":993" with ImplicitTLS.

@@ -31,6 +31,9 @@ import (
 // deleted) is taken from MemoryBudget, which all connections share. Messages
 // are streamed and never held. The list of messages is the store's snapshot,
 // which sessions share.
+//
+// These are octets in use. The process may hold up to twice as much until Go's
+// garbage collector has run (GOGC, or debug.SetMemoryLimit, sets that).
 type Server struct {
 	// Addr is where ListenAndServe listens; ":110" if empty, ":995" with
 	// ImplicitTLS.

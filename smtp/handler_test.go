@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -323,8 +322,8 @@ func (l addrListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4zero, Po
 func TestListenAndServe(t *testing.T) {
 	s := &Server{Addr: "127.0.0.1:0"}
 	done := make(chan error, 1)
+	// Whichever comes first, serving ends with ErrServerClosed.
 	go func() { done <- s.ListenAndServe() }()
-	time.Sleep(time.Millisecond)
 	require.NoError(t, s.Shutdown(t.Context()))
 	require.ErrorIs(t, <-done, ErrServerClosed)
 }

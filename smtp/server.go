@@ -32,6 +32,9 @@ import (
 // 104 MiB with the defaults and without TLS. A connection that finds the budget
 // empty gets 452 4.3.1 for a recipient, 421 4.3.1 for an AUTH line, and a
 // small buffer for a message. Messages are streamed and never held.
+//
+// These are octets in use. The process may hold up to twice as much until Go's
+// garbage collector has run (GOGC, or debug.SetMemoryLimit, sets that).
 type Server struct {
 	// Addr is where ListenAndServe listens; ":25" if empty, ":465" with
 	// ImplicitTLS, ":24" with LMTP.
