@@ -28,6 +28,9 @@ func (t *Target) Check() error {
 	if (t.Replaces == 0) != (t.ReplacesIn == 0) {
 		return fmt.Errorf("%w: Replaces and ReplacesIn belong together", ErrInvalid)
 	}
+	if err := checkUIDL(t.UIDL); err != nil {
+		return err
+	}
 	return checkContent(t.Prefix, t.Body)
 }
 

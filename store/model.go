@@ -49,6 +49,8 @@ type MailboxInfo struct {
 	Unseen   int
 	Deleted  int
 	Size     int64 // octets of all messages
+	// DeletedSize is Size of those that carry \Deleted (RFC 9208 §4.1.3).
+	DeletedSize int64
 }
 
 // CreateOptions are the optional properties of a new mailbox.
@@ -56,7 +58,7 @@ type CreateOptions struct {
 	SpecialUse string
 }
 
-// Row is the hot data of a message: 48 bytes.
+// Row is the hot data of a message. Snapshots keep it packed.
 type Row struct {
 	UID     UID
 	Size    uint32   // octets, prefix included; messages are below 4 GiB
@@ -64,11 +66,15 @@ type Row struct {
 	ModSeq  ModSeq   // last change
 	Created ModSeq   // creation in this mailbox
 	Date    int64    // internal date, seconds since 1970 UTC
+	Saved   int64    // when it came into this mailbox (RFC 8514), likewise
 	Ref     uint64   // the engine's reference to the body
 }
 
 // InternalDate is the internal date in UTC.
 func (r Row) InternalDate() time.Time { return time.Unix(r.Date, 0).UTC() }
+
+// SaveDate is the time at which the message came into its mailbox, in UTC.
+func (r Row) SaveDate() time.Time { return time.Unix(r.Saved, 0).UTC() }
 
 // FlagBits is a set of flags: the system flags below and one bit for each
 // keyword of the mailbox, which therefore has at most MaxKeywords of them.
@@ -112,6 +118,7 @@ const (
 	MailboxRenamed
 	MailboxChanged    // its messages
 	MailboxSubscribed // or unsubscribed
+	MailboxAnnotated  // see Annotations; Mailbox 0 and no Name for the account
 )
 
 // MailboxEvent is one event; several may concern one mailbox.

@@ -6,16 +6,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/store"
 )
-
-func TestRowIs48Octets(t *testing.T) {
-	require.EqualValues(t, 48, unsafe.Sizeof(store.Row{}))
-}
 
 func rowsOf(uids ...store.UID) []store.Row {
 	var rows []store.Row

@@ -18,13 +18,20 @@ type Store interface {
 
 	// Place files staged messages durably and returns one result per target,
 	// in order. All targets of one account are one atomic commit: if one of
-	// them fails they all do, with its error. Accounts are independent. When ctx ends early the outcome of a
-	// target may be unknown: its error is ctx's, and a retry with the same
-	// Token files it at most once.
+	// them fails they all do, with its error. Accounts are independent. When
+	// ctx ends early the outcome of a target may be unknown: its error is
+	// ctx's, and a retry with the same Token files it at most once.
 	Place(ctx context.Context, targets []Target) []Placed
 
 	// Account opens an account on behalf of actor, the account of the user
 	// who is acting; equal to name for the owner. ErrNotFound if there is none.
+	//
+	// Where the account has Annotations, an actor who is not the owner has
+	// \Seen flags of his own: none is set at first, and Snapshot, Info.Unseen,
+	// Changes and Flag speak of them. A change of one gets a mod-sequence like
+	// any other, which shows in the rows of that actor alone. All else is
+	// shared; whether the actor may is for Guard to say. An engine without
+	// Annotations returns ErrReadOnly for other actors.
 	Account(ctx context.Context, name, actor string) (Account, error)
 
 	// CreateAccount makes an account with an INBOX; ErrExists if there is one.
@@ -72,6 +79,10 @@ type Target struct {
 	// with Duplicate set. Tokens are remembered for at least a day. At most
 	// 128 octets.
 	Token string
+	// UIDL is the message's unique-id for POP3, if it has one from elsewhere:
+	// up to 70 characters from 0x21 to 0x7E. Engines without UIDLs ignore it.
+	// Copies do not inherit it.
+	UIDL string
 	// Replaces names a message that goes in the same commit (RFC 8508); its
 	// mailbox is given by ReplacesIn, a MailboxID. ErrNotFound if it is not
 	// there, and nothing is filed.
