@@ -9,10 +9,10 @@ import (
 )
 
 // Check reads all that is stored and hands what is damaged or does not fit
-// together to report, each problem an error that wraps store.ErrCorrupt. Mail
-// is delivered and read meanwhile; sweeps wait. The error returned is that of
+// together to report. It changes nothing; Options.Repair does. Mail is
+// delivered and read meanwhile; sweeps wait. The error returned is that of
 // the check itself. Reading takes as long as copying the folder would.
-func (s *Store) Check(ctx context.Context, report func(problem error)) error {
+func (s *Store) Check(ctx context.Context, report func(Problem)) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -31,14 +31,12 @@ func (s *Store) Check(ctx context.Context, report func(problem error)) error {
 type checker struct {
 	s      *Store
 	ctx    context.Context
-	report func(error)
+	report func(Problem)
 	buf    []byte
 	last   recordLoc // the body checked last
 }
 
-func (c *checker) problem(format string, args ...any) {
-	c.report(fmt.Errorf("%w: "+format, append([]any{store.ErrCorrupt}, args...)...))
-}
+func (c *checker) problem(format string, args ...any) { c.report(Problem{Err: damage(format, args...)}) }
 
 func (c *checker) database() error {
 	rows, err := c.s.reader.QueryContext(c.ctx, "PRAGMA quick_check")
@@ -87,7 +85,7 @@ func (c *checker) mailboxes() error {
 			continue // deleted meanwhile
 		}
 		if err != nil {
-			c.problem("mailbox %d of %s: %w", b.id, b.name.String, err)
+			c.report(Problem{Account: b.name.String, Err: damage("mailbox %d: %w", b.id, err)})
 			continue
 		}
 		c.mailbox(b.account, b.name.String, snap, info)
@@ -96,20 +94,26 @@ func (c *checker) mailboxes() error {
 }
 
 func (c *checker) mailbox(account int64, name string, snap *store.Snapshot, info *store.MailboxInfo) {
+	at := Problem{Account: name, Mailbox: info.Name}
+	problem := func(uid store.UID, format string, args ...any) {
+		p := at
+		p.UID, p.Err = uid, damage(format, args...)
+		c.report(p)
+	}
 	var got mbox
 	for _, r := range snap.All() {
 		got.count(r, 1)
 		if r.UID >= snap.UIDNext() || r.ModSeq > snap.ModSeq() {
-			c.problem("%s: %s: UID %d with mod-sequence %d is beyond %d and %d", name, info.Name, r.UID, r.ModSeq, snap.UIDNext(), snap.ModSeq())
+			problem(r.UID, "mod-sequence %d, beyond UIDNEXT %d or mod-sequence %d", r.ModSeq, snap.UIDNext(), snap.ModSeq())
 		}
 		if l, err := c.s.lookup(account, r.Ref); err != nil {
-			c.problem("%s: %s: UID %d: %v", name, info.Name, r.UID, err)
+			problem(r.UID, "%v", err)
 		} else if int64(r.Size) != l.prefix+l.bodyBytes {
-			c.problem("%s: %s: UID %d has %d octets of %d", name, info.Name, r.UID, l.prefix+l.bodyBytes, r.Size)
+			problem(r.UID, "%d octets of %d", l.prefix+l.bodyBytes, r.Size)
 		}
 	}
 	if got.Messages != info.Messages || got.Unseen != info.Unseen || got.Deleted != info.Deleted || got.Size != info.Size {
-		c.problem("%s: %s: counts are %d, %d, %d, %d; the messages say %d, %d, %d, %d", name, info.Name,
+		problem(0, "counts are %d, %d, %d, %d; the messages say %d, %d, %d, %d",
 			info.Messages, info.Unseen, info.Deleted, info.Size, got.Messages, got.Unseen, got.Deleted, got.Size)
 	}
 }

@@ -14,9 +14,9 @@ import (
 func (r *rig) check() []string {
 	r.t.Helper()
 	var problems []string
-	require.NoError(r.t, r.st.Check(r.t.Context(), func(err error) {
-		require.ErrorIs(r.t, err, store.ErrCorrupt)
-		problems = append(problems, err.Error())
+	require.NoError(r.t, r.st.Check(r.t.Context(), func(p Problem) {
+		require.ErrorIs(r.t, p, store.ErrCorrupt)
+		problems = append(problems, p.Error())
 	}))
 	return problems
 }

@@ -299,7 +299,7 @@ func TestKill(t *testing.T) {
 		require.NoError(t, err)
 		k.checkMail(t, st)
 		k.checkSpool(t, st)
-		require.NoError(t, st.Check(t.Context(), func(problem error) { t.Error(problem) }))
+		require.NoError(t, st.Check(t.Context(), func(problem sqlite.Problem) { t.Error(problem) }))
 		require.NoError(t, st.Close())
 	}
 	files, err := os.ReadDir(filepath.Join(dir, "segments"))
