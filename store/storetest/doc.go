@@ -14,7 +14,8 @@
 //		})
 //	}
 //
-// and Bench from a benchmark. The suite sees an engine through the contract
+// and Bench from a benchmark. RunReadOnly serves back ends that cannot be written
+// to. The suite sees an engine through the contract
 // alone, so that it serves any back end. Each check is a subtest with a store
 // of its own.
 package storetest
