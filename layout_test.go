@@ -29,7 +29,7 @@ var layers = []struct {
 	{5, []string{"mta"}},
 	{4, []string{"mta/delivery", "mta/report", "auth/verify", "auth/audit"}},
 	{3, []string{"mda", "mda/managesieve", "mta/queue", "mta/route", "mta/tlspolicy", "mta/dsn", "auth/dmarc", "auth/arc"}},
-	{3, []string{"smtp/smtptest", "imap/imaptest", "store/storetest"}},
+	{3, []string{"smtp/smtptest", "imap/imaptest", "store/storetest", "store/transfer"}},
 	{2, []string{"smtp", "imap", "pop3"}},
 	{2, []string{"auth/spf", "auth/dkim", "auth/authres", "auth/iprev", "auth/dnsbl", "auth/srs", "auth/bimi", "auth/password", "mda/sieve"}},
 	{2, []string{"store/sqlite", "store/maildir", "store/memory", "store/postgres"}},
