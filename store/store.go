@@ -29,9 +29,12 @@ type Store interface {
 	// Where the account has Annotations, an actor who is not the owner has
 	// \Seen flags of his own: none is set at first, and Snapshot, Info.Unseen,
 	// Changes and Flag speak of them. A change of one gets a mod-sequence like
-	// any other, which shows in the rows of that actor alone. All else is
-	// shared; whether the actor may is for Guard to say. An engine without
-	// Annotations returns ErrReadOnly for other actors.
+	// any other, which shows in the rows of that actor alone, and as
+	// MailboxChanged to him. Copy carries the \Seen of whoever copies, for him
+	// alone: to all others the copy is new. Move carries everybody's. Place
+	// speaks of the owner's. All else is shared; whether the actor may is for
+	// Guard to say. An engine without Annotations returns ErrReadOnly for other
+	// actors.
 	Account(ctx context.Context, name, actor string) (Account, error)
 
 	// CreateAccount makes an account with an INBOX; ErrExists if there is one.

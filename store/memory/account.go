@@ -37,6 +37,10 @@ type account struct {
 	tokenAge []aged[string]
 	graves   map[graveKey]uint64 // Row.Ref of expunged messages
 	graveAge []aged[graveKey]
+	used     store.Usage
+	limit    store.Usage
+	// notes holds annotations; those of the account itself are box 0's.
+	notes map[store.MailboxID]map[string][]byte
 }
 
 // aged is a key that is to be forgotten.
@@ -52,7 +56,8 @@ type graveKey struct {
 
 func newAccount(s *Store, name string, w *store.Waker) *account {
 	a := &account{s: s, name: name, waker: w, byID: map[store.MailboxID]*mailbox{}, byName: map[string]*mailbox{},
-		subs: map[string]bool{}, contents: map[uint64]*content{}, tokens: map[string]store.Placed{}, graves: map[graveKey]uint64{}}
+		subs: map[string]bool{}, contents: map[uint64]*content{}, tokens: map[string]store.Placed{}, graves: map[graveKey]uint64{},
+		notes: map[store.MailboxID]map[string][]byte{}}
 	t := a.begin()
 	t.create(store.Inbox, "")
 	t.commit()
@@ -88,6 +93,9 @@ func (a *account) write(ctx context.Context, f func(*commit) error) error {
 	a.purge(time.Now())
 	c := a.begin()
 	if err := f(c); err != nil {
+		return err
+	}
+	if err := (store.Quota{Used: a.used, Limit: a.limit}).Admit(c.usage); err != nil {
 		return err
 	}
 	c.commit()
@@ -127,6 +135,9 @@ func (a *account) drop() {
 	for _, c := range a.contents {
 		c.free()
 	}
+	for id := range a.notes {
+		a.dropNotes(id)
+	}
 	a.contents, a.byID, a.byName, a.tokens, a.graves = nil, nil, nil, nil, nil
 	a.graveAge, a.tokenAge, a.events = nil, nil, nil
 	a.waker.Wake()
@@ -160,7 +171,7 @@ func (a openAccount) Mailboxes(ctx context.Context) (infos []store.MailboxInfo, 
 	err = a.read(ctx, func() error {
 		infos = make([]store.MailboxInfo, 0, len(a.byName))
 		for _, name := range slices.Sorted(maps.Keys(a.byName)) {
-			infos = append(infos, a.byName[name].info())
+			infos = append(infos, a.handle(a.byName[name]).info())
 		}
 		return nil
 	})
@@ -176,7 +187,7 @@ func (a openAccount) Mailbox(ctx context.Context, name string) (store.Mailbox, e
 	if err != nil {
 		return nil, err
 	}
-	return mb, nil
+	return a.handle(mb), nil
 }
 
 func (a openAccount) Subscriptions(ctx context.Context) (names []string, err error) {
@@ -198,8 +209,8 @@ func (a openAccount) Changes(ctx context.Context, since store.ModSeq) (c store.A
 		})
 		c.Events = append(c.Events, a.events[i:]...)
 		for _, mb := range a.byID {
-			if mb.changed > since {
-				c.Events = append(c.Events, store.MailboxEvent{Kind: store.MailboxChanged, ModSeq: mb.changed, Mailbox: mb.id, Name: mb.name})
+			if changed := max(mb.changed, mb.seenBy(a.other()).ModSeq()); changed > since {
+				c.Events = append(c.Events, store.MailboxEvent{Kind: store.MailboxChanged, ModSeq: changed, Mailbox: mb.id, Name: mb.name})
 			}
 		}
 		// A mailbox is created before it changes in the same commit.

@@ -6,22 +6,22 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-func (mb *mailbox) Copy(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
-	return mb.transfer(ctx, uids, dest, false)
+func (mb openMailbox) Copy(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
+	return mb.copy(ctx, uids, dest, false)
 }
 
-func (mb *mailbox) Move(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
-	return mb.transfer(ctx, uids, dest, true)
+func (mb openMailbox) Move(ctx context.Context, uids store.UIDSet, dest store.MailboxID) (store.Copied, error) {
+	return mb.copy(ctx, uids, dest, true)
 }
 
-func (mb *mailbox) transfer(ctx context.Context, uids store.UIDSet, dest store.MailboxID, move bool) (out store.Copied, err error) {
+func (mb openMailbox) copy(ctx context.Context, uids store.UIDSet, dest store.MailboxID, move bool) (out store.Copied, err error) {
 	err = mb.write(ctx, func(c *commit) error {
 		to := mb.a.byID[dest]
 		if to == nil {
 			return store.ErrNotFound
 		}
 		out.UIDValidity = to.snap.UIDValidity()
-		return c.transfer(mb, to, uids, move, &out)
+		return mb.transfer(c, to, uids, move, &out)
 	})
 	if err != nil {
 		return store.Copied{}, err
@@ -30,14 +30,18 @@ func (mb *mailbox) transfer(ctx context.Context, uids store.UIDSet, dest store.M
 }
 
 // transfer copies messages, and removes them if they move.
-func (c *commit) transfer(from, to *mailbox, uids store.UIDSet, move bool, out *store.Copied) error {
+func (mb openMailbox) transfer(c *commit, to *mailbox, uids store.UIDSet, move bool, out *store.Copied) error {
+	from := mb.mailbox
 	for _, r := range from.snap.Select(uids) {
 		copied := r
+		if mb.actor != "" && !move {
+			copied.Flags &^= store.BitSeen // whoever copies, copies his own
+		}
 		table := to.snap.Keywords()
 		if ch := c.byBox[to]; ch != nil {
 			table = ch.keywords
 		}
-		bits, table, err := store.TranslateFlags(r.Flags, from.snap.Keywords(), table)
+		bits, table, err := store.TranslateFlags(copied.Flags, from.snap.Keywords(), table)
 		if err != nil {
 			return err
 		}
@@ -47,6 +51,7 @@ func (c *commit) transfer(from, to *mailbox, uids store.UIDSet, move bool, out *
 			return err
 		}
 		c.box(to).keywords = table
+		mb.carrySeen(c, r.UID, to, uid, move)
 		if move {
 			c.remove(from, r)
 		}

@@ -27,22 +27,21 @@ func flagBits(table []store.Flag, u store.FlagUpdate) (store.FlagBits, []store.F
 	return bits, table, nil
 }
 
-func (mb *mailbox) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (out store.Flagged, err error) {
+func (mb openMailbox) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (out store.Flagged, err error) {
 	err = mb.write(ctx, func(c *commit) error {
 		bits, table, err := flagBits(mb.snap.Keywords(), update)
 		if err != nil {
 			return err
 		}
-		for _, r := range mb.snap.Select(uids) {
+		seen, _ := mb.view()
+		for _, r := range seen.Select(uids) {
 			if update.UnchangedSince != nil && r.ModSeq > *update.UnchangedSince {
 				out.Failed.Add(r.UID)
 				continue
 			}
 			if now := update.Op.Apply(r.Flags, bits); now != r.Flags {
-				r.Flags, r.ModSeq = now, c.modSeq
-				ch := c.box(mb)
-				ch.keywords = table
-				ch.updated = append(ch.updated, r)
+				c.box(mb.mailbox).keywords = table
+				mb.setFlags(c, r, now)
 				out.Changed.Add(r.UID)
 			}
 		}

@@ -10,22 +10,26 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// mailbox is a mailbox's state and the handle to it, guarded by the account's
-// lock. Its messages are the rows of its snapshot.
+// mailbox is a mailbox's state, guarded by the account's lock. Its messages are the rows of its snapshot.
 type mailbox struct {
-	a          *account
-	id         store.MailboxID
-	name       string
-	specialUse string
-	gone       bool
-	snap       *store.Snapshot
-	changed    store.ModSeq // last change of messages; 0 before the first
-	unseen     int
-	deleted    int
-	size       int64
-	tombs      []tomb // ascending
-	tombRanges int
-	low        store.ModSeq // tombs up to it may be missing
+	a           *account
+	id          store.MailboxID
+	name        string
+	specialUse  string
+	gone        bool
+	snap        *store.Snapshot
+	changed     store.ModSeq // last change of messages; 0 before the first
+	unseen      int
+	deleted     int
+	size        int64
+	deletedSize int64
+	uidls       map[store.UID]string
+	seen        map[string]*store.Snapshot // private \Seen by actor, see store.SeenView
+	unmarked    *store.Snapshot            // that of who has none
+	views       views
+	tombs       []tomb // ascending
+	tombRanges  int
+	low         store.ModSeq // tombs up to it may be missing
 }
 
 // tomb is what one commit expunged.
@@ -34,8 +38,6 @@ type tomb struct {
 	uids   store.UIDSet
 }
 
-var _ store.Mailbox = (*mailbox)(nil)
-
 // count adds a row to the counts, or takes it out.
 func (mb *mailbox) count(r store.Row, by int) {
 	if r.Flags&store.BitSeen == 0 {
@@ -43,14 +45,16 @@ func (mb *mailbox) count(r store.Row, by int) {
 	}
 	if r.Flags&store.BitDeleted != 0 {
 		mb.deleted += by
+		mb.deletedSize += int64(by) * int64(r.Size)
 	}
 	mb.size += int64(by) * int64(r.Size)
 }
 
-func (mb *mailbox) info() store.MailboxInfo {
+func (mb openMailbox) info() store.MailboxInfo {
+	s, unseen := mb.view()
 	return store.MailboxInfo{ID: mb.id, Name: mb.name, SpecialUse: mb.specialUse, Subscribed: mb.a.subs[mb.name],
-		UIDValidity: mb.snap.UIDValidity(), UIDNext: mb.snap.UIDNext(), ModSeq: mb.snap.ModSeq(),
-		Messages: mb.snap.Len(), Unseen: mb.unseen, Deleted: mb.deleted, Size: mb.size}
+		UIDValidity: mb.snap.UIDValidity(), UIDNext: s.UIDNext(), ModSeq: s.ModSeq(),
+		Messages: s.Len(), Unseen: unseen, Deleted: mb.deleted, Size: mb.size, DeletedSize: mb.deletedSize}
 }
 
 // drop ends the mailbox's life; its messages go at once.
@@ -60,7 +64,8 @@ func (mb *mailbox) drop() {
 		mb.a.unref(r.Ref)
 	}
 	delete(mb.a.byID, mb.id)
-	mb.snap, mb.tombs = nil, nil
+	mb.snap, mb.tombs, mb.seen, mb.uidls = nil, nil, nil, nil
+	mb.a.dropNotes(mb.id)
 }
 
 func (mb *mailbox) read(ctx context.Context, f func() error) error {
@@ -83,24 +88,25 @@ func (mb *mailbox) write(ctx context.Context, f func(*commit) error) error {
 
 func (mb *mailbox) ID() store.MailboxID { return mb.id }
 
-func (mb *mailbox) Info(ctx context.Context) (info store.MailboxInfo, err error) {
+func (mb openMailbox) Info(ctx context.Context) (info store.MailboxInfo, err error) {
 	err = mb.read(ctx, func() error { info = mb.info(); return nil })
 	return info, err
 }
 
-func (mb *mailbox) Snapshot(ctx context.Context) (s *store.Snapshot, err error) {
-	err = mb.read(ctx, func() error { s = mb.snap; return nil })
+func (mb openMailbox) Snapshot(ctx context.Context) (s *store.Snapshot, err error) {
+	err = mb.read(ctx, func() error { s, _ = mb.view(); return nil })
 	return s, err
 }
 
-func (mb *mailbox) Changes(ctx context.Context, since store.ModSeq) (store.Changes, error) {
+func (mb openMailbox) Changes(ctx context.Context, since store.ModSeq) (store.Changes, error) {
 	var snap *store.Snapshot
 	var tombs []tomb
 	err := mb.read(ctx, func() error {
 		if since < mb.low {
 			return store.ErrHistoryGone
 		}
-		snap, tombs = mb.snap, mb.tombs
+		snap, _ = mb.view()
+		tombs = mb.tombs
 		return nil
 	})
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 
 // Options bound what a Store keeps. The zero value has the defaults.
 type Options struct {
-	// MaxBytes bounds the octets of all bodies, prefixes and envelopes, staged
-	// ones included; beyond it calls fail with ErrNoSpace. Default 1 GiB;
+	// MaxBytes bounds the octets of all bodies, staged ones included, and of
+	// prefixes, envelopes and annotations; beyond it calls fail with ErrNoSpace. Default 1 GiB;
 	// negative: no bound.
 	MaxBytes int64
 	// Grace is how long an expunged message stays readable. Default 5
@@ -51,9 +51,12 @@ type Store struct {
 }
 
 var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Spooler = (*Store)(nil)
-	_ store.Leaser  = (*Store)(nil)
+	_ store.Store            = (*Store)(nil)
+	_ store.Spooler          = (*Store)(nil)
+	_ store.Leaser           = (*Store)(nil)
+	_ store.Quotas           = (*Store)(nil)
+	_ store.Pipeliner        = (*Store)(nil)
+	_ store.AnnotationFinder = (*Store)(nil)
 )
 
 // New makes an empty store with default options.
@@ -101,15 +104,20 @@ func (s *Store) find(name string) (*account, error) {
 
 // Account implements store.Store.
 func (s *Store) Account(ctx context.Context, name, actor string) (store.Account, error) {
-	if err := s.gate.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer s.gate.leave()
-	a, err := s.find(name)
+	a, err := s.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return openAccount{a, actor}, nil
+}
+
+// open is find as a call by itself.
+func (s *Store) open(ctx context.Context, name string) (*account, error) {
+	if err := s.gate.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	return s.find(name)
 }
 
 // CreateAccount implements store.Store. ErrInvalidName: see

@@ -20,7 +20,7 @@ func (a openAccount) Create(ctx context.Context, name string, opt store.CreateOp
 			return store.ErrExists
 		}
 		mb = c.create(name, opt.SpecialUse)
-		info = mb.info()
+		info = a.handle(mb).info()
 		return nil
 	})
 	return info, err
@@ -35,9 +35,7 @@ func (a openAccount) Delete(ctx context.Context, name string) error {
 		if mb.name == store.Inbox {
 			return fmt.Errorf("%w: INBOX cannot be deleted", store.ErrReadOnly)
 		}
-		c.setName(mb.name, nil)
-		c.deleted = append(c.deleted, mb)
-		c.event(store.MailboxDeleted, mb.id, mb.name, "")
+		c.drop(mb)
 		return nil
 	})
 }
@@ -76,7 +74,7 @@ func (a openAccount) Rename(ctx context.Context, from, to string) error {
 		}
 		if mb.name == store.Inbox {
 			// RFC 9051 §6.3.6: its messages move, what is below it stays.
-			return c.transfer(mb, c.create(to, ""), store.AllUIDs(), true, new(store.Copied))
+			return a.handle(mb).transfer(c, c.create(to, ""), store.AllUIDs(), true, new(store.Copied))
 		}
 		return c.rename(mb, to)
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -59,19 +58,24 @@ func (s *Store) placeGroup(ctx context.Context, o *owner, name string, targets [
 	}
 	unused := prefixes
 	defer func() { s.budget.release(unused) }()
-	return a.write(ctx, func(c *commit) error {
+	var fresh map[uint64]*content
+	err = a.write(ctx, func(c *commit) error {
 		p := placer{commit: c, used: map[string]int{}}
 		for n, i := range group {
 			if placed[i], err = p.place(&targets[i], bodies[n]); err != nil {
 				return err
 			}
 		}
-		for _, filed := range c.fresh {
-			filed.body.acquire() // o holds one
-			unused -= int64(len(filed.prefix))
-		}
+		fresh = c.fresh
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, filed := range fresh {
+		unused -= int64(len(filed.prefix))
+	}
+	return nil
 }
 
 // placer files targets in one commit.
@@ -109,7 +113,7 @@ func (p *placer) place(t *store.Target, b *body) (store.Placed, error) {
 	ch.keywords = table
 	date := t.Date
 	if date.IsZero() {
-		date = time.Now()
+		date = p.now
 	}
 	ref := p.a.s.refs.Add(1)
 	filed := &content{prefix: bytes.Clone(t.Prefix), body: b, emailID: emailID(mb.snap.UIDValidity(), ref)}
@@ -120,6 +124,12 @@ func (p *placer) place(t *store.Target, b *body) (store.Placed, error) {
 	uid, err := p.add(mb, store.Row{Size: uint32(filed.size()), Flags: bits, Date: date.Unix(), Ref: ref})
 	if err != nil {
 		return store.Placed{}, err
+	}
+	if t.UIDL != "" {
+		if ch.uidls == nil {
+			ch.uidls = map[store.UID]string{}
+		}
+		ch.uidls[uid] = t.UIDL
 	}
 	placed := store.Placed{Mailbox: mb.id, UIDValidity: mb.snap.UIDValidity(), UID: uid, ModSeq: p.modSeq}
 	if t.Token != "" {
