@@ -18,8 +18,9 @@ type placing struct {
 	// Where it was filed first, for a rebuild without the database.
 	account, mailbox string
 	uid              store.UID
-	date             int64
+	date, saved      int64
 	flags            []store.Flag
+	uidl             string
 }
 
 // reference takes the next reference for a message. The place is filled in
@@ -178,6 +179,8 @@ func (w *recordWriter) placement(p *placing, ref uint64, loc bodyLoc) []byte {
 	for _, f := range p.flags {
 		b = appendString(b, string(f))
 	}
+	b = binary.AppendUvarint(b, zigzag(p.saved-p.date))
+	b = appendString(b, p.uidl)
 	w.scratch = b
 	return b
 }

@@ -13,6 +13,7 @@ type account struct {
 	id     int64
 	modSeq store.ModSeq // highest of the account
 	low    store.ModSeq // events above it are known
+	limit  store.Usage
 	boxes  map[store.MailboxID]*mbox
 	names  map[string]store.MailboxID
 	subs   map[string]bool
@@ -24,6 +25,7 @@ type mbox struct {
 	created  store.ModSeq
 	low      store.ModSeq // expunges above it are known
 	keywords []store.Flag
+	uidls    bool        // some message has or had one
 	tail     []store.Row // rows of the page of UIDNext-1, if known
 }
 
@@ -36,6 +38,7 @@ func (m *mbox) count(r store.Row, n int) {
 	}
 	if r.Flags&store.BitDeleted != 0 {
 		m.Deleted += n
+		m.DeletedSize += int64(n) * int64(r.Size)
 	}
 }
 

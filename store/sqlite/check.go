@@ -36,7 +36,9 @@ type checker struct {
 	last   recordLoc // the body checked last
 }
 
-func (c *checker) problem(format string, args ...any) { c.report(Problem{Err: damage(format, args...)}) }
+func (c *checker) problem(format string, args ...any) {
+	c.report(Problem{Err: damage(format, args...)})
+}
 
 func (c *checker) database() error {
 	rows, err := c.s.reader.QueryContext(c.ctx, "PRAGMA quick_check")

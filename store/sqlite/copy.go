@@ -51,9 +51,10 @@ func (b *boxTx) copy(snap *store.Snapshot, uids store.UIDSet, dest store.Mailbox
 	}
 	d.m.keywords = table
 	res.ModSeq = b.a.next()
+	saved := b.a.t.s.now().Unix()
 	for i, r := range rows {
 		n := r
-		n.Flags = bits[i]
+		n.Flags, n.Saved = bits[i], saved
 		res.From = append(res.From, r.UID)
 		res.To = append(res.To, d.add(res.ModSeq, n))
 	}

@@ -116,15 +116,15 @@ func (b *boxTx) flush(ctx context.Context, w *writerConn) error {
 		return deleteBox(ctx, w, m.ID)
 	case b.fresh:
 		return w.exec(ctx, stBoxAdd, int64(m.ID), b.a.id, m.Name, m.SpecialUse, int64(m.UIDValidity), int64(m.UIDNext),
-			int64(m.ModSeq), int64(m.created), int64(m.low), m.Messages, m.Unseen, m.Deleted, m.Size, joinFlags(m.keywords))
+			int64(m.ModSeq), int64(m.created), int64(m.low), m.Messages, m.Unseen, m.Deleted, m.Size, m.DeletedSize, m.uidls, joinFlags(m.keywords))
 	}
 	old := b.a.e.a.boxes[m.ID]
-	if old.Name != m.Name || len(old.keywords) != len(m.keywords) || old.low != m.low {
-		if err := w.exec(ctx, stBoxName, m.Name, joinFlags(m.keywords), int64(m.low), int64(m.ID)); err != nil {
+	if old.Name != m.Name || len(old.keywords) != len(m.keywords) || old.low != m.low || old.uidls != m.uidls {
+		if err := w.exec(ctx, stBoxName, m.Name, joinFlags(m.keywords), int64(m.low), m.uidls, int64(m.ID)); err != nil {
 			return err
 		}
 	}
-	return w.exec(ctx, stBoxSet, int64(m.UIDNext), int64(m.ModSeq), m.Messages, m.Unseen, m.Deleted, m.Size, int64(m.ID))
+	return w.exec(ctx, stBoxSet, int64(m.UIDNext), int64(m.ModSeq), m.Messages, m.Unseen, m.Deleted, m.Size, m.DeletedSize, int64(m.ID))
 }
 
 func deleteBox(ctx context.Context, w *writerConn, id store.MailboxID) error {

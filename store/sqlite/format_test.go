@@ -140,7 +140,7 @@ func TestPage(t *testing.T) {
 			created := store.ModSeq(rnd.Uint64N(1 << 62))
 			rows = append(rows, store.Row{
 				UID: uid, Size: rnd.Uint32(), Flags: store.FlagBits(rnd.Uint64()), Created: created,
-				ModSeq: created + store.ModSeq(rnd.IntN(1000)), Date: rnd.Int64() - 1<<62, Ref: rnd.Uint64(),
+				ModSeq: created + store.ModSeq(rnd.IntN(1000)), Date: rnd.Int64() - 1<<62, Ref: rnd.Uint64(), Saved: rnd.Int64N(1 << 40),
 			})
 		}
 		b := appendPage(nil, no, rows)
@@ -198,6 +198,7 @@ func TestPackedSets(t *testing.T) {
 // FuzzPacked: blobs of the database may be damaged; decoding them ends in an
 // error, not in a panic.
 func FuzzPacked(f *testing.F) {
+	f.Add([]byte{2, 1, 100, 1, 4, 0, 20, 3, 1, 200, 1, 0, 4, 0, 20, 3}) // version 1
 	f.Add(appendPage(nil, 0, []store.Row{{UID: 1, Size: 2, ModSeq: 3, Created: 3}, {UID: 4, Size: 9, ModSeq: 7, Created: 5}}))
 	p := refPage{1: {seg: 1, off: 32, size: 100, prefix: 10, bodySeg: 2, bodyOff: 32, bodyBytes: 5}}
 	f.Add(p.encode(nil))

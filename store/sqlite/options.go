@@ -45,7 +45,7 @@ type Options struct {
 
 	fs    faultfs.FS               // tests
 	clock func() time.Time         // tests
-	fault func(point string) error // tests: "begin", "flush", "commit"
+	fault func(point string) error // tests: "migrate", "begin", "flush", "commit"
 }
 
 func (o Options) withDefaults() Options {

@@ -25,9 +25,17 @@ func pageKey(id store.MailboxID, no uint32) int64 { return int64(id)<<pageBits |
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
+// A page begins with pageRows plus its version. In version 1 that number was
+// missing, and the count, which comes next, is at most pageRows.
+const (
+	pageVersion = 2
+	pageMark    = pageRows + pageVersion
+)
+
 // appendPage packs rows, ascending by UID, of one page: differences to the row
 // before, as varints.
 func appendPage(b []byte, no uint32, rows []store.Row) []byte {
+	b = binary.AppendUvarint(b, pageMark)
 	b = binary.AppendUvarint(b, uint64(len(rows)))
 	prev := store.Row{UID: store.UID(no << pageShift)}
 	for i := range rows {
@@ -39,6 +47,7 @@ func appendPage(b []byte, no uint32, rows []store.Row) []byte {
 		b = binary.AppendUvarint(b, uint64(r.ModSeq-r.Created))
 		b = binary.AppendUvarint(b, zigzag(r.Date-prev.Date))
 		b = binary.AppendUvarint(b, zigzag(int64(r.Ref-prev.Ref)))
+		b = binary.AppendUvarint(b, zigzag(r.Saved-r.Date))
 		prev = *r
 	}
 	return b
@@ -65,10 +74,17 @@ func (v *varints) next() uint64 {
 	return x
 }
 
-// decodePage appends the rows of a page to rows.
+// decodePage appends the rows of a page, of any version, to rows. Version 1
+// did not know when messages were saved: at their internal date, it is said.
 func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 	v := varints{b: b}
-	n := v.next()
+	version, n := 1, v.next()
+	if n > pageRows {
+		if n > pageMark {
+			return rows, fmt.Errorf("%w: page of version %d, this is %d", store.ErrCorrupt, n-pageRows, pageVersion)
+		}
+		version, n = int(n-pageRows), v.next()
+	}
 	if n > pageRows || v.bad {
 		return rows, fmt.Errorf("%w: page of %d rows", store.ErrCorrupt, n)
 	}
@@ -81,6 +97,10 @@ func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 		r.ModSeq = r.Created + store.ModSeq(v.next())
 		r.Date = prev.Date + unzigzag(v.next())
 		r.Ref = prev.Ref + uint64(unzigzag(v.next()))
+		r.Saved = r.Date
+		if version >= 2 {
+			r.Saved += unzigzag(v.next())
+		}
 		if v.bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
 			return rows, fmt.Errorf("%w: page of rows", store.ErrCorrupt)
 		}

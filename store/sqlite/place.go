@@ -106,7 +106,8 @@ func (g *placeGroup) prepare(ctx context.Context, targets []store.Target) error 
 		if len(it.p.outline) > maxOutline {
 			it.p.outline = nil
 		}
-		it.p.date = g.s.now().Unix()
+		it.p.saved, it.p.uidl = g.s.now().Unix(), t.UIDL
+		it.p.date = it.p.saved
 		if !t.Date.IsZero() {
 			it.p.date = t.Date.Unix()
 		}
@@ -235,7 +236,7 @@ func (g *placeGroup) file(t *tx, a *acctTx, steps []placeStep, placed []store.Pl
 		it, b := &g.items[step.i], step.box
 		p := it.p // a copy: the plan may run again
 		p.owner, p.account, p.mailbox, p.uid = a, g.account, b.m.Name, b.m.UIDNext
-		row := store.Row{Size: uint32(int64(len(p.prefix)) + p.body.size), Flags: step.bits, Date: p.date, Ref: t.reference(&p)}
+		row := store.Row{Size: uint32(int64(len(p.prefix)) + p.body.size), Flags: step.bits, Date: p.date, Saved: p.saved, Ref: t.reference(&p)}
 		uid := b.add(at, row)
 		placed[step.i] = store.Placed{Mailbox: b.m.ID, UIDValidity: b.m.UIDValidity, UID: uid, ModSeq: at}
 		t.remember(a, it.Token, placed[step.i])

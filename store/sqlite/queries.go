@@ -35,13 +35,14 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		st  **sql.Stmt
 		sql string
 	}{
-		{&q.accountRow, "SELECT id, modseq, low FROM account WHERE name=?"},
+		{&q.accountRow, "SELECT id, modseq, low, max_octets, max_messages, max_boxes FROM account WHERE name=?"},
 		{&q.accountBoxes, `SELECT id, name, special, uidvalidity, uidnext, modseq, created, low, messages, unseen,
-			deleted, size, keywords FROM mailbox WHERE account=?`},
+			deleted, size, deleted_size, uidls, keywords FROM mailbox WHERE account=?`},
 		{&q.accountSubs, "SELECT name FROM subscription WHERE account=?"},
 		{&q.accountNames, "SELECT name FROM account WHERE name>? ORDER BY name LIMIT ?"},
 		{&q.allBoxes, "SELECT m.id, m.account, a.name FROM mailbox m LEFT JOIN account a ON a.id=m.account ORDER BY m.id"},
-		{&q.box, `SELECT name, uidvalidity, uidnext, modseq, keywords, messages, unseen, deleted, size FROM mailbox
+		{&q.box, `SELECT name, uidvalidity, uidnext, modseq, keywords, messages, unseen, deleted, size,
+			deleted_size FROM mailbox
 			WHERE id=?`},
 		{&q.boxPages, "SELECT id, data FROM page WHERE id BETWEEN ? AND ? ORDER BY id"},
 		{&q.onePage, "SELECT data FROM page WHERE id=?"},
@@ -101,7 +102,8 @@ func each(st *sql.Stmt, fn func(rows *sql.Rows) error, args ...any) error {
 // account reads an account; nil if there is none.
 func (q *queries) account(ctx context.Context, name string) (*account, error) {
 	a := &account{boxes: make(map[store.MailboxID]*mbox), names: make(map[string]store.MailboxID), subs: make(map[string]bool)}
-	err := q.accountRow.QueryRowContext(ctx, name).Scan(&a.id, &a.modSeq, &a.low)
+	err := q.accountRow.QueryRowContext(ctx, name).Scan(&a.id, &a.modSeq, &a.low,
+		&a.limit.Octets, &a.limit.Messages, &a.limit.Mailboxes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -112,7 +114,7 @@ func (q *queries) account(ctx context.Context, name string) (*account, error) {
 		m := new(mbox)
 		var keywords string
 		if err := rows.Scan(&m.ID, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.ModSeq, &m.created, &m.low,
-			&m.Messages, &m.Unseen, &m.Deleted, &m.Size, &keywords); err != nil {
+			&m.Messages, &m.Unseen, &m.Deleted, &m.Size, &m.DeletedSize, &m.uidls, &keywords); err != nil {
 			return err
 		}
 		m.keywords = splitFlags(keywords)
@@ -160,7 +162,7 @@ func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxIn
 	i := &store.MailboxInfo{ID: id}
 	var keywords string
 	err = tx.StmtContext(ctx, q.box).QueryRowContext(ctx, int64(id)).Scan(&i.Name, &i.UIDValidity, &i.UIDNext, &i.ModSeq,
-		&keywords, &i.Messages, &i.Unseen, &i.Deleted, &i.Size)
+		&keywords, &i.Messages, &i.Unseen, &i.Deleted, &i.Size, &i.DeletedSize)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, errNoMailbox
 	}

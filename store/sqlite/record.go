@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -17,7 +18,7 @@ const (
 	segHeaderSize = 32
 
 	recMagic       = "PREC"
-	recVersion     = 1
+	recVersion     = 2 // in version 1 placements ended with the flags
 	recHeaderSize  = 32
 	recTrailerSize = 8
 	recOverhead    = recHeaderSize + recTrailerSize
@@ -36,11 +37,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // recordHeader describes one record of a segment.
 type recordHeader struct {
-	kind   byte
-	codec  byte
-	id     uint64
-	length uint64 // of the payload
-	crc    uint32 // CRC32C of the payload
+	version byte // 0: the current one
+	kind    byte
+	codec   byte
+	id      uint64
+	length  uint64 // of the payload
+	crc     uint32 // CRC32C of the payload
 }
 
 // size is the length of the whole record.
@@ -48,7 +50,7 @@ func (h recordHeader) size() int64 { return recOverhead + int64(h.length) }
 
 func (h recordHeader) encode() (b [recHeaderSize]byte) {
 	copy(b[:], recMagic)
-	b[4], b[5], b[6] = recVersion, h.kind, h.codec
+	b[4], b[5], b[6] = cmp.Or(h.version, recVersion), h.kind, h.codec
 	binary.LittleEndian.PutUint64(b[8:], h.id)
 	binary.LittleEndian.PutUint64(b[16:], h.length)
 	binary.LittleEndian.PutUint32(b[24:], h.crc)
@@ -70,12 +72,12 @@ func decodeRecordHeader(b []byte) (h recordHeader, err error) {
 		return h, fmt.Errorf("%w: no record", store.ErrCorrupt)
 	case binary.LittleEndian.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli):
 		return h, fmt.Errorf("%w: record header", store.ErrCorrupt)
-	case b[4] > recVersion:
+	case b[4] == 0 || b[4] > recVersion:
 		return h, fmt.Errorf("%w: record of version %d, this is %d", store.ErrCorrupt, b[4], recVersion)
 	case b[6] != codecPlain:
 		return h, fmt.Errorf("%w: codec %d", store.ErrCorrupt, b[6])
 	}
-	h.kind, h.codec = b[5], b[6]
+	h.version, h.kind, h.codec = b[4], b[5], b[6]
 	h.id = binary.LittleEndian.Uint64(b[8:])
 	h.length = binary.LittleEndian.Uint64(b[16:])
 	h.crc = binary.LittleEndian.Uint32(b[24:])

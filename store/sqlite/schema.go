@@ -1,12 +1,10 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -15,14 +13,11 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// schemaVersion is the user_version of the database. A newer one is refused.
-const schemaVersion = 1
-
 // applicationID marks the database as ours ("Post").
 const applicationID = 0x506f7374
 
-// schema is version 1. Times are seconds since 1970, in the spool nanoseconds.
-const schema = `
+// schema1 is version 1. Times are seconds since 1970, in the spool nanoseconds.
+const schema1 = `
 CREATE TABLE state (
 	id          INTEGER PRIMARY KEY CHECK (id = 1),
 	next_ref    INTEGER NOT NULL,  -- references to bodies
@@ -126,6 +121,48 @@ CREATE TABLE spool (
 INSERT INTO state VALUES (1, 1, 1, 1, 1, 0, 0, 0, 0);
 `
 
+// schema2 is what version 2 adds.
+const schema2 = `
+ALTER TABLE account ADD COLUMN max_octets INTEGER NOT NULL DEFAULT 0;    -- quota; 0: none, negative: nothing
+ALTER TABLE account ADD COLUMN max_messages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN max_boxes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mailbox ADD COLUMN deleted_size INTEGER NOT NULL DEFAULT 0;  -- octets of those in deleted
+ALTER TABLE mailbox ADD COLUMN uidls INTEGER NOT NULL DEFAULT 0;         -- 1: it has, or had, rows in uidl
+CREATE TABLE annotation (
+	account INTEGER NOT NULL,
+	mailbox INTEGER NOT NULL,  -- 0: of the account itself
+	key     TEXT NOT NULL,
+	value   BLOB NOT NULL,
+	UNIQUE (account, mailbox, key)
+);
+CREATE INDEX annotation_key ON annotation (key, account);
+CREATE TABLE private (
+	box      INTEGER PRIMARY KEY,  -- id of its pages, from the ids of mailboxes
+	mailbox  INTEGER NOT NULL,     -- whose \Seen flags these are
+	actor    TEXT NOT NULL,
+	modseq   INTEGER NOT NULL,
+	messages INTEGER NOT NULL,     -- rows: messages whose flag was ever changed
+	unseen   INTEGER NOT NULL,
+	UNIQUE (mailbox, actor)
+);
+CREATE INDEX private_actor ON private (actor);
+CREATE TABLE uidl (
+	mailbox INTEGER NOT NULL,
+	uid     INTEGER NOT NULL,
+	uidl    TEXT NOT NULL,
+	PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE TABLE body (
+	hash    BLOB NOT NULL,     -- SHA-256 of the body
+	account INTEGER NOT NULL,  -- 0: of the whole store
+	record  INTEGER NOT NULL,  -- id of the record that has it
+	seg     INTEGER NOT NULL,
+	off     INTEGER NOT NULL,
+	PRIMARY KEY (hash, account)
+) WITHOUT ROWID;
+CREATE INDEX body_record ON body (seg, off);
+`
+
 // dsn names the database with its pragmas: given by Exec they would reach one
 // connection of a pool only.
 func dsn(file string, readOnly bool, busy time.Duration) string {
@@ -155,30 +192,6 @@ func openDB(file string, readOnly bool, conns int, busy time.Duration) (*sql.DB,
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	return db, nil
-}
-
-// migrate brings a database to this version of the schema.
-func migrate(ctx context.Context, conn *sql.Conn) error {
-	var version, app, tables int
-	err := errors.Join(
-		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
-		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app),
-		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables))
-	switch {
-	case err != nil:
-		return err
-	case version > schemaVersion:
-		return fmt.Errorf("sqlite: database has schema version %d, this program knows %d", version, schemaVersion)
-	case tables > 0 && app != applicationID:
-		return fmt.Errorf("%w: not a database of this store", store.ErrCorrupt)
-	case version == schemaVersion:
-		return nil
-	}
-	script := "BEGIN IMMEDIATE;" + schema +
-		"PRAGMA application_id = " + strconv.Itoa(applicationID) + ";" +
-		"PRAGMA user_version = " + strconv.Itoa(schemaVersion) + "; COMMIT;"
-	_, err = conn.ExecContext(ctx, script)
-	return err
 }
 
 // sqlCode is the primary result code of SQLite in an error, 0 if none.

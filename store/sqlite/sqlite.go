@@ -112,7 +112,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return openError(err)
 	}
-	if err := migrate(ctx, conn); err != nil {
+	if err := migrate(ctx, conn, s.opt.fault); err != nil {
 		conn.Close()
 		return openError(err)
 	}

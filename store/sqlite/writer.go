@@ -61,9 +61,10 @@ var statements = [stCount]struct {
 	stAccountSet: {sql: "UPDATE account SET modseq=?, low=? WHERE id=?"},
 	stAccountDel: {sql: "DELETE FROM account WHERE id=?"},
 	stBoxAdd: {sql: `INSERT INTO mailbox (id, account, name, special, uidvalidity, uidnext, modseq, created, low,
-		messages, unseen, deleted, size, keywords) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
-	stBoxSet:     {sql: `UPDATE mailbox SET uidnext=?, modseq=?, messages=?, unseen=?, deleted=?, size=? WHERE id=?`},
-	stBoxName:    {sql: "UPDATE mailbox SET name=?, keywords=?, low=? WHERE id=?"},
+		messages, unseen, deleted, size, deleted_size, uidls, keywords) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
+	stBoxSet: {sql: `UPDATE mailbox SET uidnext=?, modseq=?, messages=?, unseen=?, deleted=?, size=?, deleted_size=?
+		WHERE id=?`},
+	stBoxName:    {sql: "UPDATE mailbox SET name=?, keywords=?, low=?, uidls=? WHERE id=?"},
 	stBoxDel:     {sql: "DELETE FROM mailbox WHERE id=?"},
 	stPagePut:    {sql: "INSERT OR REPLACE INTO page (id, modseq, data) VALUES", cols: 3},
 	stPageDel:    {sql: "DELETE FROM page WHERE id=?"},
