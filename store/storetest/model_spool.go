@@ -2,16 +2,17 @@ package storetest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/store"
+	"github.com/posta-mail/posta/store/memory"
 )
 
 // modelItem is a spool item the naive way.
@@ -21,74 +22,175 @@ type modelItem struct {
 	body  string
 }
 
-// spoolModel runs random operations on a spool and on a list. Its clock moves
-// by itself, ahead of the real one.
+// spoolKind says what a spoolStep does.
+type spoolKind uint8
+
+const (
+	spoolEnqueues spoolKind = iota
+	spoolLeases
+	spoolSettles
+	spoolExtends
+	spoolSteers
+	spoolRemoves
+	spoolWaits
+	spoolReopens
+)
+
+// spoolStep is one operation on a spool as data, as step is on mail.
+type spoolStep struct {
+	kind   spoolKind
+	serial int // of the run as it was made; names the bodies and makes due times differ
+	n      int // how many
+	pick   int // which item, or which of the last leases, modulo
+	delay  int // of due times, clock and leases
+	site   int
+	except int // lease: leave out this site; 0: none
+	next   bool
+	hold   bool
+	more   bool // settle: enqueue others; steer: the hold too
+}
+
+var spoolKinds = []spoolKind{spoolEnqueues, spoolEnqueues, spoolEnqueues, spoolLeases, spoolLeases, spoolLeases,
+	spoolSettles, spoolSettles, spoolSettles, spoolExtends, spoolSteers, spoolRemoves, spoolWaits}
+
+func makeSpoolSteps(rnd *rand.Rand, n int) []spoolStep {
+	var all []spoolStep
+	for i := range n {
+		s := spoolStep{kind: spoolKinds[rnd.IntN(len(spoolKinds))], serial: i, n: 1 + rnd.IntN(3), pick: rnd.IntN(60), delay: rnd.IntN(20),
+			site: rnd.IntN(4), next: rnd.IntN(2) == 0, hold: rnd.IntN(6) == 0, more: rnd.IntN(3) == 0}
+		if rnd.IntN(4) == 0 {
+			s.except = 1 + rnd.IntN(3)
+		}
+		all = append(all, s)
+		if i%100 == 99 {
+			all = append(all, spoolStep{kind: spoolReopens})
+		}
+	}
+	return all
+}
+
+func simplerSpoolSteps(s spoolStep) []spoolStep {
+	var out []spoolStep
+	add := func(changed bool, f func(*spoolStep)) {
+		if changed {
+			t := s
+			f(&t)
+			out = append(out, t)
+		}
+	}
+	add(s.n != 1, func(t *spoolStep) { t.n = 1 })
+	add(s.pick != 0, func(t *spoolStep) { t.pick = 0 })
+	add(s.delay != 0, func(t *spoolStep) { t.delay = 0 })
+	add(s.site != 0, func(t *spoolStep) { t.site = 0 })
+	add(s.except != 0, func(t *spoolStep) { t.except = 0 })
+	add(s.next, func(t *spoolStep) { t.next = false })
+	add(s.hold, func(t *spoolStep) { t.hold = false })
+	add(s.more, func(t *spoolStep) { t.more = false })
+	return out
+}
+
+// spoolModel runs steps on a spool and on a list. Its clock moves by itself,
+// ahead of the real one.
 type spoolModel struct {
 	*kit
-	rnd    *rand.Rand
-	sp     store.Spool
-	items  []*modelItem // ascending by id
-	clock  time.Time
-	dues   int
-	bodies int
-	past   []store.LeasedItem
-	last   store.ItemID
-	log    []string
+	sp    store.Spool
+	items []*modelItem // ascending by id
+	clock time.Time
+	past  []store.LeasedItem
+	last  store.ItemID
+	log   *[]string
 }
 
 func modelSpool(k *kit) {
-	sp := k.spool()
-	seed := k.cfg.Seed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	steps := k.cfg.Steps
-	if steps == 0 {
-		steps = 400
-	}
-	m := &spoolModel{kit: k, rnd: rand.New(rand.NewPCG(seed, 1)), sp: sp, clock: seconds()}
-	k.Cleanup(func() {
-		if k.Failed() {
-			k.Logf("Config.Seed: %d; the last operations:\n%s", seed, strings.Join(m.log[max(0, len(m.log)-25):], "\n"))
-		}
-	})
-	ops := []func(){m.enqueue, m.enqueue, m.enqueue, m.lease, m.lease, m.lease, m.settle, m.settle, m.settle, m.extend, m.steer, m.remove, m.wait}
-	for range steps {
-		ops[m.rnd.IntN(len(ops))]()
+	k.spool() // or skip
+	runRandom(k, makeSpoolSteps, runSpoolModel, simplerSpoolSteps)
+}
+
+// runSpoolModel carries out steps on the engine's spool and on the memory
+// engine's, each compared with a list, and the two with each other.
+func runSpoolModel(k *kit, steps []spoolStep, log *[]string, at *int) {
+	start := seconds()
+	m := &spoolModel{kit: k, sp: k.spool(), clock: start, log: log}
+	other := newKit(k.TB, Config{New: func(testing.TB) store.Store { return memory.New() }, Patience: k.cfg.Patience})
+	twin := &spoolModel{kit: other, sp: other.spool(), clock: start, log: new([]string)}
+	for i, s := range steps {
+		*at = i
+		got := m.do(s)
+		require.Equal(k, twin.do(s), got, "the memory engine does otherwise")
 		m.check()
+		twin.check()
 	}
 	for _, i := range m.items {
-		b, err := sp.Open(k.Context(), i.entry.ID)
+		b, err := m.sp.Open(k.Context(), i.entry.ID)
 		require.NoError(k, err)
 		require.Equal(k, i.body, k.drain(b))
 	}
 }
 
+func (m *spoolModel) do(s spoolStep) string {
+	switch s.kind {
+	case spoolEnqueues:
+		in, items := m.fresh(s)
+		m.did("enqueue %s", strings.Join(describe(in), ", "))
+		m.added(items, m.kit.enqueue(m.sp, in...))
+		return ""
+	case spoolLeases:
+		return m.lease(s)
+	case spoolSettles:
+		return m.settle(s)
+	case spoolExtends:
+		return m.extend(s)
+	case spoolSteers:
+		return m.steer(s)
+	case spoolRemoves:
+		return m.remove(s)
+	case spoolReopens:
+		if m.cfg.Reopen != nil {
+			m.did("reopen")
+			m.reopen()
+			m.sp = m.spool()
+		}
+		return ""
+	default:
+		m.clock = m.clock.Add(time.Duration(1+s.delay) * 1500 * time.Second)
+		m.did("the clock is %v", m.clock)
+		return ""
+	}
+}
+
 func (m *spoolModel) did(format string, args ...any) {
-	m.log = append(m.log, fmt.Sprintf(format, args...))
+	*m.log = append(*m.log, fmt.Sprintf(format, args...))
 }
 
 // due is a time that no other item has, so that the order is one.
-func (m *spoolModel) due() time.Time {
-	m.dues++
-	return m.clock.Add(time.Duration((m.rnd.IntN(20)-12)*10_000+m.dues) * time.Second)
+func (m *spoolModel) due(s spoolStep, i int) time.Time {
+	return m.clock.Add(time.Duration((s.delay-12)*10_000+s.serial*4+i) * time.Second)
 }
 
-func (m *spoolModel) wait() {
-	m.clock = m.clock.Add(time.Duration(m.rnd.IntN(30_000)) * time.Second)
-	m.did("now %v", m.clock)
+func (s spoolStep) ttl() time.Duration { return time.Duration(60+s.delay*1000) * time.Second }
+
+func describe(items []store.SpoolItem) []string {
+	var out []string
+	for _, i := range items {
+		held := ""
+		if i.Hold {
+			held = ", held"
+		}
+		out = append(out, fmt.Sprintf("%s for %s due %v%s", i.Envelope, i.Site, i.Due, held))
+	}
+	return out
 }
 
-func (m *spoolModel) fresh() ([]store.SpoolItem, []*modelItem) {
+func (m *spoolModel) fresh(s spoolStep) ([]store.SpoolItem, []*modelItem) {
 	var in []store.SpoolItem
 	var out []*modelItem
-	for range 1 + m.rnd.IntN(3) {
-		m.bodies++
-		prefix := strings.Repeat("X: y\r\n", m.rnd.IntN(2))
-		i := store.SpoolItem{Due: m.due(), Site: fmt.Sprint("site-", m.rnd.IntN(4)), Envelope: fmt.Append(nil, "envelope ", m.bodies),
-			Prefix: []byte(prefix), Body: m.stage(mail(m.bodies)), Hold: m.rnd.IntN(6) == 0}
+	for n := range s.n {
+		body := s.serial*4 + n + 1
+		prefix := strings.Repeat("X: y\r\n", body%2)
+		i := store.SpoolItem{Due: m.due(s, n), Site: fmt.Sprint("site-", (s.site+n)%4), Envelope: fmt.Append(nil, "envelope ", body),
+			Prefix: []byte(prefix), Body: m.stage(mail(body)), Hold: s.hold}
 		in = append(in, i)
-		text := prefix + mail(m.bodies)
+		text := prefix + mail(body)
 		out = append(out, &modelItem{body: text, entry: store.SpoolEntry{Due: i.Due, Site: i.Site, Envelope: i.Envelope, Hold: i.Hold, Size: int64(len(text))}})
 	}
 	return in, out
@@ -104,12 +206,6 @@ func (m *spoolModel) added(items []*modelItem, ids []store.ItemID) {
 	}
 }
 
-func (m *spoolModel) enqueue() {
-	in, items := m.fresh()
-	m.did("enqueue %d", len(in))
-	m.added(items, m.kit.enqueue(m.sp, in...))
-}
-
 // available is when an item may be leased.
 func (i *modelItem) available() time.Time {
 	if i.entry.Leased.After(i.entry.Due) {
@@ -118,11 +214,15 @@ func (i *modelItem) available() time.Time {
 	return i.entry.Due
 }
 
-func (m *spoolModel) lease() {
-	most, ttl := 1+m.rnd.IntN(4), time.Duration(60+m.rnd.IntN(20_000))*time.Second
+func (m *spoolModel) lease(s spoolStep) string {
+	most, ttl := 1+s.pick%4, s.ttl()
+	var except []string
+	if s.except > 0 {
+		except = []string{fmt.Sprint("site-", s.except), "no-such-site"}
+	}
 	var want []*modelItem
 	for _, i := range m.items {
-		if !i.entry.Hold && !i.available().After(m.clock) {
+		if !i.entry.Hold && !i.available().After(m.clock) && !slices.Contains(except, i.entry.Site) {
 			want = append(want, i)
 		}
 	}
@@ -130,9 +230,11 @@ func (m *spoolModel) lease() {
 		return cmp.Or(a.entry.Due.Compare(b.entry.Due), cmp.Compare(a.entry.ID, b.entry.ID))
 	})
 	want = want[:min(most, len(want))]
-	m.did("lease %d at %v for %v", most, m.clock, ttl)
-	got := m.kit.lease(m.sp, m.clock, most, ttl)
+	m.did("lease %d at %v for %v but for %v", most, m.clock, ttl, except)
+	got, err := m.sp.Lease(m.Context(), m.clock, most, ttl, except...)
+	require.NoError(m, err)
 	require.Len(m, got, len(want))
+	outcome := ""
 	for n, l := range got {
 		i := want[n]
 		require.Equal(m, i.entry.ID, l.ID, "oldest due first")
@@ -143,48 +245,50 @@ func (m *spoolModel) lease() {
 		require.Equal(m, i.entry.Attempts, l.Attempts)
 		require.Equal(m, string(i.entry.Envelope), string(l.Envelope))
 		require.Equal(m, i.entry.Site, l.Site)
+		outcome += string(l.Envelope) + "; "
 	}
 	m.past = append(m.past, got...)
+	return outcome
 }
 
 // holder picks a lease that was given, lost or not, and its item if it is the
-// present one.
-func (m *spoolModel) holder() (store.LeasedItem, *modelItem) {
+// present one. One that has ended without another given may be settled still,
+// or not, as the engine likes, and is not picked.
+func (m *spoolModel) holder(s spoolStep) (store.LeasedItem, *modelItem) {
 	if len(m.past) == 0 {
 		return store.LeasedItem{}, nil
 	}
-	l := m.past[len(m.past)-1-m.rnd.IntN(min(len(m.past), 8))]
+	l := m.past[len(m.past)-1-s.pick%min(len(m.past), 8)]
 	for _, i := range m.items {
 		if i.entry.ID == l.ID && i.fence == l.Fence {
+			if !i.entry.Leased.After(m.clock) {
+				return store.LeasedItem{}, nil
+			}
 			return l, i
 		}
 	}
 	return l, nil
 }
 
-func (m *spoolModel) settle() {
-	l, i := m.holder()
+func (m *spoolModel) settle(s spoolStep) string {
+	l, i := m.holder(s)
 	if l.ID == 0 {
-		return
+		return ""
 	}
 	var next *store.Reschedule
-	if m.rnd.IntN(2) == 0 {
-		next = &store.Reschedule{Due: m.due(), Site: "again", Envelope: []byte("again"), Hold: m.rnd.IntN(6) == 0}
+	if s.next {
+		next = &store.Reschedule{Due: m.due(s, 3), Site: "again", Envelope: fmt.Append(nil, "again ", s.serial), Hold: s.hold}
 	}
 	var in []store.SpoolItem
 	var items []*modelItem
-	if m.rnd.IntN(3) == 0 {
-		in, items = m.fresh()
+	if s.more {
+		in, items = m.fresh(s)
 	}
-	m.did("settle %d fence %d, next %v, and %d more", l.ID, l.Fence, next, len(in))
+	m.did("settle %d fence %d, next %v, and enqueue %v", l.ID, l.Fence, next, describe(in))
 	ids, err := m.sp.Settle(m.Context(), l.ID, l.Fence, next, in)
 	if i == nil {
 		require.True(m, isAny(err, store.ErrConflict, store.ErrNotFound), "a lost lease: %v", err)
-		return
-	}
-	if err != nil && !i.entry.Leased.After(m.clock) {
-		require.ErrorIs(m, err, store.ErrConflict, "an engine may take an expired lease for lost")
-		return
+		return "lost"
 	}
 	require.NoError(m, err)
 	if next == nil {
@@ -194,66 +298,68 @@ func (m *spoolModel) settle() {
 		i.entry.Leased, i.fence = time.Time{}, 0
 	}
 	m.added(items, ids)
+	return "settled"
 }
 
-func (m *spoolModel) extend() {
-	l, i := m.holder()
+func (m *spoolModel) extend(s spoolStep) string {
+	l, i := m.holder(s)
 	if l.ID == 0 {
-		return
+		return ""
 	}
-	ttl := time.Duration(60+m.rnd.IntN(20_000)) * time.Second
+	ttl := s.ttl()
 	m.did("extend %d fence %d at %v by %v", l.ID, l.Fence, m.clock, ttl)
 	err := m.sp.Extend(m.Context(), l.ID, l.Fence, m.clock, ttl)
-	switch {
-	case i == nil:
+	if i == nil {
 		require.True(m, isAny(err, store.ErrConflict, store.ErrNotFound), "a lost lease: %v", err)
-	case errors.Is(err, store.ErrConflict) && !i.entry.Leased.After(m.clock):
-	default:
-		require.NoError(m, err)
-		i.entry.Leased = m.clock.Add(ttl)
+		return "lost"
 	}
+	require.NoError(m, err)
+	i.entry.Leased = m.clock.Add(ttl)
+	return "extended"
 }
 
-func (m *spoolModel) pick() *modelItem {
+func (m *spoolModel) pick(s spoolStep) *modelItem {
 	if len(m.items) == 0 {
 		return nil
 	}
-	return m.items[m.rnd.IntN(len(m.items))]
+	return m.items[s.pick%len(m.items)]
 }
 
-func (m *spoolModel) steer() {
-	i := m.pick()
+func (m *spoolModel) steer(s spoolStep) string {
+	i := m.pick(s)
 	if i == nil {
-		return
+		return ""
 	}
-	var s store.Steer
-	if m.rnd.IntN(2) == 0 {
-		due := m.due()
-		s.Due, i.entry.Due = &due, due
+	var to store.Steer
+	if s.next {
+		due := m.due(s, 3)
+		to.Due, i.entry.Due = &due, due
 	}
-	if hold := m.rnd.IntN(4) == 0; m.rnd.IntN(2) == 0 {
-		s.Hold, i.entry.Hold = &hold, hold
+	if hold := s.hold; s.more {
+		to.Hold, i.entry.Hold = &hold, hold
 	}
-	m.did("steer %d due %v hold %v", i.entry.ID, s.Due, s.Hold)
-	require.NoError(m, m.sp.Steer(m.Context(), i.entry.ID, s))
+	m.did("steer %d: due %v, hold %v", i.entry.ID, to.Due, s.more && s.hold)
+	require.NoError(m, m.sp.Steer(m.Context(), i.entry.ID, to))
+	return ""
 }
 
-// remove drops an item. Whether it is leased is a matter of the real clock,
-// before which no lease of the model ends; an engine may know better by then.
-func (m *spoolModel) remove() {
-	i := m.pick()
-	if i == nil || m.rnd.IntN(2) == 0 {
-		return
+// remove drops an item that is not leased. Whether a lease has ended is a
+// matter of the real clock, so one that has by the model's is left alone.
+func (m *spoolModel) remove(s spoolStep) string {
+	i := m.pick(s)
+	leased := i != nil && !i.entry.Leased.IsZero()
+	if i == nil || leased && !i.entry.Leased.After(m.clock) {
+		return ""
 	}
 	m.did("remove %d", i.entry.ID)
 	err := m.sp.Remove(m.Context(), i.entry.ID)
-	expired := !i.entry.Leased.After(m.clock)
-	if !i.entry.Leased.IsZero() && (err != nil || !expired) {
+	if leased {
 		require.ErrorIs(m, err, store.ErrInUse)
-		return
+		return "leased"
 	}
 	require.NoError(m, err)
 	m.items = slices.DeleteFunc(m.items, func(o *modelItem) bool { return o == i })
+	return "removed"
 }
 
 // check compares the list and the next due time.

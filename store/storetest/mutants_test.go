@@ -17,58 +17,11 @@ import (
 	"github.com/posta-mail/posta/store/memory"
 )
 
-// recorder is a testing.TB on which a check may fail without the test failing.
-type recorder struct {
-	testing.TB // for what has no verdict: Context, TempDir, Name
+// recorder runs checks that may fail without the test failing.
+type recorder struct{ testing.TB }
 
-	mu       sync.Mutex
-	failed   bool
-	first    string
-	cleanups []func()
-}
-
-func (r *recorder) fail(msg string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.failed {
-		r.failed, r.first = true, msg
-	}
-}
-
-func (r *recorder) Helper()                      {}
-func (r *recorder) Log(...any)                   {}
-func (r *recorder) Logf(string, ...any)          {}
-func (r *recorder) Error(args ...any)            { r.fail(fmt.Sprint(args...)) }
-func (r *recorder) Errorf(f string, args ...any) { r.fail(fmt.Sprintf(f, args...)) }
-func (r *recorder) Fail()                        { r.fail("failed") }
-func (r *recorder) FailNow()                     { r.fail("failed"); runtime.Goexit() }
-func (r *recorder) Fatal(args ...any)            { r.fail(fmt.Sprint(args...)); runtime.Goexit() }
-func (r *recorder) Fatalf(f string, args ...any) { r.fail(fmt.Sprintf(f, args...)); runtime.Goexit() }
-func (r *recorder) Skip(...any)                  { runtime.Goexit() }
-func (r *recorder) Skipf(string, ...any)         { runtime.Goexit() }
-func (r *recorder) SkipNow()                     { runtime.Goexit() }
-func (r *recorder) Failed() bool                 { r.mu.Lock(); defer r.mu.Unlock(); return r.failed }
-func (r *recorder) Cleanup(f func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cleanups = append(r.cleanups, f)
-}
 func (r *recorder) run(c check, cfg Config) string {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			if p := recover(); p != nil {
-				r.fail(fmt.Sprint("panic: ", p))
-			}
-		}()
-		c.run(newKit(r, cfg))
-	}()
-	<-done
-	for _, f := range slices.Backward(r.cleanups) {
-		f()
-	}
-	return r.first
+	return try(r.TB, func(t testing.TB) { c.run(newKit(t, cfg)) })
 }
 
 // mutant is one way of being wrong: hooks around a right engine. A nil hook

@@ -21,10 +21,13 @@ type Config struct {
 	// so that the end of the UIDs can be tested. Nil: that check is skipped.
 	SetUIDNext func(t testing.TB, st store.Store, account, mailbox string, next store.UID)
 	// Seed makes the random operations repeatable; 0 picks one. It is printed
-	// when they fail.
+	// when they fail, with the shortest list of operations found that fails.
 	Seed uint64
 	// Steps is the number of random operations; 0 means 400.
 	Steps int
+	// Shrink is how long operations that fail are tried again with less, to
+	// find the few that are enough for it; 0 means 30 s, negative: not at all.
+	Shrink time.Duration
 	// Patience is how long a check waits for what has to happen, such as a
 	// wake-up, before it fails; 0 means 30 s.
 	Patience time.Duration
