@@ -4,13 +4,9 @@ import (
 	"iter"
 	"math"
 	"sort"
+	"sync/atomic"
+	"unsafe"
 )
-
-// pageRows is how many rows a full page of a snapshot holds.
-const pageRows = 128
-
-// rowPage is an immutable run of rows ascending by UID, shared by snapshots.
-type rowPage []Row
 
 // Snapshot is a mailbox at one mod-sequence: immutable, safe for concurrent
 // use, shared. Rows are numbered from 0, ascending by UID. A changed mailbox
@@ -21,40 +17,38 @@ type Snapshot struct {
 	uidNext     UID
 	modSeq      ModSeq
 	keywords    []Flag
-	pages       []rowPage
-	starts      []int // number of the first row of each page
+	pages       []*rowPage
+	starts      []uint32 // number of the first row of each page
 	count       int
+	octets      atomic.Int64 // once they have been asked for
 }
 
 // NewSnapshot builds a snapshot from rows ascending by UID. The slices are
-// copied.
+// copied, and the rows packed.
 func NewSnapshot(id MailboxID, uidValidity uint32, uidNext UID, modSeq ModSeq, keywords []Flag, rows []Row) *Snapshot {
 	s := &Snapshot{id: id, uidValidity: uidValidity, uidNext: uidNext, modSeq: modSeq, keywords: append([]Flag(nil), keywords...)}
-	s.pages = paginate(nil, append([]Row(nil), rows...))
+	s.pages = paginate(make([]*rowPage, 0, (len(rows)+pageRows-1)/pageRows), rows)
 	s.number()
 	return s
-}
-
-// paginate cuts rows, which it keeps, into pages.
-func paginate(pages []rowPage, rows []Row) []rowPage {
-	for len(rows) > 0 {
-		n := min(pageRows, len(rows))
-		pages = append(pages, rowPage(rows[:n:n]))
-		rows = rows[n:]
-	}
-	return pages
 }
 
 // number completes starts, which may hold those of the first pages.
 func (s *Snapshot) number() {
 	s.count = 0
 	if k := len(s.starts); k > 0 {
-		s.count = s.starts[k-1] + len(s.pages[k-1])
+		s.count = int(s.starts[k-1]) + s.pages[k-1].n
+	} else {
+		s.starts = make([]uint32, 0, len(s.pages))
 	}
 	for _, p := range s.pages[len(s.starts):] {
-		s.starts = append(s.starts, s.count)
-		s.count += len(p)
+		s.starts = append(s.starts, uint32(s.count))
+		s.count += p.n
 	}
+}
+
+// page returns the number of the page that row i is in.
+func (s *Snapshot) page(i int) int {
+	return sort.Search(len(s.starts), func(p int) bool { return int(s.starts[p]) > i }) - 1
 }
 
 // Mailbox is the mailbox the snapshot is of.
@@ -75,21 +69,40 @@ func (s *Snapshot) Keywords() []Flag { return s.keywords }
 // Len is the number of messages.
 func (s *Snapshot) Len() int { return s.count }
 
+// Octets is about the memory the snapshot takes, pages that it shares with
+// others included.
+func (s *Snapshot) Octets() int64 {
+	n := s.octets.Load()
+	if n == 0 {
+		n = int64(unsafe.Sizeof(*s)) + int64(cap(s.pages))*8 + int64(cap(s.starts))*4
+		for _, p := range s.pages {
+			n += p.octets()
+		}
+		s.octets.Store(n)
+	}
+	return n
+}
+
 // At returns row i, 0 ≤ i < Len().
 func (s *Snapshot) At(i int) Row {
-	p := sort.SearchInts(s.starts, i+1) - 1
-	return s.pages[p][i-s.starts[p]]
+	p := s.page(i)
+	return s.pages[p].row(i - int(s.starts[p]))
 }
 
 // Find returns the number of the message with this UID, or where it would be.
 func (s *Snapshot) Find(uid UID) (i int, ok bool) {
-	p := sort.Search(len(s.pages), func(i int) bool { pg := s.pages[i]; return pg[len(pg)-1].UID >= uid })
+	p := s.pageOf(uid)
 	if p == len(s.pages) {
 		return s.count, false
 	}
 	pg := s.pages[p]
-	j := sort.Search(len(pg), func(j int) bool { return pg[j].UID >= uid })
-	return s.starts[p] + j, pg[j].UID == uid
+	j := pg.find(uid)
+	return int(s.starts[p]) + j, UID(pg.value(colUID, j)) == uid
+}
+
+// pageOf returns the first page that ends at uid or behind it.
+func (s *Snapshot) pageOf(uid UID) int {
+	return sort.Search(len(s.pages), func(i int) bool { return s.pages[i].last >= uid })
 }
 
 // All yields every row with its number.
@@ -103,14 +116,35 @@ func (s *Snapshot) Range(from, to int) iter.Seq2[int, Row] {
 		if from >= to {
 			return
 		}
-		p := sort.SearchInts(s.starts, from+1) - 1
-		for i := from; p < len(s.pages); p++ {
-			for _, r := range s.pages[p][i-s.starts[p]:] {
-				if i >= to || !yield(i, r) {
+		p := s.page(from)
+		if to-from <= fewRows {
+			for i := from; i < to; i++ {
+				for i >= int(s.starts[p])+s.pages[p].n {
+					p++
+				}
+				if !yield(i, s.pages[p].row(i-int(s.starts[p]))) {
 					return
 				}
-				i++
 			}
+			return
+		}
+		s.rangePages(p, from, to, yield)
+	}
+}
+
+// fewRows is up to how many rows are unpacked one by one.
+const fewRows = 8
+
+// rangePages is Range for many rows, from page p on.
+func (s *Snapshot) rangePages(p, from, to int, yield func(int, Row) bool) {
+	var buf rowBuffer
+	for i := from; i < to; p++ {
+		start, pg := int(s.starts[p]), s.pages[p]
+		for _, r := range pg.rows(&buf, i-start, min(pg.n, to-start)) {
+			if !yield(i, r) {
+				return
+			}
+			i++
 		}
 	}
 }
@@ -125,10 +159,11 @@ func (s *Snapshot) Select(set UIDSet) iter.Seq2[int, Row] {
 			if from == s.count {
 				return
 			}
-			for i, row := range s.Range(from, s.count) {
-				if row.UID > r.To {
-					break
-				}
+			to, last := s.Find(r.To)
+			if last {
+				to++
+			}
+			for i, row := range s.Range(from, to) {
 				if !yield(i, row) {
 					return
 				}
@@ -171,12 +206,11 @@ func (s *Snapshot) With(c Changes) *Snapshot {
 	if len(gone) > 0 {
 		first = min(first, gone[0].From)
 	}
-	same := sort.Search(len(s.pages), func(i int) bool { p := s.pages[i]; return p[len(p)-1].UID >= first })
-	n.pages = append(make([]rowPage, 0, len(s.pages)+len(rows)/pageRows+2), s.pages[:same]...)
+	same := s.pageOf(first)
+	n.pages = append(make([]*rowPage, 0, len(s.pages)+len(rows)/pageRows+2), s.pages[:same]...)
 	for _, p := range s.pages[same:] {
-		last := p[len(p)-1].UID
-		k := sort.Search(len(rows), func(i int) bool { return rows[i].UID > last })
-		if q := p.with(rows[:k], gone); len(q) > 0 {
+		k := sort.Search(len(rows), func(i int) bool { return rows[i].UID > p.last })
+		if q := p.with(rows[:k], gone); q != nil {
 			n.pages = append(n.pages, q)
 		}
 		rows = rows[k:]
@@ -185,61 +219,9 @@ func (s *Snapshot) With(c Changes) *Snapshot {
 	n.pages = appendRows(n.pages, rows, gone)
 	same = max(min(same, full-1)-1, 0) // the last page may have been filled up, the one before be merged with
 	n.pages = append(n.pages[:same], mergeSmall(n.pages[same:])...)
-	n.starts = append(make([]int, 0, len(n.pages)), s.starts[:same]...)
+	n.starts = append(make([]uint32, 0, len(n.pages)), s.starts[:same]...)
 	n.number()
 	return n
-}
-
-// with returns the page after changes to its own UIDs; itself if none apply.
-func (p rowPage) with(rows []Row, gone UIDSet) rowPage {
-	if len(rows) == 0 && !gone.Overlaps(p[0].UID, p[len(p)-1].UID) {
-		return p
-	}
-	q := make(rowPage, 0, len(p)+len(rows))
-	for _, r := range p {
-		for len(rows) > 0 && rows[0].UID < r.UID {
-			if !gone.Contains(rows[0].UID) {
-				q = append(q, rows[0])
-			}
-			rows = rows[1:]
-		}
-		if len(rows) > 0 && rows[0].UID == r.UID {
-			r, rows = rows[0], rows[1:]
-		}
-		if !gone.Contains(r.UID) {
-			q = append(q, r)
-		}
-	}
-	return q
-}
-
-// appendRows adds new rows behind the last page, filling it up.
-func appendRows(pages []rowPage, rows []Row, gone UIDSet) []rowPage {
-	var fresh []Row
-	if n := len(pages); n > 0 && len(pages[n-1]) < pageRows && len(rows) > 0 {
-		fresh = append(fresh, pages[n-1]...)
-		pages = pages[:n-1]
-	}
-	for _, r := range rows {
-		if !gone.Contains(r.UID) {
-			fresh = append(fresh, r)
-		}
-	}
-	return paginate(pages, fresh)
-}
-
-// mergeSmall joins neighbours that have shrunk, so that a mailbox that is
-// emptied bit by bit does not keep a page for every message.
-func mergeSmall(pages []rowPage) []rowPage {
-	out := pages[:0]
-	for _, p := range pages {
-		if n := len(out); n > 0 && len(out[n-1])+len(p) <= pageRows/2 {
-			out[n-1] = append(append(make(rowPage, 0, len(out[n-1])+len(p)), out[n-1]...), p...)
-			continue
-		}
-		out = append(out, p)
-	}
-	return out
 }
 
 // Diff tells how to get from old to new, two snapshots of one mailbox: the
@@ -249,16 +231,17 @@ func Diff(old, new *Snapshot) Changes {
 	c := Changes{Since: old.modSeq, Through: new.modSeq, UIDNext: new.uidNext, Keywords: new.keywords}
 	i, j := 0, 0 // pages
 	var a, b []Row
+	var bufA, bufB rowBuffer
 	for {
-		if len(a) == 0 && len(b) == 0 && i < len(old.pages) && j < len(new.pages) && samePage(old.pages[i], new.pages[j]) {
+		if len(a) == 0 && len(b) == 0 && i < len(old.pages) && j < len(new.pages) && old.pages[i] == new.pages[j] {
 			i, j = i+1, j+1
 			continue
 		}
 		if len(a) == 0 && i < len(old.pages) {
-			a, i = old.pages[i], i+1
+			a, i = old.pages[i].rows(&bufA, 0, old.pages[i].n), i+1
 		}
 		if len(b) == 0 && j < len(new.pages) {
-			b, j = new.pages[j], j+1
+			b, j = new.pages[j].rows(&bufB, 0, new.pages[j].n), j+1
 		}
 		switch {
 		case len(a) == 0 && len(b) == 0:
@@ -277,5 +260,3 @@ func Diff(old, new *Snapshot) Changes {
 		}
 	}
 }
-
-func samePage(p, q rowPage) bool { return len(p) == len(q) && &p[0] == &q[0] }

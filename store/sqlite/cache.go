@@ -188,11 +188,8 @@ type snapItem struct {
 	size int64
 }
 
-// Octets a cached snapshot is counted with.
-const (
-	snapBase   = 512
-	snapPerRow = 48
-)
+// snapBase is what a cached snapshot is counted with beyond its own octets.
+const snapBase = 512
 
 func (c *snapshotCache) init(budget int64) {
 	c.budget, c.items = budget, make(map[snapKey]*list.Element)
@@ -200,8 +197,8 @@ func (c *snapshotCache) init(budget int64) {
 
 // touch notes that a snapshot of e was used or replaced, and drops others to
 // keep the budget. No entry may be locked.
-func (c *snapshotCache) touch(e *entry, id store.MailboxID, rows int) {
-	key, size := snapKey{e, id}, int64(snapBase+snapPerRow*rows)
+func (c *snapshotCache) touch(e *entry, id store.MailboxID, octets int64) {
+	key, size := snapKey{e, id}, snapBase+octets
 	c.mu.Lock()
 	if el := c.items[key]; el != nil {
 		it := el.Value.(*snapItem)

@@ -14,7 +14,7 @@ type Options struct {
 	// 64 MiB; negative: none in memory.
 	StageMemory int64
 	// SnapshotMemory bounds the octets of mailbox snapshots kept for the next
-	// reader, at 48 octets a message; snapshots in use are not counted.
+	// reader, about 20 a message; snapshots in use are not counted.
 	// Default 128 MiB; negative: none are kept.
 	SnapshotMemory int64
 	// Accounts is how many accounts' lists of mailboxes stay in memory.

@@ -27,7 +27,7 @@ func (s *Store) snapshot(ctx context.Context, e *entry, id store.MailboxID) (*st
 		}
 		if snap := e.snaps[id]; snap != nil {
 			e.mu.Unlock()
-			s.snaps.touch(e, id, snap.Len())
+			s.snaps.touch(e, id, snap.Octets())
 			return snap, nil
 		}
 		if l := e.loads[id]; l != nil {
@@ -73,7 +73,7 @@ func (s *Store) loadSnapshot(ctx context.Context, e *entry, id store.MailboxID, 
 	}
 	e.mu.Unlock()
 	if keep {
-		s.snaps.touch(e, id, snap.Len())
+		s.snaps.touch(e, id, snap.Octets())
 	}
 	return snap, readError(err)
 }

@@ -364,7 +364,7 @@ func (a *acctTx) publish() {
 	e, s := a.e, a.t.s
 	type touched struct {
 		id   store.MailboxID
-		rows int
+		size int64
 	}
 	var keep []touched
 	var drop []store.MailboxID
@@ -399,7 +399,7 @@ func (a *acctTx) publish() {
 				m := b.m
 				e.a.boxes[id] = &m
 				if b.publish(e) {
-					keep = append(keep, touched{id, b.snap.Len()})
+					keep = append(keep, touched{id, b.snap.Octets()})
 				}
 			}
 		}
@@ -409,7 +409,7 @@ func (a *acctTx) publish() {
 		s.snaps.forget(e, id)
 	}
 	for _, k := range keep {
-		s.snaps.touch(e, k.id, k.rows)
+		s.snaps.touch(e, k.id, k.size)
 	}
 	e.wake.Wake()
 }
