@@ -22,9 +22,11 @@ const (
 // lock is the lock that a session holds.
 type lock struct {
 	lease store.Lease
+	turn  chan struct{} // one call of lease at a time; its holder may use timer
+
+	timer *time.Timer
 
 	mu    sync.Mutex
-	timer *time.Timer
 	until time.Time // it holds surely
 	gone  bool      // lost to somebody else
 	done  bool      // released
@@ -36,34 +38,46 @@ func takeLock(ctx context.Context, l store.Leaser, account string) (*lock, error
 	if err != nil {
 		return nil, err
 	}
-	k := &lock{lease: lease, until: now.Add(lockTTL)}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k := &lock{lease: lease, turn: make(chan struct{}, 1), until: now.Add(lockTTL)}
+	k.turn <- struct{}{}
 	k.timer = time.AfterFunc(lockExtend, k.tick)
+	<-k.turn
 	return k, nil
 }
 
 // tick prolongs the lock from time to time.
 func (k *lock) tick() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.done || k.gone {
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
+	if gone, done := k.state(); gone || done {
 		return
 	}
-	switch err := k.extend(); {
-	case err == nil:
-		k.timer.Reset(lockExtend)
-	case !k.gone:
-		k.timer.Reset(lockRetry)
+	err := k.extend()
+	if gone, _ := k.state(); gone {
+		return
 	}
+	next := lockExtend
+	if err != nil {
+		next = lockRetry
+	}
+	k.timer.Reset(next)
 }
 
-// extend prolongs the lock; k.mu is held.
+// state reports whether the lock was lost to somebody else, or released.
+func (k *lock) state() (gone, done bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.gone, k.done
+}
+
+// extend prolongs the lock, for the holder of turn.
 func (k *lock) extend() error {
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
 	defer cancel()
 	now := time.Now()
 	err := k.lease.Extend(ctx, lockTTL)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	switch {
 	case err == nil:
 		k.until = now.Add(lockTTL)
@@ -83,26 +97,27 @@ func (k *lock) lost() bool {
 // confirm makes sure that the lock holds, for what cannot be undone. It is
 // errLock if it does not.
 func (k *lock) confirm() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.gone {
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
+	if gone, _ := k.state(); gone {
 		return errLock
 	}
-	if err := k.extend(); k.gone {
+	err := k.extend()
+	if gone, _ := k.state(); gone {
 		return errors.Join(errLock, err)
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
 func (k *lock) release() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.done {
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
+	if _, done := k.state(); done {
 		return nil
 	}
+	k.mu.Lock()
 	k.done = true
+	k.mu.Unlock()
 	k.timer.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
 	defer cancel()
