@@ -15,7 +15,8 @@ const pageRows = 128
 // for most mailboxes.
 type rowPage struct {
 	n    int
-	last UID // of the last row
+	last UID    // of the last row
+	top  ModSeq // highest
 	cols [columns]column
 	data []byte
 }
@@ -93,6 +94,9 @@ func packRows(rows []Row) *rowPage {
 		for i := range rows {
 			v := rows[i].column(c)
 			low, high = min(low, v), max(high, v)
+		}
+		if c == colModSeq {
+			p.top = ModSeq(high)
 		}
 		p.cols[c] = column{base: low, off: uint32(size), width: widthOf(high - low)}
 		size += int(p.cols[c].width) * p.n

@@ -44,6 +44,19 @@ func TestSnapshotPacks(t *testing.T) {
 			got = append(got, r)
 		}
 		require.Equal(t, rows, got)
+		var b store.SnapshotBuilder
+		for left := rows; len(left) > 0; {
+			k := 1 + rng.IntN(len(left))
+			b.Add(left[:k]...)
+			left = left[k:]
+		}
+		got = nil
+		since := rows[rng.IntN(len(rows))].ModSeq
+		for i, r := range b.Snapshot(1, 1, math.MaxUint32, 1, nil).ChangedSince(since) {
+			require.Equal(t, rows[i], r)
+			got = append(got, r)
+		}
+		require.Len(t, got, len(rows)-countIf(rows, func(r store.Row) bool { return r.ModSeq <= since }))
 		for range 20 {
 			from := rng.IntN(len(rows))
 			to := from + rng.IntN(len(rows)-from+1)
@@ -97,4 +110,13 @@ func TestSnapshotMemory(t *testing.T) {
 	each := (after.TotalAlloc - before.TotalAlloc) / 100
 	t.Logf("%d octets for one change", each)
 	require.Less(t, each, uint64(200_000))
+}
+
+func countIf(rows []store.Row, is func(store.Row) bool) (n int) {
+	for _, r := range rows {
+		if is(r) {
+			n++
+		}
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"iter"
 	"math"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"unsafe"
@@ -26,8 +27,38 @@ type Snapshot struct {
 // NewSnapshot builds a snapshot from rows ascending by UID. The slices are
 // copied, and the rows packed.
 func NewSnapshot(id MailboxID, uidValidity uint32, uidNext UID, modSeq ModSeq, keywords []Flag, rows []Row) *Snapshot {
+	var b SnapshotBuilder
+	b.Add(rows...)
+	return b.Snapshot(id, uidValidity, uidNext, modSeq, keywords)
+}
+
+// SnapshotBuilder makes a snapshot of rows that come bit by bit, so that a
+// large mailbox need never be in memory unpacked. The zero value is ready.
+type SnapshotBuilder struct {
+	pages []*rowPage
+	rows  []Row // of the page to come
+}
+
+// Add adds rows, ascending by UID and above all before. They are copied.
+func (b *SnapshotBuilder) Add(rows ...Row) {
+	if len(b.rows) > 0 || len(rows) < pageRows {
+		n := min(pageRows-len(b.rows), len(rows))
+		b.rows = append(b.rows, rows[:n]...)
+		if rows = rows[n:]; len(b.rows) < pageRows {
+			return
+		}
+		b.pages, b.rows = append(b.pages, packRows(b.rows)), b.rows[:0]
+	}
+	full := len(rows) / pageRows * pageRows
+	b.pages = paginate(b.pages, rows[:full])
+	b.rows = append(b.rows, rows[full:]...)
+}
+
+// Snapshot returns the snapshot of all rows. The builder must not be used
+// again.
+func (b *SnapshotBuilder) Snapshot(id MailboxID, uidValidity uint32, uidNext UID, modSeq ModSeq, keywords []Flag) *Snapshot {
 	s := &Snapshot{id: id, uidValidity: uidValidity, uidNext: uidNext, modSeq: modSeq, keywords: append([]Flag(nil), keywords...)}
-	s.pages = paginate(make([]*rowPage, 0, (len(rows)+pageRows-1)/pageRows), rows)
+	s.pages = slices.Clip(paginate(b.pages, b.rows))
 	s.number()
 	return s
 }
@@ -165,6 +196,24 @@ func (s *Snapshot) Select(set UIDSet) iter.Seq2[int, Row] {
 			}
 			for i, row := range s.Range(from, to) {
 				if !yield(i, row) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ChangedSince yields the rows that were created or changed after since, with
+// their numbers. Pages without one cost nothing.
+func (s *Snapshot) ChangedSince(since ModSeq) iter.Seq2[int, Row] {
+	return func(yield func(int, Row) bool) {
+		var buf rowBuffer
+		for i, p := range s.pages {
+			if p.top <= since {
+				continue
+			}
+			for j, r := range p.rows(&buf, 0, p.n) {
+				if r.ModSeq > since && !yield(int(s.starts[i])+j, r) {
 					return
 				}
 			}

@@ -116,10 +116,8 @@ func (mb openMailbox) Changes(ctx context.Context, since store.ModSeq) (store.Ch
 	if since >= snap.ModSeq() {
 		return c, nil
 	}
-	for _, r := range snap.All() {
-		if r.ModSeq > since {
-			c.Rows = append(c.Rows, r)
-		}
+	for _, r := range snap.ChangedSince(since) {
+		c.Rows = append(c.Rows, r)
 	}
 	var gone []store.UIDRange
 	for _, t := range tombs[sort.Search(len(tombs), func(i int) bool { return tombs[i].modSeq > since }):] {

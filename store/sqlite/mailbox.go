@@ -68,10 +68,8 @@ func (m *mailboxHandle) Changes(ctx context.Context, since store.ModSeq) (store.
 		return store.Changes{}, err
 	}
 	c := store.Changes{Since: since, Through: max(snap.ModSeq(), since), UIDNext: snap.UIDNext(), Keywords: snap.Keywords()}
-	for _, r := range snap.All() {
-		if r.ModSeq > since {
-			c.Rows = append(c.Rows, r)
-		}
+	for _, r := range snap.ChangedSince(since) {
+		c.Rows = append(c.Rows, r)
 	}
 	if err := m.a.s.q.vanished(&c.Vanished, m.id, since, c.Through); err != nil {
 		return store.Changes{}, readError(err)

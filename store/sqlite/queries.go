@@ -169,20 +169,22 @@ func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxIn
 	if err != nil {
 		return nil, nil, err
 	}
-	rows := make([]store.Row, 0, min(max(i.Messages, 0), 1<<20))
+	var b store.SnapshotBuilder
+	var rows []store.Row
 	err = each(tx.StmtContext(ctx, q.boxPages), func(r *sql.Rows) (err error) {
 		var key int64
 		var data sql.RawBytes
 		if err := r.Scan(&key, &data); err != nil {
 			return err
 		}
-		rows, err = decodePage(rows, uint32(key&pageMask), data)
+		rows, err = decodePage(rows[:0], uint32(key&pageMask), data)
+		b.Add(rows...)
 		return err
 	}, pageKey(id, 0), pageKey(id, pageMask))
 	if err != nil {
 		return nil, nil, err
 	}
-	return store.NewSnapshot(id, i.UIDValidity, i.UIDNext, i.ModSeq, splitFlags(keywords), rows), i, nil
+	return b.Snapshot(id, i.UIDValidity, i.UIDNext, i.ModSeq, splitFlags(keywords)), i, nil
 }
 
 // page reads one page of rows.
