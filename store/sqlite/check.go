@@ -166,9 +166,5 @@ func (c *checker) record(loc recordLoc, size int64, kind byte) error {
 		return err
 	}
 	defer h.release()
-	rec, err := scanRecord(h.file, loc.off, loc.off+size, c.buf)
-	if err == nil && (rec.kind != kind || rec.size() != size) {
-		err = fmt.Errorf("another record than expected at %d of segment %d", loc.off, loc.seg)
-	}
-	return err
+	return checkRecord(h.file, loc, size, kind, c.buf)
 }

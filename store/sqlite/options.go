@@ -39,6 +39,12 @@ type Options struct {
 	// History and Tokens let go. Default 10 minutes; negative: never, call
 	// Sweep.
 	SweepEvery time.Duration
+	// ReadOnly opens a folder for reading only, a backup above all: it needs
+	// no lock and writes nothing, and every mutation is store.ErrReadOnly.
+	// Nothing is cut or upgraded: a database of an older version is read
+	// from a copy in os.TempDir. Of a store that another process serves,
+	// each account is shown as of when it was first looked at.
+	ReadOnly bool
 	// Logger receives what an operator should know: recovery at opening,
 	// failures that stop writing. Nil discards it.
 	Logger *slog.Logger

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/posta-mail/posta/internal/faultfs"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -20,6 +21,7 @@ type Store struct {
 	opt  Options
 	dir  string
 	lock *os.File
+	temp string // folder to be removed at closing, if not empty
 	seg  *segments
 
 	writer *sql.DB // one connection, of the committer
@@ -64,7 +66,7 @@ func Open(dir string) (*Store, error) { return Options{}.Open(dir) }
 
 // Open opens the store in a folder, which is made if there is none, and cuts
 // what a crash left unfinished. One process may have it open: store.ErrInUse
-// otherwise. store.ErrCorrupt if acknowledged data is missing.
+// otherwise. store.ErrCorrupt if acknowledged data is missing; Repair helps.
 func (o Options) Open(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -76,9 +78,16 @@ func (o Options) Open(dir string) (*Store, error) {
 	s.accounts.init()
 	s.snaps.init(o.SnapshotMemory)
 	s.refs.init()
-	if err := s.open(context.Background()); err != nil {
+	open := s.open
+	if o.ReadOnly {
+		open = s.openReadOnly
+	}
+	if err := open(context.Background()); err != nil {
 		s.release()
 		return nil, fmt.Errorf("sqlite: opening %s: %w", dir, err)
+	}
+	if o.ReadOnly {
+		return s, nil
 	}
 	s.idle.Add(3)
 	go s.commitLoop()
@@ -89,13 +98,20 @@ func (o Options) Open(dir string) (*Store, error) {
 
 func (s *Store) now() time.Time { return s.opt.clock() }
 
-func (s *Store) dbFile() string { return filepath.Join(s.dir, "posta.db") }
+// dbName is the name of the database in the folder.
+const dbName = "posta.db"
+
+func (s *Store) dbFile() string { return filepath.Join(s.dir, dbName) }
 
 func (s *Store) open(ctx context.Context) (err error) {
-	if err := s.makeFolders(); err != nil {
+	if err := makeFolders(s.opt.fs, s.dir, s.seg.dir, s.seg.staging); err != nil {
 		return err
 	}
 	if s.lock, err = lockFolder(filepath.Join(s.dir, "lock")); err != nil {
+		return err
+	}
+	// From now on it is no backup.
+	if err := s.opt.fs.Remove(filepath.Join(s.dir, sumsName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	nums, err := s.seg.list()
@@ -144,21 +160,21 @@ const (
 	busyShort = 50 * time.Millisecond
 )
 
-func (s *Store) makeFolders() error {
-	for _, d := range []string{s.dir, s.seg.dir, s.seg.staging} {
-		if err := s.makeFolder(d); err != nil {
+// makeFolders makes folders, and those above them, durably.
+func makeFolders(fsys faultfs.FS, dirs ...string) error {
+	for _, d := range dirs {
+		if err := makeFolder(fsys, d); err != nil {
 			return err
 		}
 	}
 	// Also what an earlier process made and did not live to sync.
-	if err := s.opt.fs.SyncDir(filepath.Dir(s.dir)); err != nil && !errors.Is(err, os.ErrPermission) {
+	if err := fsys.SyncDir(filepath.Dir(dirs[0])); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	return nil
 }
 
-// makeFolder makes a folder, and those above it, durably.
-func (s *Store) makeFolder(dir string) error {
+func makeFolder(fsys faultfs.FS, dir string) error {
 	switch info, err := os.Stat(dir); {
 	case err == nil && !info.IsDir():
 		return fmt.Errorf("%s is not a folder", dir)
@@ -168,13 +184,13 @@ func (s *Store) makeFolder(dir string) error {
 		return err
 	}
 	parent := filepath.Dir(dir)
-	if err := s.makeFolder(parent); err != nil {
+	if err := makeFolder(fsys, parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return s.opt.fs.SyncDir(parent)
+	return fsys.SyncDir(parent)
 }
 
 // idGap keeps ids of records that a crash left uncommitted from being given
@@ -304,6 +320,9 @@ func (s *Store) release() error {
 	errs = append(errs, s.seg.close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
+	}
+	if s.temp != "" {
+		errs = append(errs, os.RemoveAll(s.temp))
 	}
 	return errors.Join(errs...)
 }

@@ -79,6 +79,9 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 		return nil, err
 	}
 	defer s.leave()
+	if s.opt.ReadOnly {
+		return nil, errReadOnly
+	}
 	st := &staged{s: s, refs: 1}
 	if err := st.read(ctx, r); err != nil {
 		st.Discard()
@@ -326,6 +329,9 @@ func (s *Store) giveMemory(n int64) { s.staged.Add(-n) }
 // adopt returns body as one of this store, held for a request, copying it if
 // it comes from elsewhere. Release the result.
 func (s *Store) adopt(ctx context.Context, body store.Staged) (*staged, error) {
+	if s.opt.ReadOnly {
+		return nil, errReadOnly
+	}
 	t, own := body.(*staged)
 	if own && t.s == s {
 		if !t.hold() {
