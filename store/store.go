@@ -28,7 +28,7 @@ type Store interface {
 	//
 	// Where the account has Annotations, an actor who is not the owner has
 	// \Seen flags of his own: none is set at first, and Snapshot, Info.Unseen,
-	// Changes and Flag speak of them. A change of one gets a mod-sequence like
+	// Changes, Flag and Expunge speak of them. A change of one gets a mod-sequence like
 	// any other, which shows in the rows of that actor alone, and as
 	// MailboxChanged to him. Copy carries the \Seen of whoever copies, for him
 	// alone: to all others the copy is new. Move carries everybody's. Place

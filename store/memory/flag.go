@@ -56,15 +56,17 @@ func (mb openMailbox) Flag(ctx context.Context, uids store.UIDSet, update store.
 	return out, nil
 }
 
-func (mb *mailbox) Expunge(ctx context.Context, uids store.UIDSet, with ...store.Flag) (out store.Expunged, err error) {
+func (mb openMailbox) Expunge(ctx context.Context, uids store.UIDSet, with ...store.Flag) (out store.Expunged, err error) {
 	err = mb.write(ctx, func(c *commit) error {
 		bits, known := mb.snap.Bits(with...)
 		if !known {
 			return nil // no message has them all
 		}
-		for _, r := range mb.snap.Select(uids) {
+		seen, _ := mb.view()
+		for _, r := range seen.Select(uids) {
 			if r.Flags&bits == bits {
-				c.remove(mb, r)
+				i, _ := mb.snap.Find(r.UID)
+				c.remove(mb.mailbox, mb.snap.At(i))
 				out.UIDs.Add(r.UID)
 				out.ModSeq = c.modSeq
 			}

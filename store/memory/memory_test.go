@@ -21,6 +21,7 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, storetest.Config{
 		New:        func(testing.TB) store.Store { return memory.New() },
 		SetUIDNext: memory.SetUIDNext,
+		Abilities:  storetest.AllAbilities(),
 	})
 }
 

@@ -16,14 +16,11 @@ var leaserChecks = []check{
 	{"Leaser/concurrent", leaserConcurrent},
 }
 
-// leaser gives the store's Leaser and skips where it is none: then
-// store.Leases serves.
+// leaser gives the store's Leaser.
 func (k *kit) leaser() store.Leaser {
 	k.Helper()
 	l, ok := k.st.(store.Leaser)
-	if !ok {
-		k.Skip("the store is no Leaser")
-	}
+	require.True(k, ok, "the engine is no Leaser")
 	k.account("anna")
 	k.account("bob")
 	return l

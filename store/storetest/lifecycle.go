@@ -14,7 +14,6 @@ import (
 
 var lifecycleChecks = []check{
 	{"Close/later-calls", closeLater},
-	{"Close/spool", closeSpool},
 	{"Close/under-way", closeUnderWay},
 	{"Context/ended", contextEnded},
 }

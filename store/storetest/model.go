@@ -12,7 +12,7 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-var modelChecks = []check{{"Model/random-operations", modelRandom}, {"Model/spool", modelSpool}}
+var modelChecks = []check{{"Model/random-operations", modelRandom}}
 
 // modelMessage is what the model knows of a message.
 type modelMessage struct {

@@ -469,7 +469,7 @@ func TestMutants(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, ok := all[m.seenBy]
 			require.True(t, ok, "no check %s", m.seenBy)
-			cfg := Config{Patience: 2 * time.Second, New: func(testing.TB) store.Store {
+			cfg := Config{Patience: 2 * time.Second, Abilities: AllAbilities(), New: func(testing.TB) store.Store {
 				return &mutantStore{Store: memory.New(), m: &m.mutant, boxes: map[string]*boxState{}}
 			}}
 			// A race may need more than one attempt.
@@ -487,7 +487,7 @@ func TestMutants(t *testing.T) {
 // TestNoMutant proves that the wrapper without a hook, and the recorder, are
 // not what makes checks fail.
 func TestNoMutant(t *testing.T) {
-	cfg := Config{New: func(testing.TB) store.Store {
+	cfg := Config{Abilities: AllAbilities(), New: func(testing.TB) store.Store {
 		return &mutantStore{Store: memory.New(), m: &mutant{}, boxes: map[string]*boxState{}}
 	}}
 	for _, c := range checks() {

@@ -12,7 +12,6 @@ import (
 var reopenChecks = []check{
 	{"Reopen/mail", reopenMail},
 	{"Reopen/numbers", reopenNumbers},
-	{"Reopen/spool", reopenSpool},
 	{"Reopen/many-times", reopenManyTimes},
 }
 

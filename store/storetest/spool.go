@@ -24,13 +24,11 @@ var spoolChecks = []check{
 	{"Spool/context", spoolContext},
 }
 
-// spool gives the store's spool and skips where it has none.
+// spool gives the store's spool.
 func (k *kit) spool() store.Spool {
 	k.Helper()
 	s, ok := k.st.(store.Spooler)
-	if !ok {
-		k.Skip("the store has no spool")
-	}
+	require.True(k, ok, "the engine has no spool")
 	return s.Spool()
 }
 
