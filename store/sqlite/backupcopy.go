@@ -72,7 +72,7 @@ func (c *copier) locations(file string, report func(Problem), place func(l *plac
 		if err := rows.Scan(&no, &data); err != nil {
 			return err
 		}
-		page, err := decodeRefPage(data)
+		page, err := decodeRefPage(uint64(no), data)
 		if err != nil {
 			if report == nil {
 				return err

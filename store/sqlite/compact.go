@@ -83,7 +83,7 @@ func (s *Store) eachRef(fn func(ref uint64, l *place) error) error {
 			if err := rows.Scan(&next, &data); err != nil {
 				return err
 			}
-			p, err := decodeRefPage(data)
+			p, err := decodeRefPage(uint64(next), data)
 			pages, nums = append(pages, p), append(nums, next)
 			next, more = next+1, true
 			return err

@@ -309,7 +309,7 @@ func (t *tx) flushRefs(ctx context.Context, w *writerConn) error {
 			}
 			continue
 		}
-		values = append(values, int64(no), p.encode(nil))
+		values = append(values, int64(no), p.encode(no))
 	}
 	return w.insert(ctx, stRefPut, values)
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -25,16 +26,54 @@ func pageKey(id store.MailboxID, no uint32) int64 { return int64(id)<<pageBits |
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
-// A page begins with pageRows plus its version. In version 1 that number was
-// missing, and the count, which comes next, is at most pageRows.
+// A page, of rows or of places, begins with pageRows plus its version, and ends
+// with a checksum. In version 1 both were missing, and the count, which comes
+// next, is at most pageRows.
 const (
 	pageVersion = 2
 	pageMark    = pageRows + pageVersion
+	pageSumSize = 4
 )
+
+// sealPage appends the checksum of a page that begins at from: SQLite keeps
+// none, and a reference that is wrong would be another message. The page's
+// number is part of it.
+func sealPage(b []byte, from int, no uint64) []byte {
+	return binary.LittleEndian.AppendUint32(b, pageSum(b[from:], no))
+}
+
+func pageSum(b []byte, no uint64) uint32 {
+	var key [8]byte
+	binary.LittleEndian.PutUint64(key[:], no)
+	return crc32.Update(crc32.Checksum(key[:], castagnoli), castagnoli, b)
+}
+
+// pageHead reads what a page begins with, and checks its checksum.
+func pageHead(b []byte, no uint64, what string) (v varints, version int, n uint64, err error) {
+	v = varints{b: b}
+	version, n = 1, v.next()
+	if n > pageRows {
+		end := len(b) - pageSumSize
+		switch {
+		case n > pageMark:
+			return v, 0, 0, fmt.Errorf("%w: page of %s of version %d, this is %d", store.ErrCorrupt, what, n-pageRows, pageVersion)
+		case end < 0 || binary.LittleEndian.Uint32(b[end:]) != pageSum(b[:end], no):
+			return v, 0, 0, fmt.Errorf("%w: checksum of page of %s", store.ErrCorrupt, what)
+		}
+		v = varints{b: b[:end]}
+		version = int(v.next() - pageRows)
+		n = v.next()
+	}
+	if n > pageRows || v.bad {
+		return v, 0, 0, fmt.Errorf("%w: page of %d %s", store.ErrCorrupt, n, what)
+	}
+	return v, version, n, nil
+}
 
 // appendPage packs rows, ascending by UID, of one page: differences to the row
 // before, as varints.
 func appendPage(b []byte, no uint32, rows []store.Row) []byte {
+	from := len(b)
 	b = binary.AppendUvarint(b, pageMark)
 	b = binary.AppendUvarint(b, uint64(len(rows)))
 	prev := store.Row{UID: store.UID(no << pageShift)}
@@ -50,7 +89,7 @@ func appendPage(b []byte, no uint32, rows []store.Row) []byte {
 		b = binary.AppendUvarint(b, zigzag(r.Saved-r.Date))
 		prev = *r
 	}
-	return b
+	return sealPage(b, from, uint64(no))
 }
 
 // varints reads numbers from b; bad is set when it ends too early.
@@ -77,16 +116,9 @@ func (v *varints) next() uint64 {
 // decodePage appends the rows of a page, of any version, to rows. Version 1
 // did not know when messages were saved: at their internal date, it is said.
 func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
-	v := varints{b: b}
-	version, n := 1, v.next()
-	if n > pageRows {
-		if n > pageMark {
-			return rows, fmt.Errorf("%w: page of version %d, this is %d", store.ErrCorrupt, n-pageRows, pageVersion)
-		}
-		version, n = int(n-pageRows), v.next()
-	}
-	if n > pageRows || v.bad {
-		return rows, fmt.Errorf("%w: page of %d rows", store.ErrCorrupt, n)
+	v, version, n, err := pageHead(b, uint64(no), "rows")
+	if err != nil {
+		return rows, err
 	}
 	prev := store.Row{UID: store.UID(no << pageShift)}
 	for i := range n {
@@ -106,6 +138,9 @@ func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 		}
 		rows = append(rows, r)
 		prev = r
+	}
+	if len(v.b) > 0 { // or a flipped bit would make version 2 pass for 1
+		return rows, fmt.Errorf("%w: page of rows is too long", store.ErrCorrupt)
 	}
 	return rows, nil
 }
@@ -132,11 +167,13 @@ const (
 // refPage is a page of places, by the low bits of the reference.
 type refPage [refRows]place
 
-func (p *refPage) encode(b []byte) []byte {
+// encode packs the page of a number.
+func (p *refPage) encode(no uint64) []byte {
 	n := refRows
 	for n > 0 && p[n-1].seg == 0 {
 		n--
 	}
+	b := binary.AppendUvarint(nil, pageMark)
 	b = binary.AppendUvarint(b, uint64(n))
 	var prev place
 	for i := range p[:n] {
@@ -154,15 +191,14 @@ func (p *refPage) encode(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(l.account))
 		prev = *l
 	}
-	return b
+	return sealPage(b, 0, no)
 }
 
-func decodeRefPage(b []byte) (*refPage, error) {
+func decodeRefPage(no uint64, b []byte) (*refPage, error) {
 	p := new(refPage)
-	v := varints{b: b}
-	n := v.next()
-	if n > refRows || v.bad {
-		return nil, fmt.Errorf("%w: page of %d places", store.ErrCorrupt, n)
+	v, _, n, err := pageHead(b, no, "places")
+	if err != nil {
+		return nil, err
 	}
 	var prev place
 	for i := range n {
@@ -182,7 +218,7 @@ func decodeRefPage(b []byte) (*refPage, error) {
 		}
 		p[i], prev = l, l
 	}
-	if v.bad {
+	if v.bad || len(v.b) > 0 {
 		return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
 	}
 	return p, nil

@@ -210,7 +210,7 @@ func (q *queries) refs(no uint64) (*refPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeRefPage(data)
+	return decodeRefPage(no, data)
 }
 
 func (q *queries) token(account int64, token string) (p store.Placed, ok bool, err error) {
