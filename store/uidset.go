@@ -141,3 +141,24 @@ func (s UIDSet) Intersect(t UIDSet) UIDSet {
 	}
 	return out
 }
+
+// without is the set of UIDs that are in s but not in t.
+func (s UIDSet) without(t UIDSet) UIDSet {
+	var out UIDSet
+	for _, r := range s {
+		from := uint64(r.From)
+		for len(t) > 0 && uint64(t[0].To) < from {
+			t = t[1:]
+		}
+		for i := 0; i < len(t) && t[i].From <= r.To; i++ {
+			if uint64(t[i].From) > from {
+				out = append(out, UIDRange{UID(from), t[i].From - 1})
+			}
+			from = uint64(t[i].To) + 1
+		}
+		if from <= uint64(r.To) {
+			out = append(out, UIDRange{UID(from), r.To})
+		}
+	}
+	return out
+}
