@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -33,22 +32,14 @@ type Guard struct {
 // others, who subscribe to shared mailboxes in their own account, under the
 // names by which they know them.
 func (g Guard) Account(ctx context.Context, name string) (Account, error) {
-	inner, err := g.Store.Account(ctx, name, g.Actor)
 	if g.owns(name) {
-		return inner, err
+		return g.Store.Account(ctx, name, g.Actor)
 	}
-	if errors.Is(err, ErrReadOnly) {
-		return nil, ErrNotFound // an engine that cannot share
-	}
+	a, err := g.share(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	notes, err := annotationsOf(inner)
-	if err != nil {
-		return nil, ErrNotFound
-	}
-	a := &sharedAccount{inner: inner, notes: notes, guard: g}
-	infos, err := inner.Mailboxes(ctx)
+	infos, err := a.inner.Mailboxes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +52,20 @@ func (g Guard) Account(ctx context.Context, name string) (Account, error) {
 		}
 	}
 	return nil, ErrNotFound
+}
+
+// share opens somebody else's account, even if there is nothing in it for the
+// actor.
+func (g Guard) share(ctx context.Context, name string) (*sharedAccount, error) {
+	inner, err := g.Store.Account(ctx, name, g.Actor)
+	if err != nil && !errors.Is(err, ErrReadOnly) {
+		return nil, err
+	}
+	notes, ok := inner.(Annotations)
+	if !ok {
+		return nil, ErrNotFound // an engine that cannot share
+	}
+	return &sharedAccount{inner: inner, notes: notes, guard: g}, nil
 }
 
 func (g Guard) owns(account string) bool { return account == g.Actor && account != "" }
@@ -129,13 +134,9 @@ func (g Guard) admit(ctx context.Context, t *Target, p *guardedPlace, number int
 	if g.owns(t.Account) || p.refused[t.Account] != nil {
 		return nil
 	}
-	acc, err := g.Account(ctx, t.Account)
+	a, err := g.share(ctx, t.Account)
 	if err != nil {
 		return err
-	}
-	a, ok := acc.(*sharedAccount)
-	if !ok {
-		return fmt.Errorf("%w: account", ErrInvalid)
 	}
 	box, err := a.inner.Mailbox(ctx, t.Mailbox)
 	if err != nil {

@@ -11,17 +11,17 @@ type Rights uint16
 
 // The rights. What each is needed for is in operations.go.
 const (
-	RightLookup   Rights = 1 << iota // l: it is listed
-	RightRead                        // r: its messages may be read
-	RightSeen                        // s: \Seen may be set and cleared
-	RightWrite                       // w: so may flags other than \Seen and \Deleted
-	RightInsert                      // i: messages may be added
-	RightPost                        // p: mail may be sent to its address; for delivery to ask, not enforced by Guard
-	RightCreate                      // k: mailboxes may be made below it
-	RightDelete                      // x: it may be deleted and renamed
-	RightMark                        // t: \Deleted may be set and cleared
-	RightExpunge                     // e: messages may be expunged
-	RightAdmin                       // a: its rights may be read and changed
+	RightLookup  Rights = 1 << iota // l: it is listed
+	RightRead                       // r: its messages may be read
+	RightSeen                       // s: \Seen may be set and cleared
+	RightWrite                      // w: so may flags other than \Seen and \Deleted
+	RightInsert                     // i: messages may be added
+	RightPost                       // p: mail may be sent to its address; for delivery to ask, not enforced by Guard
+	RightCreate                     // k: mailboxes may be made below it
+	RightDelete                     // x: it may be deleted and renamed
+	RightMark                       // t: \Deleted may be set and cleared
+	RightExpunge                    // e: messages may be expunged
+	RightAdmin                      // a: its rights may be read and changed
 
 	// AllRights is every right: the owner's.
 	AllRights Rights = 1<<len(rightLetters) - 1
