@@ -24,11 +24,17 @@ func (s *Store) Account(ctx context.Context, name, actor string) (store.Account,
 // Accounts implements store.Store. It reads a few names at a time and holds
 // nothing between them.
 func (s *Store) Accounts(ctx context.Context) iter.Seq2[string, error] {
+	return s.pages(ctx, s.q.names)
+}
+
+// pages iterates over names of accounts that a query gives in order, up to max
+// after one.
+func (s *Store) pages(ctx context.Context, query func(after string, max int) ([]string, error)) iter.Seq2[string, error] {
 	const chunk = 256
 	return func(yield func(string, error) bool) {
 		after := ""
 		for {
-			names, err := s.accountNames(ctx, after, chunk)
+			names, err := s.page(ctx, func() ([]string, error) { return query(after, chunk) })
 			if err != nil {
 				yield("", err)
 				return
@@ -46,7 +52,7 @@ func (s *Store) Accounts(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-func (s *Store) accountNames(ctx context.Context, after string, max int) ([]string, error) {
+func (s *Store) page(ctx context.Context, query func() ([]string, error)) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -54,7 +60,7 @@ func (s *Store) accountNames(ctx context.Context, after string, max int) ([]stri
 		return nil, err
 	}
 	defer s.leave()
-	names, err := s.q.names(after, max)
+	names, err := query()
 	return names, readError(err)
 }
 
@@ -76,6 +82,7 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 			return fmt.Errorf("%w: account", store.ErrExists)
 		}
 		a.absent, a.created, a.seq = false, true, 0
+		a.used, a.limit, a.notes, a.counts = store.Usage{}, store.Usage{}, nil, nil
 		// Above all of an earlier life of the name.
 		a.modSeq = store.ModSeq(t.state.modSeq)
 		a.low = a.modSeq
@@ -111,10 +118,16 @@ func (t *tx) deleteAccount(a *acctTx) error {
 		}
 		refs = append(refs, snapshotRefs(snap))
 	}
+	for id, b := range a.boxes { // deleted before, in the same batch
+		if b.deleted && !b.fresh {
+			a.goneBox = append(a.goneBox, id)
+		}
+	}
 	for i, b := range boxes {
 		if !b.fresh {
 			a.goneBox = append(a.goneBox, b.m.ID)
 		}
+		b.deleted = true
 		t.dead = append(t.dead, deadRow{a: a, refs: refs[i]})
 	}
 	for i := range t.dead {
@@ -136,7 +149,7 @@ func (t *tx) deleteAccount(a *acctTx) error {
 	}
 	a.absent, a.created, a.row, a.id = true, false, false, 0
 	a.boxes = make(map[store.MailboxID]*boxTx)
-	a.names, a.subs = nil, nil
+	a.names, a.subs, a.notes, a.counts = nil, nil, nil, nil
 	return nil
 }
 

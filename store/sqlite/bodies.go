@@ -23,6 +23,9 @@ type placing struct {
 	uidl             string
 }
 
+// size is the length of the message.
+func (p *placing) size() int64 { return int64(len(p.prefix)) + p.body.size }
+
 // reference takes the next reference for a message. The place is filled in
 // when it has been written.
 func (t *tx) reference(p *placing) uint64 {

@@ -13,6 +13,7 @@ type account struct {
 	id     int64
 	modSeq store.ModSeq // highest of the account
 	low    store.ModSeq // events above it are known
+	used   store.Usage
 	limit  store.Usage
 	boxes  map[store.MailboxID]*mbox
 	names  map[string]store.MailboxID

@@ -100,7 +100,13 @@ func (q *queue) take() []*request {
 // are withdrawn and the others go on without the caller, who must not look at
 // their results: their error is ctx's either way.
 func (s *Store) submit(ctx context.Context, reqs ...*request) []error {
-	errs := make([]error, len(reqs))
+	s.send(ctx, reqs)
+	return await(ctx, reqs)
+}
+
+// send is the first half of submit: the requests have their place in the queue,
+// or have ended with an error.
+func (s *Store) send(ctx context.Context, reqs []*request) {
 	err := ctx.Err()
 	if err == nil {
 		err = s.broken()
@@ -111,14 +117,27 @@ func (s *Store) submit(ctx context.Context, reqs ...*request) []error {
 	if err == nil {
 		err = s.queue.put(reqs)
 	}
-	if err != nil {
-		for i, r := range reqs {
-			errs[i] = err
-			r.finish()
-		}
-		return errs
+	if err == nil {
+		return
 	}
+	for _, r := range reqs {
+		r.taken.Store(true)
+		r.err = err
+		r.finish()
+		close(r.done)
+	}
+}
+
+// await is the other half.
+func await(ctx context.Context, reqs []*request) []error {
+	errs := make([]error, len(reqs))
 	for i, r := range reqs {
+		select {
+		case <-r.done:
+			errs[i] = r.err
+			continue
+		default:
+		}
 		select {
 		case <-r.done:
 			errs[i] = r.err

@@ -42,6 +42,15 @@ func (b *boxTx) copy(snap *store.Snapshot, uids store.UIDSet, dest store.Mailbox
 	if err := d.room(len(rows)); err != nil {
 		return res, err
 	}
+	if !move {
+		add := store.Usage{Messages: int64(len(rows))}
+		for _, r := range rows {
+			add.Octets += int64(r.Size)
+		}
+		if err := b.a.admit(add); err != nil {
+			return res, err
+		}
+	}
 	table := d.m.keywords
 	bits := make([]store.FlagBits, len(rows))
 	for i, r := range rows {

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -32,6 +33,9 @@ func (a *accountHandle) Create(ctx context.Context, name string, opt store.Creat
 		if _, ok := a.lookup(name); ok {
 			return fmt.Errorf("%w: mailbox", store.ErrExists)
 		}
+		if err := a.admit(store.Usage{Mailboxes: 1 + int64(len(a.missingParents(name)))}); err != nil {
+			return err
+		}
 		at := a.next()
 		a.addParents(name, at)
 		b := a.addBox(name, opt.SpecialUse, at)
@@ -45,16 +49,20 @@ func (a *accountHandle) Create(ctx context.Context, name string, opt store.Creat
 	return *res, nil
 }
 
-// addParents makes the mailboxes above a name that are missing.
-func (a *acctTx) addParents(name string, at store.ModSeq) {
-	var missing []string
+// missingParents are the mailboxes above a name that are missing, lowest first.
+func (a *acctTx) missingParents(name string) (missing []string) {
 	for p := store.Parent(name); p != ""; p = store.Parent(p) {
 		if _, ok := a.lookup(p); !ok {
 			missing = append(missing, p)
 		}
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		a.addBox(missing[i], "", at)
+	return missing
+}
+
+// addParents makes the mailboxes above a name that are missing.
+func (a *acctTx) addParents(name string, at store.ModSeq) {
+	for _, p := range slices.Backward(a.missingParents(name)) {
+		a.addBox(p, "", at)
 	}
 }
 

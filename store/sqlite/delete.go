@@ -27,6 +27,9 @@ func (a *accountHandle) Delete(ctx context.Context, name string) error {
 		}
 		at := a.next()
 		b.deleted = true
+		a.used.Octets -= b.m.Size
+		a.used.Messages -= int64(b.m.Messages)
+		a.used.Mailboxes--
 		delete(a.allNames(), name)
 		a.t.dead = append(a.t.dead, deadRow{a: a, refs: snapshotRefs(snap)})
 		a.event(store.MailboxDeleted, at, b.m.ID, name, "")

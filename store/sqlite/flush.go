@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -43,7 +44,7 @@ func (t *tx) flush(ctx context.Context) error {
 		}
 	}
 	for _, step := range []func(context.Context, *writerConn) error{
-		t.flushPages, t.flushRefs, t.flushHistory, t.flushTokens, t.flushSpool,
+		t.flushPages, t.flushRefs, t.flushHistory, t.flushNotes, t.flushUIDLs, t.flushTokens, t.flushSpool,
 	} {
 		if err := step(ctx, w); err != nil {
 			return err
@@ -68,12 +69,12 @@ func (t *tx) flush(ctx context.Context) error {
 // flush writes the account's own row and those of its mailboxes.
 func (a *acctTx) flush(ctx context.Context, w *writerConn) error {
 	for _, id := range a.goneBox {
-		if err := deleteBox(ctx, w, id); err != nil {
+		if err := deleteBox(ctx, w, 0, id); err != nil {
 			return err
 		}
 	}
 	for _, id := range a.gone {
-		for _, st := range []stmtID{stAccountDel, stSubsDel} {
+		for _, st := range []stmtID{stAccountDel, stSubsDel, stAllNotesDel} {
 			if err := w.exec(ctx, st, id); err != nil {
 				return err
 			}
@@ -86,7 +87,8 @@ func (a *acctTx) flush(ctx context.Context, w *writerConn) error {
 	case a.absent:
 		return nil
 	case a.created:
-		res, err := w.stmts[stAccountAdd][0].ExecContext(ctx, a.e.name, int64(a.modSeq), int64(a.low))
+		res, err := w.stmts[stAccountAdd][0].ExecContext(ctx, a.e.name, int64(a.modSeq), int64(a.low),
+			a.limit.Octets, a.limit.Messages, a.limit.Mailboxes)
 		if err != nil {
 			return err
 		}
@@ -94,7 +96,8 @@ func (a *acctTx) flush(ctx context.Context, w *writerConn) error {
 			return err
 		}
 	case a.row:
-		if err := w.exec(ctx, stAccountSet, int64(a.modSeq), int64(a.low), a.id); err != nil {
+		if err := w.exec(ctx, stAccountSet, int64(a.modSeq), int64(a.low), a.limit.Octets, a.limit.Messages,
+			a.limit.Mailboxes, a.id); err != nil {
 			return err
 		}
 	}
@@ -113,7 +116,7 @@ func (b *boxTx) flush(ctx context.Context, w *writerConn) error {
 	case b.deleted && b.fresh, !b.changed && !b.deleted:
 		return nil
 	case b.deleted:
-		return deleteBox(ctx, w, m.ID)
+		return deleteBox(ctx, w, b.a.id, m.ID)
 	case b.fresh:
 		return w.exec(ctx, stBoxAdd, int64(m.ID), b.a.id, m.Name, m.SpecialUse, int64(m.UIDValidity), int64(m.UIDNext),
 			int64(m.ModSeq), int64(m.created), int64(m.low), m.Messages, m.Unseen, m.Deleted, m.Size, m.DeletedSize, m.uidls, joinFlags(m.keywords))
@@ -127,11 +130,17 @@ func (b *boxTx) flush(ctx context.Context, w *writerConn) error {
 	return w.exec(ctx, stBoxSet, int64(m.UIDNext), int64(m.ModSeq), m.Messages, m.Unseen, m.Deleted, m.Size, m.DeletedSize, int64(m.ID))
 }
 
-func deleteBox(ctx context.Context, w *writerConn, id store.MailboxID) error {
+func deleteBox(ctx context.Context, w *writerConn, account int64, id store.MailboxID) error {
 	if err := w.exec(ctx, stBoxDel, int64(id)); err != nil {
 		return err
 	}
 	if err := w.exec(ctx, stPagesDel, pageKey(id, 0), pageKey(id, pageMask)); err != nil {
+		return err
+	}
+	if err := w.exec(ctx, stNotesDel, account, int64(id)); err != nil {
+		return err
+	}
+	if err := w.exec(ctx, stUIDLDel, int64(id), 0, int64(math.MaxUint32)); err != nil {
 		return err
 	}
 	return w.exec(ctx, stTombsDel, int64(id), int64(1<<62))

@@ -79,6 +79,10 @@ func wantFixture(t *testing.T, version int) (want fixture) {
 			if version > 1 {
 				continue
 			}
+			used := &want.Accounts[i].Quota.Used
+			used.Octets += b.Info.Size
+			used.Messages += int64(b.Info.Messages)
+			used.Mailboxes++
 			for j := range b.Rows {
 				r := &b.Rows[j]
 				r.Saved = r.Date
@@ -119,6 +123,8 @@ func readAccount(t *testing.T, s *Store, name string) fixtureAccount {
 	a, err := s.Account(ctx, name, name)
 	require.NoError(t, err)
 	got := fixtureAccount{Name: name}
+	got.Quota, err = s.Quota(ctx, name)
+	require.NoError(t, err)
 	got.Subs, err = a.Subscriptions(ctx)
 	require.NoError(t, err)
 	c, err := a.Changes(ctx, 0)

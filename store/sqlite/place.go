@@ -7,15 +7,21 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// Place implements store.Store: one request for each account, all of them
-// handed to the committer together.
+// Place implements store.Store.
 func (s *Store) Place(ctx context.Context, targets []store.Target) []store.Placed {
+	return s.PlaceLater(ctx, targets)()
+}
+
+// PlaceLater implements store.Pipeliner: one request for each account, all of
+// them handed to the committer together, which files them in the order of the
+// calls. A store that is closed meanwhile files them first.
+func (s *Store) PlaceLater(ctx context.Context, targets []store.Target) (wait func() []store.Placed) {
 	results := make([]store.Placed, len(targets))
 	if err := s.enter(); err != nil {
 		for i := range results {
 			results[i].Err = err
 		}
-		return results
+		return func() []store.Placed { return results }
 	}
 	defer s.leave()
 	var groups []*placeGroup
@@ -40,19 +46,22 @@ func (s *Store) Place(ctx context.Context, targets []store.Target) []store.Place
 		reqs = append(reqs, &request{plan: g.plan, bytes: g.bytes, release: g.release})
 		sent = append(sent, g)
 	}
-	for i, err := range s.submit(ctx, reqs...) {
-		sent[i].err = err
-	}
-	for _, g := range groups {
-		for k, i := range g.index {
-			if g.err != nil {
-				results[i].Err = g.err
-			} else {
-				results[i] = g.placed[k]
+	s.send(ctx, reqs)
+	return func() []store.Placed {
+		for i, err := range await(ctx, reqs) {
+			sent[i].err = err
+		}
+		for _, g := range groups {
+			for k, i := range g.index {
+				if g.err != nil {
+					results[i].Err = g.err
+				} else {
+					results[i] = g.placed[k]
+				}
 			}
 		}
+		return results
 	}
-	return results
 }
 
 // placeGroup are the targets of one account: one atomic commit.
@@ -166,6 +175,7 @@ func (g *placeGroup) check(t *tx, a *acctTx, placed []store.Placed) ([]placeStep
 	counts := make(map[*boxTx]int)
 	tables := make(map[*boxTx][]store.Flag)
 	replaced := make(map[store.MailboxID]store.UIDSet)
+	var add store.Usage
 	for i := range g.items {
 		it := &g.items[i]
 		p, dup, err := t.duplicate(a, it.Token)
@@ -203,8 +213,16 @@ func (g *placeGroup) check(t *tx, a *acctTx, placed []store.Placed) ([]placeStep
 			}
 			set.Add(it.Replaces)
 			replaced[it.ReplacesIn] = set
+			// It counts by its difference (RFC 8508 §3.4).
+			add.Octets -= int64(step.old.Size)
+			add.Messages--
 		}
+		add.Octets += it.p.size()
+		add.Messages++
 		steps = append(steps, step)
+	}
+	if err := a.admit(add); err != nil {
+		return nil, err
 	}
 	for b, table := range tables {
 		b.m.keywords = table // grows only; nothing fails from here
@@ -236,10 +254,14 @@ func (g *placeGroup) file(t *tx, a *acctTx, steps []placeStep, placed []store.Pl
 		it, b := &g.items[step.i], step.box
 		p := it.p // a copy: the plan may run again
 		p.owner, p.account, p.mailbox, p.uid = a, g.account, b.m.Name, b.m.UIDNext
-		row := store.Row{Size: uint32(int64(len(p.prefix)) + p.body.size), Flags: step.bits, Date: p.date, Saved: p.saved, Ref: t.reference(&p)}
+		row := store.Row{Size: uint32(p.size()), Flags: step.bits, Date: p.date, Saved: p.saved, Ref: t.reference(&p)}
 		uid := b.add(at, row)
 		placed[step.i] = store.Placed{Mailbox: b.m.ID, UIDValidity: b.m.UIDValidity, UID: uid, ModSeq: at}
 		t.remember(a, it.Token, placed[step.i])
+		if p.uidl != "" {
+			b.m.uidls = true
+			t.uidls = append(t.uidls, uidlRow{b, uid, p.uidl})
+		}
 	}
 	for _, step := range steps {
 		if step.replaces != nil {

@@ -21,6 +21,8 @@ type queries struct {
 	refPage, tokenRow                     *sql.Stmt
 	tombs, eventRows                      *sql.Stmt
 	spoolRow, spoolList, spoolSome        *sql.Stmt
+	notes, note, noteCount, noteAccounts  *sql.Stmt
+	uidls                                 *sql.Stmt
 
 	oldTokens, oldTombs, oldEvents, oldDead *sql.Stmt
 	spoolBodies, spoolItems                 *sql.Stmt
@@ -51,6 +53,12 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.tombs, "SELECT uids FROM tombstone WHERE mailbox=? AND modseq>? AND modseq<=?"},
 		{&q.eventRows, `SELECT kind, modseq, mailbox, name, oldname FROM event WHERE account=? AND modseq>? AND modseq<=?
 			ORDER BY modseq, seq`},
+		{&q.notes, "SELECT key, value FROM annotation WHERE account=? AND mailbox=? AND key>=? ORDER BY key"},
+		{&q.note, "SELECT value FROM annotation WHERE account=? AND mailbox=? AND key=?"},
+		{&q.noteCount, "SELECT count(*) FROM annotation WHERE account=? AND mailbox=?"},
+		{&q.noteAccounts, `SELECT DISTINCT a.name FROM annotation n JOIN account a ON a.id=n.account
+			WHERE n.key=? AND a.name>? ORDER BY a.name LIMIT ?`},
+		{&q.uidls, "SELECT uid, uidl FROM uidl WHERE mailbox=?"},
 		{&q.spoolRow, "SELECT prefix, bodyseg, bodyoff, bodysize FROM spool WHERE id=?"},
 		{&q.spoolSome, "SELECT " + spoolColumns + " FROM spool WHERE id IN (SELECT value FROM json_each(?))"},
 		{&q.oldTokens, "SELECT token, account FROM token WHERE at<? LIMIT ?"},
@@ -120,6 +128,9 @@ func (q *queries) account(ctx context.Context, name string) (*account, error) {
 		m.keywords = splitFlags(keywords)
 		a.boxes[m.ID], a.names[m.Name] = m, m.ID
 		a.modSeq = max(a.modSeq, m.ModSeq)
+		a.used.Octets += m.Size
+		a.used.Messages += int64(m.Messages)
+		a.used.Mailboxes++
 		return nil
 	}, a.id)
 	if err != nil {
@@ -135,12 +146,21 @@ func (q *queries) account(ctx context.Context, name string) (*account, error) {
 
 // names lists accounts after one, in order.
 func (q *queries) names(after string, max int) (names []string, err error) {
-	err = each(q.accountNames, func(rows *sql.Rows) error {
+	return scanNames(q.accountNames, after, max)
+}
+
+// annotated lists accounts with an annotation, after one, in order.
+func (q *queries) annotated(key, after string, max int) (names []string, err error) {
+	return scanNames(q.noteAccounts, key, after, max)
+}
+
+func scanNames(st *sql.Stmt, args ...any) (names []string, err error) {
+	err = each(st, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		names = append(names, name)
 		return err
-	}, after, max)
+	}, args...)
 	return names, err
 }
 

@@ -55,6 +55,9 @@ func (a *acctTx) rename(from, to string) error {
 			return fmt.Errorf("%w: mailbox", store.ErrExists)
 		}
 	}
+	if err := a.admit(store.Usage{Mailboxes: int64(len(a.missingParents(to)))}); err != nil {
+		return err
+	}
 	at := a.next()
 	all := a.allNames()
 	for _, b := range move {
@@ -84,12 +87,16 @@ func (a *acctTx) renameInbox(to string) error {
 	if err != nil {
 		return err
 	}
-	at := a.next()
+	if err := a.admit(store.Usage{Mailboxes: 1 + int64(len(a.missingParents(to)))}); err != nil {
+		return err
+	}
+	at, saved := a.next(), a.t.s.now().Unix()
 	a.addParents(to, at)
 	dest := a.addBox(to, "", at)
 	dest.m.keywords = inbox.m.keywords
 	rows := selected(snap, store.AllUIDs(), nil)
 	for _, r := range rows {
+		r.Saved = saved
 		dest.add(at, r)
 	}
 	if len(rows) > 0 {

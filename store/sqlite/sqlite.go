@@ -15,8 +15,9 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// Store keeps mail in a folder. It implements store.Store, store.Spooler and
-// store.Leaser. Safe for concurrent use.
+// Store keeps mail in a folder. It implements store.Store, store.Spooler,
+// store.Leaser, store.Quotas, store.Pipeliner and store.AnnotationFinder, its
+// accounts store.Annotations, and its mailboxes store.UIDLs. Safe for concurrent use.
 type Store struct {
 	opt  Options
 	dir  string
@@ -55,9 +56,14 @@ type Store struct {
 }
 
 var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Spooler = (*Store)(nil)
-	_ store.Leaser  = (*Store)(nil)
+	_ store.Store            = (*Store)(nil)
+	_ store.Spooler          = (*Store)(nil)
+	_ store.Leaser           = (*Store)(nil)
+	_ store.Quotas           = (*Store)(nil)
+	_ store.Pipeliner        = (*Store)(nil)
+	_ store.AnnotationFinder = (*Store)(nil)
+	_ store.Annotations      = (*accountHandle)(nil)
+	_ store.UIDLs            = (*mailboxHandle)(nil)
 )
 
 // Open opens the store in a folder with default options. The folder is made if

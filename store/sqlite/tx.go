@@ -31,17 +31,19 @@ type tx struct {
 	refPages map[uint64]*refPage
 	erase    []uint64 // references that are dead for good
 
-	moves    []*movement // by compaction
-	tokens   map[tokenKey]tokenRow
-	tombs    []tombRow
-	dead     []deadRow
-	events   []eventRow
-	subs     []subRow
-	spool    map[store.ItemID]*spoolWrite
-	undo     []func()                    // of the spool's index
-	spoolHit bool                        // wake the spool's watchers
-	segments []uint64                    // begun or placed in this batch
-	jobs     []func(w *writerConn) error // of the sweeper
+	moves     []*movement // by compaction
+	tokens    map[tokenKey]tokenRow
+	tombs     []tombRow
+	dead      []deadRow
+	events    []eventRow
+	subs      []subRow
+	uidls     []uidlRow
+	uidlsGone []uidlsGone
+	spool     map[store.ItemID]*spoolWrite
+	undo      []func()                    // of the spool's index
+	spoolHit  bool                        // wake the spool's watchers
+	segments  []uint64                    // begun or placed in this batch
+	jobs      []func(w *writerConn) error // of the sweeper
 }
 
 // acctTx is an account in a batch.
@@ -52,6 +54,10 @@ type acctTx struct {
 	id      int64
 	modSeq  store.ModSeq
 	low     store.ModSeq
+	used    store.Usage
+	limit   store.Usage
+	notes   map[noteKey][]byte         // annotations set, or removed: nil
+	counts  map[store.MailboxID]int    // of annotations, where known
 	boxes   map[store.MailboxID]*boxTx // touched
 	names   map[string]store.MailboxID // nil: as published
 	subs    map[string]bool            // nil: as published
@@ -93,7 +99,7 @@ func (t *tx) account(name string) (*acctTx, error) {
 	if e.a == nil {
 		a.absent = true
 	} else {
-		a.id, a.modSeq, a.low = e.a.id, e.a.modSeq, e.a.low
+		a.id, a.modSeq, a.low, a.used, a.limit = e.a.id, e.a.modSeq, e.a.low, e.a.used, e.a.limit
 	}
 	t.accounts[name] = a
 	return a, nil
@@ -208,6 +214,7 @@ func (a *acctTx) addBox(name, special string, at store.ModSeq) *boxTx {
 	}}
 	b.snap = store.NewSnapshot(id, b.m.UIDValidity, 1, at, nil, nil)
 	a.boxes[id] = b
+	a.used.Mailboxes++
 	a.allNames()[name] = id
 	a.event(store.MailboxCreated, at, id, name, "")
 	return b
@@ -283,8 +290,15 @@ func (b *boxTx) add(at store.ModSeq, r store.Row) store.UID {
 	b.m.ModSeq, b.changed = at, true
 	b.appended = append(b.appended, r)
 	b.touch(r.UID)
-	b.m.count(r, 1)
+	b.count(r, 1)
 	return r.UID
+}
+
+// count adds a message to, or takes it from, what mailbox and account hold.
+func (b *boxTx) count(r store.Row, n int) {
+	b.m.count(r, n)
+	b.a.used.Octets += int64(n) * int64(r.Size)
+	b.a.used.Messages += int64(n)
 }
 
 // remove expunges rows, ascending, of the mailbox's snapshot.
@@ -294,10 +308,13 @@ func (b *boxTx) remove(at store.ModSeq, rows []store.Row) store.UIDSet {
 	for i, r := range rows {
 		gone.Add(r.UID)
 		refs[i] = r.Ref
-		b.m.count(r, -1)
+		b.count(r, -1)
 	}
 	b.apply(at, nil, gone)
 	b.a.t.bury(b, at, gone, refs)
+	if b.m.uidls {
+		b.a.t.uidlsGone = append(b.a.t.uidlsGone, uidlsGone{b, gone})
+	}
 	return gone
 }
 
@@ -382,7 +399,7 @@ func (a *acctTx) publish() {
 		}
 	}
 	if e.a != nil {
-		e.a.modSeq, e.a.low = a.modSeq, a.low
+		e.a.modSeq, e.a.low, e.a.used, e.a.limit = a.modSeq, a.low, a.used, a.limit
 		if a.names != nil {
 			e.a.names = a.names
 		}

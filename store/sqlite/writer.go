@@ -34,6 +34,12 @@ const (
 	stSubPut
 	stSubDel
 	stSubsDel
+	stNotePut
+	stNoteDel
+	stNotesDel
+	stAllNotesDel
+	stUIDLPut
+	stUIDLDel
 	stTokenPut
 	stSegmentPut
 	stSegmentDel
@@ -57,33 +63,40 @@ var statements = [stCount]struct {
 	stRollback: {sql: "ROLLBACK"},
 	stState: {sql: `UPDATE state SET next_ref=?, next_body=?, next_box=?, next_item=?, uidvalidity=?, modseq=?,
 		segment=?, committed=? WHERE id=1`},
-	stAccountAdd: {sql: "INSERT INTO account (name, modseq, low) VALUES (?,?,?)"},
-	stAccountSet: {sql: "UPDATE account SET modseq=?, low=? WHERE id=?"},
+	stAccountAdd: {sql: `INSERT INTO account (name, modseq, low, max_octets, max_messages, max_boxes)
+		VALUES (?,?,?,?,?,?)`},
+	stAccountSet: {sql: "UPDATE account SET modseq=?, low=?, max_octets=?, max_messages=?, max_boxes=? WHERE id=?"},
 	stAccountDel: {sql: "DELETE FROM account WHERE id=?"},
 	stBoxAdd: {sql: `INSERT INTO mailbox (id, account, name, special, uidvalidity, uidnext, modseq, created, low,
 		messages, unseen, deleted, size, deleted_size, uidls, keywords) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
 	stBoxSet: {sql: `UPDATE mailbox SET uidnext=?, modseq=?, messages=?, unseen=?, deleted=?, size=?, deleted_size=?
 		WHERE id=?`},
-	stBoxName:    {sql: "UPDATE mailbox SET name=?, keywords=?, low=?, uidls=? WHERE id=?"},
-	stBoxDel:     {sql: "DELETE FROM mailbox WHERE id=?"},
-	stPagePut:    {sql: "INSERT OR REPLACE INTO page (id, modseq, data) VALUES", cols: 3},
-	stPageDel:    {sql: "DELETE FROM page WHERE id=?"},
-	stPagesDel:   {sql: "DELETE FROM page WHERE id BETWEEN ? AND ?"},
-	stRefPut:     {sql: "INSERT OR REPLACE INTO ref (id, data) VALUES", cols: 2},
-	stRefDel:     {sql: "DELETE FROM ref WHERE id=?"},
-	stTombPut:    {sql: "INSERT OR REPLACE INTO tombstone (mailbox, modseq, at, uids) VALUES", cols: 4},
-	stTombsDel:   {sql: "DELETE FROM tombstone WHERE mailbox=? AND modseq<=?"},
-	stDeadPut:    {sql: "INSERT INTO dead (account, at, refs) VALUES", cols: 3},
-	stEventPut:   {sql: "INSERT OR REPLACE INTO event (account, modseq, seq, at, kind, mailbox, name, oldname) VALUES", cols: 8},
-	stEventsDel:  {sql: "DELETE FROM event WHERE account=? AND modseq<=?"},
-	stSubPut:     {sql: "INSERT OR REPLACE INTO subscription (account, name) VALUES (?,?)"},
-	stSubDel:     {sql: "DELETE FROM subscription WHERE account=? AND name=?"},
-	stSubsDel:    {sql: "DELETE FROM subscription WHERE account=?"},
-	stTokenPut:   {sql: "INSERT OR REPLACE INTO token (token, account, at, mailbox, uidvalidity, uid, modseq) VALUES", cols: 7},
-	stSegmentPut: {sql: "INSERT OR REPLACE INTO segment (id, at) VALUES (?,?)"},
-	stSegmentDel: {sql: "DELETE FROM segment WHERE id=?"},
-	stTokenDel:   {sql: "DELETE FROM token WHERE token=? AND account=?"},
-	stDeadDel:    {sql: "DELETE FROM dead WHERE id=?"},
+	stBoxName:     {sql: "UPDATE mailbox SET name=?, keywords=?, low=?, uidls=? WHERE id=?"},
+	stBoxDel:      {sql: "DELETE FROM mailbox WHERE id=?"},
+	stPagePut:     {sql: "INSERT OR REPLACE INTO page (id, modseq, data) VALUES", cols: 3},
+	stPageDel:     {sql: "DELETE FROM page WHERE id=?"},
+	stPagesDel:    {sql: "DELETE FROM page WHERE id BETWEEN ? AND ?"},
+	stRefPut:      {sql: "INSERT OR REPLACE INTO ref (id, data) VALUES", cols: 2},
+	stRefDel:      {sql: "DELETE FROM ref WHERE id=?"},
+	stTombPut:     {sql: "INSERT OR REPLACE INTO tombstone (mailbox, modseq, at, uids) VALUES", cols: 4},
+	stTombsDel:    {sql: "DELETE FROM tombstone WHERE mailbox=? AND modseq<=?"},
+	stDeadPut:     {sql: "INSERT INTO dead (account, at, refs) VALUES", cols: 3},
+	stEventPut:    {sql: "INSERT OR REPLACE INTO event (account, modseq, seq, at, kind, mailbox, name, oldname) VALUES", cols: 8},
+	stEventsDel:   {sql: "DELETE FROM event WHERE account=? AND modseq<=?"},
+	stSubPut:      {sql: "INSERT OR REPLACE INTO subscription (account, name) VALUES (?,?)"},
+	stSubDel:      {sql: "DELETE FROM subscription WHERE account=? AND name=?"},
+	stSubsDel:     {sql: "DELETE FROM subscription WHERE account=?"},
+	stNotePut:     {sql: "INSERT OR REPLACE INTO annotation (account, mailbox, key, value) VALUES (?,?,?,?)"},
+	stNoteDel:     {sql: "DELETE FROM annotation WHERE account=? AND mailbox=? AND key=?"},
+	stNotesDel:    {sql: "DELETE FROM annotation WHERE account=? AND mailbox=?"},
+	stAllNotesDel: {sql: "DELETE FROM annotation WHERE account=?"},
+	stUIDLPut:     {sql: "INSERT OR REPLACE INTO uidl (mailbox, uid, uidl) VALUES", cols: 3},
+	stUIDLDel:     {sql: "DELETE FROM uidl WHERE mailbox=? AND uid BETWEEN ? AND ?"},
+	stTokenPut:    {sql: "INSERT OR REPLACE INTO token (token, account, at, mailbox, uidvalidity, uid, modseq) VALUES", cols: 7},
+	stSegmentPut:  {sql: "INSERT OR REPLACE INTO segment (id, at) VALUES (?,?)"},
+	stSegmentDel:  {sql: "DELETE FROM segment WHERE id=?"},
+	stTokenDel:    {sql: "DELETE FROM token WHERE token=? AND account=?"},
+	stDeadDel:     {sql: "DELETE FROM dead WHERE id=?"},
 	stSpoolPut: {sql: `INSERT OR REPLACE INTO spool (id, due, lease, attempts, hold, created, site, envelope, prefix,
 		bodyseg, bodyoff, bodysize) VALUES`, cols: 12},
 	stSpoolSet:  {sql: "UPDATE spool SET due=?, lease=?, attempts=?, hold=? WHERE id=?"},
