@@ -21,6 +21,7 @@ type placing struct {
 	date, saved      int64
 	flags            []store.Flag
 	uidl             string
+	uidValidity      uint32
 }
 
 // size is the length of the message.
@@ -184,6 +185,7 @@ func (w *recordWriter) placement(p *placing, ref uint64, loc bodyLoc) []byte {
 	}
 	b = binary.AppendUvarint(b, zigzag(p.saved-p.date))
 	b = appendString(b, p.uidl)
+	b = binary.AppendUvarint(b, uint64(p.uidValidity))
 	w.scratch = b
 	return b
 }

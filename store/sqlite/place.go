@@ -253,7 +253,7 @@ func (g *placeGroup) file(t *tx, a *acctTx, steps []placeStep, placed []store.Pl
 	for _, step := range steps {
 		it, b := &g.items[step.i], step.box
 		p := it.p // a copy: the plan may run again
-		p.owner, p.account, p.mailbox, p.uid = a, g.account, b.m.Name, b.m.UIDNext
+		p.owner, p.account, p.mailbox, p.uid, p.uidValidity = a, g.account, b.m.Name, b.m.UIDNext, b.m.UIDValidity
 		row := store.Row{Size: uint32(p.size()), Flags: step.bits, Date: p.date, Saved: p.saved, Ref: t.reference(&p)}
 		uid := b.add(at, row)
 		placed[step.i] = store.Placed{Mailbox: b.m.ID, UIDValidity: b.m.UIDValidity, UID: uid, ModSeq: at}
