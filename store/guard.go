@@ -258,13 +258,20 @@ func mergeNames(lists []iter.Seq2[string, error]) iter.Seq2[string, error] {
 	}
 }
 
-// MyRights is what an actor may do with a mailbox, or with the account's top,
-// which is box 0: of an account that a Guard opened for who does not own it,
-// what its ACL gives him; else all. ErrNotFound if the actor must not know of
-// it (RFC 4314 §3.5).
+// Righted is an optional ability of an Account in which not everything is
+// permitted: to say what is.
+type Righted interface {
+	// MyRights is what the actor may do with a mailbox, or with the account's
+	// top, which is box 0. ErrNotFound if he must not know of it (RFC 4314
+	// §3.5).
+	MyRights(ctx context.Context, box MailboxID) (Rights, error)
+}
+
+// MyRights is acc's, or all: of an account that a Guard opened for who does not
+// own it what its ACL gives him, and of a ReadOnlyStore's to look up and read.
 func MyRights(ctx context.Context, acc Account, box MailboxID) (Rights, error) {
-	if a, ok := acc.(*sharedAccount); ok {
-		return a.check(ctx, box, opOpen)
+	if a, ok := acc.(Righted); ok {
+		return a.MyRights(ctx, box)
 	}
 	return AllRights, nil
 }

@@ -20,6 +20,7 @@ type sharedAccount struct {
 var (
 	_ Account     = (*sharedAccount)(nil)
 	_ Annotations = (*sharedAccount)(nil)
+	_ Righted     = (*sharedAccount)(nil)
 )
 
 // check reads the actor's rights on a mailbox and decides about an operation.
@@ -37,6 +38,10 @@ func (a *sharedAccount) check(ctx context.Context, box MailboxID, op operation) 
 
 func (a *sharedAccount) Name() string  { return a.inner.Name() }
 func (a *sharedAccount) Actor() string { return a.inner.Actor() }
+
+func (a *sharedAccount) MyRights(ctx context.Context, box MailboxID) (Rights, error) {
+	return a.check(ctx, box, opOpen)
+}
 
 func (a *sharedAccount) Mailboxes(ctx context.Context) ([]MailboxInfo, error) {
 	all, err := a.inner.Mailboxes(ctx)
