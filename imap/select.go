@@ -37,6 +37,14 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	rights, err := store.MyRights(s.ctx, s.acc, info.ID)
+	if err != nil {
+		return s.failed(err)
+	}
+	examine := readOnly
+	if !rights.Writable() && !rights.Has(store.RightSeen) { // RFC 4314 §5.2
+		readOnly = true
+	}
 	v := &view{mb: mb, readOnly: readOnly, told: snap}
 	s.tellKeywords(v, snap)
 	s.number("* ", uint64(snap.Len()), " EXISTS\r\n")
@@ -55,8 +63,11 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 		s.out.put("\r\n")
 	}
 	s.enter(stateSelected, v)
-	if readOnly {
+	switch {
+	case examine:
 		return okCode("READ-ONLY", "EXAMINE completed")
+	case readOnly:
+		return okCode("READ-ONLY", "SELECT completed")
 	}
 	return okCode("READ-WRITE", "SELECT completed")
 }

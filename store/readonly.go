@@ -317,8 +317,21 @@ func ChangesOf(snap *Snapshot, since ModSeq) Changes {
 	return c
 }
 
-func (m *readOnlyMailbox) Open(ctx context.Context, row Row) (body Body, err error) {
+// Open asks the source only for what its present list has.
+func (m *readOnlyMailbox) Open(ctx context.Context, row Row) (Body, error) {
+	body, _, err := m.open(ctx, row)
+	return body, err
+}
+
+func (m *readOnlyMailbox) open(ctx context.Context, row Row) (body Body, snap *Snapshot, err error) {
 	err = m.s.run(ctx, func() error {
+		if snap, err = m.box.Messages.Snapshot(ctx); err != nil {
+			return err
+		}
+		i, ok := snap.Find(row.UID)
+		if !ok || snap.At(i).Ref != row.Ref || snap.At(i).Size != row.Size {
+			return ErrExpunged
+		}
 		if body, err = m.box.Messages.Open(ctx, row); err != nil {
 			return err
 		}
@@ -330,7 +343,7 @@ func (m *readOnlyMailbox) Open(ctx context.Context, row Row) (body Body, err err
 		}
 		return nil
 	})
-	return body, err
+	return body, snap, err
 }
 
 // Details reads and parses each message.
@@ -353,16 +366,12 @@ func (m *readOnlyMailbox) Details(ctx context.Context, rows []Row) iter.Seq2[Det
 
 func (m *readOnlyMailbox) detail(ctx context.Context, row Row) (Detail, error) {
 	d := Detail{Row: row}
-	body, err := m.Open(ctx, row)
+	body, snap, err := m.open(ctx, row)
 	if err != nil {
 		return d, err
 	}
 	defer body.Close()
 	if d.Outline, err = Parse(body, body.Size()); err != nil {
-		return d, err
-	}
-	snap, err := m.Snapshot(ctx)
-	if err != nil {
 		return d, err
 	}
 	// UIDs are never used twice under one UIDVALIDITY, so that this names one content (RFC 8474 §5.1).
