@@ -69,6 +69,11 @@ func declared(k *kit) {
 			k.Logf("left out: %d checks of %s", len(a.checks), a.name)
 		}
 	}
+	if !slices.Contains(k.cfg.Abilities, Annotations) {
+		k.account("xenia")
+		_, err := k.st.Account(k.Context(), "xenia", "zoe")
+		require.ErrorIs(k, err, store.ErrReadOnly, "who cannot tell actors apart has none but the owner")
+	}
 }
 
 // leftOut are the names of the checks that are not for this engine.

@@ -112,13 +112,14 @@ func (k *kit) snap(mb store.Mailbox) *store.Snapshot {
 	require.NoError(k, err)
 	info := k.info(mb)
 	require.NoError(k, soundSnapshot(s))
-	unseen, deleted, size := 0, 0, int64(0)
+	unseen, deleted, size, deletedSize := 0, 0, int64(0), int64(0)
 	for _, r := range s.All() {
 		if r.Flags&store.BitSeen == 0 {
 			unseen++
 		}
 		if r.Flags&store.BitDeleted != 0 {
 			deleted++
+			deletedSize += int64(r.Size)
 		}
 		size += int64(r.Size)
 	}
@@ -131,6 +132,7 @@ func (k *kit) snap(mb store.Mailbox) *store.Snapshot {
 	require.Equal(k, info.Unseen, unseen, "Info.Unseen")
 	require.Equal(k, info.Deleted, deleted, "Info.Deleted")
 	require.Equal(k, info.Size, size, "Info.Size")
+	require.Equal(k, info.DeletedSize, deletedSize, "Info.DeletedSize")
 	return s
 }
 

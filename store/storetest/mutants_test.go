@@ -465,13 +465,25 @@ func TestMutants(t *testing.T) {
 		require.NotContains(t, all, c.name)
 		all[c.name] = c
 	}
+	type wrong struct {
+		seenBy string
+		open   func() store.Store
+	}
+	engines := map[string]wrong{}
 	for name, m := range mutants {
+		engines[name] = wrong{m.seenBy, func() store.Store {
+			return &mutantStore{Store: memory.New(), m: &m.mutant, boxes: map[string]*boxState{}}
+		}}
+	}
+	for name, m := range faulty {
+		require.NotContains(t, engines, name)
+		engines[name] = wrong{m.seenBy, func() store.Store { return newFaulty(&m.faults) }}
+	}
+	for name, m := range engines {
 		t.Run(name, func(t *testing.T) {
 			c, ok := all[m.seenBy]
 			require.True(t, ok, "no check %s", m.seenBy)
-			cfg := Config{Patience: 2 * time.Second, Abilities: AllAbilities(), New: func(testing.TB) store.Store {
-				return &mutantStore{Store: memory.New(), m: &m.mutant, boxes: map[string]*boxState{}}
-			}}
+			cfg := Config{Patience: 2 * time.Second, Abilities: AllAbilities(), New: func(testing.TB) store.Store { return m.open() }}
 			// A race may need more than one attempt.
 			for range 20 {
 				if first := (&recorder{TB: t}).run(c, cfg); first != "" {
@@ -487,13 +499,18 @@ func TestMutants(t *testing.T) {
 // TestNoMutant proves that the wrapper without a hook, and the recorder, are
 // not what makes checks fail.
 func TestNoMutant(t *testing.T) {
-	cfg := Config{Abilities: AllAbilities(), New: func(testing.TB) store.Store {
-		return &mutantStore{Store: memory.New(), m: &mutant{}, boxes: map[string]*boxState{}}
-	}}
-	for _, c := range checks() {
-		t.Run(c.name, func(t *testing.T) {
-			require.Empty(t, (&recorder{TB: t}).run(c, cfg))
-		})
+	for name, open := range map[string]func() store.Store{
+		"mutant": func() store.Store {
+			return &mutantStore{Store: memory.New(), m: &mutant{}, boxes: map[string]*boxState{}}
+		},
+		"faulty": func() store.Store { return newFaulty(&faults{}) },
+	} {
+		cfg := Config{Abilities: AllAbilities(), New: func(testing.TB) store.Store { return open() }}
+		for _, c := range checks() {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				require.Empty(t, (&recorder{TB: t}).run(c, cfg))
+			})
+		}
 	}
 }
 

@@ -107,7 +107,10 @@ func seenApart(k *kit) {
 	k.account("bob")
 	k.add(k.open("bob"), store.Inbox, 1, 1)
 	require.Equal(k, 1, k.info(k.box(k.open("bob"), store.Inbox)).Unseen)
-	require.Equal(k, "anna", a.Name())
+	for i, name := range s.names {
+		require.Equal(k, name, s.accounts[i].Actor())
+		require.Equal(k, a.Name(), s.accounts[i].Name())
+	}
 }
 
 // All other flags are shared, also when they change together with \Seen.
