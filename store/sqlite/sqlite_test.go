@@ -33,7 +33,7 @@ func (f *folders) open(t testing.TB, dir string) store.Store {
 
 func (f *folders) config() storetest.Config {
 	return storetest.Config{
-		Abilities: []storetest.Ability{storetest.Spool, storetest.Leases},
+		Abilities: storetest.AllAbilities(),
 		New:       func(t testing.TB) store.Store { return f.open(t, filepath.Join(t.TempDir(), "mail")) },
 		Reopen: func(t testing.TB, st store.Store) store.Store {
 			require.NoError(t, st.Close())
