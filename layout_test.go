@@ -53,7 +53,7 @@ var outside = []struct {
 	only   string // packages that may import it outside of tests
 }{
 	{"github.com/miekg/dns", `^(dns|internal/testdns)$`},
-	{"modernc.org/sqlite", `^store/sqlite$`},
+	{"modernc.org/sqlite", `^store/(sqlite|maildir)$`},
 	{"github.com/emersion/go-message", `^message$`},
 	{"github.com/stretchr/testify", `^(store/storetest|smtp/smtptest|imap/imaptest|internal/test\w+)$`},
 	{"gopkg.in/yaml.v3", `^$`},

@@ -44,7 +44,8 @@ func abilities() []ability {
 	return []ability{
 		{Spool, func(k *kit) bool { _, ok := k.st.(store.Spooler); return ok },
 			slices.Concat(spoolChecks, spoolLeaseChecks,
-				[]check{{"Model/spool", modelSpool}, {"Close/spool", closeSpool}, {"Reopen/spool", reopenSpool}})},
+				[]check{{"Watch/spool", watchSpool}, {"Watch/spool-no-lost-wake-up", watchSpoolLosesNothing},
+					{"Model/spool", modelSpool}, {"Close/spool", closeSpool}, {"Reopen/spool", reopenSpool}})},
 		{Leases, func(k *kit) bool { _, ok := k.st.(store.Leaser); return ok }, leaserChecks},
 		{Quotas, func(k *kit) bool { _, ok := k.st.(store.Quotas); return ok }, quotaChecks},
 		{Annotations, func(k *kit) bool { _, ok := k.account("zoe").(store.Annotations); return ok },

@@ -13,8 +13,6 @@ var watchChecks = []check{
 	{"Watch/every-mutation", watchMutations},
 	{"Watch/no-lost-wake-up", watchLosesNothing},
 	{"Watch/ends", watchEnds},
-	{"Watch/spool", watchSpool},
-	{"Watch/spool-no-lost-wake-up", watchSpoolLosesNothing},
 }
 
 func watchMutations(k *kit) {
