@@ -118,6 +118,9 @@ func (t *tx) deleteAccount(a *acctTx) error {
 		}
 		refs = append(refs, snapshotRefs(snap))
 	}
+	if err := t.forgetActor(a.e.name); err != nil {
+		return err
+	}
 	for id, b := range a.boxes { // deleted before, in the same batch
 		if b.deleted && !b.fresh {
 			a.goneBox = append(a.goneBox, id)
@@ -126,6 +129,9 @@ func (t *tx) deleteAccount(a *acctTx) error {
 	for i, b := range boxes {
 		if !b.fresh {
 			a.goneBox = append(a.goneBox, b.m.ID)
+		}
+		for _, id := range b.m.actors {
+			a.goneBox = append(a.goneBox, id)
 		}
 		b.deleted = true
 		t.dead = append(t.dead, deadRow{a: a, refs: refs[i]})
@@ -227,7 +233,7 @@ func (a *accountHandle) Mailboxes(ctx context.Context) ([]store.MailboxInfo, err
 	}
 	infos := make([]store.MailboxInfo, 0, len(e.a.boxes))
 	for _, m := range e.a.boxes {
-		infos = append(infos, e.a.info(m))
+		infos = append(infos, e.a.info(m, a.other()))
 	}
 	slices.SortFunc(infos, func(x, y store.MailboxInfo) int { return strings.Compare(x.Name, y.Name) })
 	return infos, nil
@@ -290,8 +296,12 @@ func (a *accountHandle) Changes(ctx context.Context, since store.ModSeq) (store.
 	id, low := e.a.id, e.a.low
 	c := store.AccountChanges{Since: since, Through: max(e.a.modSeq, since)}
 	for _, m := range e.a.boxes {
-		if m.ModSeq > since && m.ModSeq > m.created {
-			c.Events = append(c.Events, store.MailboxEvent{Kind: store.MailboxChanged, ModSeq: m.ModSeq, Mailbox: m.ID, Name: m.Name})
+		changed := m.ModSeq
+		if h := e.a.hiddenOf(m, a.other()); h != nil {
+			changed = max(changed, h.ModSeq)
+		}
+		if changed > since && changed > m.created {
+			c.Events = append(c.Events, store.MailboxEvent{Kind: store.MailboxChanged, ModSeq: changed, Mailbox: m.ID, Name: m.Name})
 		}
 	}
 	e.mu.RUnlock()

@@ -16,6 +16,7 @@ type account struct {
 	used   store.Usage
 	limit  store.Usage
 	boxes  map[store.MailboxID]*mbox
+	hidden map[store.MailboxID]*mbox // see private.go
 	names  map[string]store.MailboxID
 	subs   map[string]bool
 }
@@ -26,6 +27,9 @@ type mbox struct {
 	created  store.ModSeq
 	low      store.ModSeq // expunges above it are known
 	keywords []store.Flag
+	actors   map[string]store.MailboxID // who has \Seen flags of his own: the hidden mailbox
+	of       store.MailboxID            // of a hidden one: whose \Seen flags these are
+	actor    string
 	uidls    bool        // some message has or had one
 	tail     []store.Row // rows of the page of UIDNext-1, if known
 }
@@ -55,6 +59,7 @@ type entry struct {
 	a      *account // nil: there is no such account
 	snaps  map[store.MailboxID]*store.Snapshot
 	loads  map[store.MailboxID]*snapLoad
+	views  map[viewKey]*store.SeenView
 
 	pins int // under accountCache.mu
 	elem *list.Element
@@ -75,7 +80,8 @@ func (s *Store) pin(name string) (*entry, error) {
 	c.mu.Lock()
 	e := c.entries[name]
 	if e == nil {
-		e = &entry{name: name, snaps: make(map[store.MailboxID]*store.Snapshot), loads: make(map[store.MailboxID]*snapLoad)}
+		e = &entry{name: name, snaps: make(map[store.MailboxID]*store.Snapshot), loads: make(map[store.MailboxID]*snapLoad),
+			views: make(map[viewKey]*store.SeenView)}
 		e.elem = c.recent.PushFront(e)
 		c.entries[name] = e
 	} else {
@@ -163,10 +169,18 @@ func (e *entry) accountID() int64 {
 	return e.a.id
 }
 
-// info is the public description of a mailbox.
-func (a *account) info(m *mbox) store.MailboxInfo {
+// info is the description of a mailbox to an actor, empty for the owner.
+func (a *account) info(m *mbox, actor string) store.MailboxInfo {
 	i := m.MailboxInfo
 	i.Subscribed = a.subs[i.Name]
+	if actor == "" {
+		return i
+	}
+	i.Unseen = i.Messages
+	if h := a.hiddenOf(m, actor); h != nil {
+		i.Unseen -= h.Messages - h.Unseen
+		i.ModSeq = max(i.ModSeq, h.ModSeq)
+	}
 	return i
 }
 
@@ -180,8 +194,8 @@ type snapshotCache struct {
 }
 
 type snapKey struct {
-	e  *entry
-	id store.MailboxID
+	e *entry
+	viewKey
 }
 
 type snapItem struct {
@@ -198,8 +212,8 @@ func (c *snapshotCache) init(budget int64) {
 
 // touch notes that a snapshot of e was used or replaced, and drops others to
 // keep the budget. No entry may be locked.
-func (c *snapshotCache) touch(e *entry, id store.MailboxID, octets int64) {
-	key, size := snapKey{e, id}, snapBase+octets
+func (c *snapshotCache) touch(e *entry, of viewKey, octets int64) {
+	key, size := snapKey{e, of}, snapBase+octets
 	c.mu.Lock()
 	if el := c.items[key]; el != nil {
 		it := el.Value.(*snapItem)
@@ -221,17 +235,45 @@ func (c *snapshotCache) touch(e *entry, id store.MailboxID, octets int64) {
 	c.mu.Unlock()
 	for _, v := range victims {
 		v.e.mu.Lock()
-		delete(v.e.snaps, v.id)
+		v.e.uncache(v.viewKey)
 		v.e.mu.Unlock()
 	}
 }
 
 // forget drops what is counted for a mailbox that is gone.
-func (c *snapshotCache) forget(e *entry, id store.MailboxID) {
+func (c *snapshotCache) forget(e *entry, of viewKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if el := c.items[snapKey{e, id}]; el != nil {
+	if el := c.items[snapKey{e, of}]; el != nil {
 		c.used -= c.recent.Remove(el).(*snapItem).size
-		delete(c.items, snapKey{e, id})
+		delete(c.items, snapKey{e, of})
+	}
+}
+
+// dropSnapshots drops those of mailboxes that are gone, and what actors make of
+// them; e is locked.
+func (e *entry) dropSnapshots(gone map[store.MailboxID]bool) (keys []viewKey) {
+	for id := range gone {
+		keys = append(keys, viewKey{id: id})
+	}
+	if len(gone) > 0 {
+		for key := range e.views {
+			if gone[key.id] {
+				keys = append(keys, key)
+			}
+		}
+	}
+	for _, key := range keys {
+		e.uncache(key)
+	}
+	return keys
+}
+
+// uncache drops a snapshot, or what an actor makes of it; e is locked.
+func (e *entry) uncache(of viewKey) {
+	if of.actor == "" {
+		delete(e.snaps, of.id)
+	} else {
+		delete(e.views, of)
 	}
 }

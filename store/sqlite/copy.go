@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/posta-mail/posta/store"
@@ -19,8 +20,8 @@ func (m *mailboxHandle) Move(ctx context.Context, uids store.UIDSet, dest store.
 func (m *mailboxHandle) copy(ctx context.Context, uids store.UIDSet, dest store.MailboxID, move bool) (store.Copied, error) {
 	res := new(store.Copied)
 	uids = slices.Clone(uids) // the caller's again if ctx ends
-	err := m.mutate(ctx, func(b *boxTx, snap *store.Snapshot) (err error) {
-		*res, err = b.copy(snap, uids, dest, move)
+	err := m.mutate(ctx, true, func(b *boxTx, snap *store.Snapshot) (err error) {
+		*res, err = b.copy(snap, m.a.other(), uids, dest, move)
 		return err
 	})
 	if err != nil {
@@ -29,7 +30,7 @@ func (m *mailboxHandle) copy(ctx context.Context, uids store.UIDSet, dest store.
 	return *res, nil
 }
 
-func (b *boxTx) copy(snap *store.Snapshot, uids store.UIDSet, dest store.MailboxID, move bool) (res store.Copied, err error) {
+func (b *boxTx) copy(snap *store.Snapshot, actor string, uids store.UIDSet, dest store.MailboxID, move bool) (res store.Copied, err error) {
 	d, err := b.a.box(dest)
 	if err != nil {
 		return res, err
@@ -51,10 +52,17 @@ func (b *boxTx) copy(snap *store.Snapshot, uids store.UIDSet, dest store.Mailbox
 			return res, err
 		}
 	}
+	if err := errors.Join(b.loadMarks(), d.loadMarks()); err != nil {
+		return res, err
+	}
 	table := d.m.keywords
 	bits := make([]store.FlagBits, len(rows))
 	for i, r := range rows {
-		if bits[i], table, err = store.TranslateFlags(r.Flags, b.m.keywords, table); err != nil {
+		flags := r.Flags
+		if actor != "" && !move {
+			flags &^= store.BitSeen // that is the owner's, to whom the copy is new
+		}
+		if bits[i], table, err = store.TranslateFlags(flags, b.m.keywords, table); err != nil {
 			return store.Copied{}, err
 		}
 	}
@@ -67,6 +75,7 @@ func (b *boxTx) copy(snap *store.Snapshot, uids store.UIDSet, dest store.Mailbox
 		res.From = append(res.From, r.UID)
 		res.To = append(res.To, d.add(res.ModSeq, n))
 	}
+	b.carry(res.ModSeq, d, res.From, res.To, actor, move)
 	if move {
 		b.remove(res.ModSeq, rows)
 	}

@@ -27,6 +27,7 @@ func (a *accountHandle) Delete(ctx context.Context, name string) error {
 		}
 		at := a.next()
 		b.deleted = true
+		b.dropHidden()
 		a.used.Octets -= b.m.Size
 		a.used.Messages -= int64(b.m.Messages)
 		a.used.Mailboxes--

@@ -10,13 +10,20 @@ import (
 func (m *mailboxHandle) Expunge(ctx context.Context, uids store.UIDSet, with ...store.Flag) (store.Expunged, error) {
 	res := new(store.Expunged)
 	uids, with = slices.Clone(uids), slices.Clone(with) // the caller's again if ctx ends
-	err := m.mutate(ctx, func(b *boxTx, snap *store.Snapshot) error {
+	err := m.mutate(ctx, true, func(b *boxTx, snap *store.Snapshot) error {
 		*res = store.Expunged{}
 		bits, known := snap.Bits(with...)
 		if !known {
 			return nil // no message has such a keyword
 		}
-		rows := selected(snap, uids, func(r store.Row) bool { return r.Flags&bits == bits })
+		if err := b.loadMarks(); err != nil {
+			return err
+		}
+		see, err := b.seeing(m.a.other())
+		if err != nil {
+			return err
+		}
+		rows := selected(snap, uids, func(r store.Row) bool { return see(r).Flags&bits == bits })
 		if len(rows) > 0 {
 			res.ModSeq = b.a.next()
 			res.UIDs = b.remove(res.ModSeq, rows)

@@ -9,14 +9,18 @@ import (
 )
 
 // mutate submits a change of a mailbox that exists. The snapshot is read
-// beforehand, so that the committer need not wait for it.
-func (m *mailboxHandle) mutate(ctx context.Context, plan func(b *boxTx, snap *store.Snapshot) error) error {
+// beforehand, so that the committer need not wait for it, and so are the actor's
+// \Seen flags or those of all.
+func (m *mailboxHandle) mutate(ctx context.Context, all bool, plan func(b *boxTx, snap *store.Snapshot) error) error {
 	e, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer m.a.leave(e)
 	if _, err := m.a.s.snapshot(ctx, e, m.id); err != nil {
+		return err
+	}
+	if err := m.a.s.warmMarks(ctx, e, m.id, m.a.other(), all); err != nil {
 		return err
 	}
 	return m.a.s.do(ctx, func(t *tx) error {
@@ -39,8 +43,8 @@ func (m *mailboxHandle) mutate(ctx context.Context, plan func(b *boxTx, snap *st
 func (m *mailboxHandle) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (store.Flagged, error) {
 	res := new(store.Flagged)
 	uids, update.Flags = slices.Clone(uids), slices.Clone(update.Flags) // the caller's again if ctx ends
-	err := m.mutate(ctx, func(b *boxTx, snap *store.Snapshot) (err error) {
-		*res, err = b.flag(snap, uids, update)
+	err := m.mutate(ctx, false, func(b *boxTx, snap *store.Snapshot) (err error) {
+		*res, err = b.flag(snap, m.a.other(), uids, update)
 		return err
 	})
 	if err != nil {
@@ -49,7 +53,7 @@ func (m *mailboxHandle) Flag(ctx context.Context, uids store.UIDSet, update stor
 	return *res, nil
 }
 
-func (b *boxTx) flag(snap *store.Snapshot, uids store.UIDSet, update store.FlagUpdate) (res store.Flagged, err error) {
+func (b *boxTx) flag(snap *store.Snapshot, actor string, uids store.UIDSet, update store.FlagUpdate) (res store.Flagged, err error) {
 	bits, table, err := store.InternFlags(b.m.keywords, update.Flags)
 	if update.Op == store.FlagsRemove && !errors.Is(err, store.ErrInvalid) {
 		// A keyword no message has needs no place in the table.
@@ -58,24 +62,47 @@ func (b *boxTx) flag(snap *store.Snapshot, uids store.UIDSet, update store.FlagU
 	if err != nil {
 		return res, err
 	}
+	see, err := b.seeing(actor)
+	if err != nil {
+		return res, err
+	}
+	var marks []store.Row
 	rows := selected(snap, uids, func(r store.Row) bool {
-		if update.UnchangedSince != nil && r.ModSeq > *update.UnchangedSince {
+		seen := see(r)
+		if update.UnchangedSince != nil && seen.ModSeq > *update.UnchangedSince {
 			res.Failed.Add(r.UID)
 			return false
 		}
-		return update.Op.Apply(r.Flags, bits) != r.Flags
+		now := update.Op.Apply(seen.Flags, bits)
+		if now == seen.Flags {
+			return false
+		}
+		res.Changed.Add(r.UID)
+		if actor != "" && (now^seen.Flags)&store.BitSeen != 0 {
+			marks = append(marks, store.Row{UID: r.UID, Flags: now & store.BitSeen})
+		}
+		return actor == "" || (now^seen.Flags)&^store.BitSeen != 0
 	})
-	if len(rows) == 0 {
+	if len(res.Changed) == 0 {
 		return res, nil
 	}
 	res.ModSeq = b.a.next()
+	if actor != "" {
+		b.mark(res.ModSeq, actor, marks)
+		if len(rows) == 0 {
+			return res, nil
+		}
+	}
 	b.m.keywords = table
 	for i := range rows {
 		r := &rows[i]
 		b.m.count(*r, -1)
-		r.Flags, r.ModSeq = update.Op.Apply(r.Flags, bits), res.ModSeq
+		now := update.Op.Apply(r.Flags, bits)
+		if actor != "" { // the owner's \Seen stays as it is
+			now = now&^store.BitSeen | r.Flags&store.BitSeen
+		}
+		r.Flags, r.ModSeq = now, res.ModSeq
 		b.m.count(*r, 1)
-		res.Changed.Add(r.UID)
 	}
 	b.apply(res.ModSeq, rows, nil)
 	return res, nil

@@ -117,6 +117,8 @@ func (b *boxTx) flush(ctx context.Context, w *writerConn) error {
 		return nil
 	case b.deleted:
 		return deleteBox(ctx, w, b.a.id, m.ID)
+	case m.of != 0:
+		return w.exec(ctx, stPrivatePut, int64(m.ID), int64(m.of), m.actor, int64(m.ModSeq), m.Messages, m.Unseen)
 	case b.fresh:
 		return w.exec(ctx, stBoxAdd, int64(m.ID), b.a.id, m.Name, m.SpecialUse, int64(m.UIDValidity), int64(m.UIDNext),
 			int64(m.ModSeq), int64(m.created), int64(m.low), m.Messages, m.Unseen, m.Deleted, m.Size, m.DeletedSize, m.uidls, joinFlags(m.keywords))
@@ -135,6 +137,9 @@ func deleteBox(ctx context.Context, w *writerConn, account int64, id store.Mailb
 		return err
 	}
 	if err := w.exec(ctx, stPagesDel, pageKey(id, 0), pageKey(id, pageMask)); err != nil {
+		return err
+	}
+	if err := w.exec(ctx, stPrivateDel, int64(id)); err != nil {
 		return err
 	}
 	if err := w.exec(ctx, stNotesDel, account, int64(id)); err != nil {

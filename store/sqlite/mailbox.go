@@ -45,7 +45,7 @@ func (m *mailboxHandle) Info(ctx context.Context) (store.MailboxInfo, error) {
 	if b == nil {
 		return store.MailboxInfo{}, errNoMailbox
 	}
-	return e.a.info(b), nil
+	return e.a.info(b, m.a.other()), nil
 }
 
 func (m *mailboxHandle) Snapshot(ctx context.Context) (*store.Snapshot, error) {
@@ -54,7 +54,7 @@ func (m *mailboxHandle) Snapshot(ctx context.Context) (*store.Snapshot, error) {
 		return nil, err
 	}
 	defer m.a.leave(e)
-	return m.a.s.snapshot(ctx, e, m.id)
+	return m.a.s.view(ctx, e, m.id, m.a.other())
 }
 
 func (m *mailboxHandle) Changes(ctx context.Context, since store.ModSeq) (store.Changes, error) {
@@ -63,7 +63,7 @@ func (m *mailboxHandle) Changes(ctx context.Context, since store.ModSeq) (store.
 		return store.Changes{}, err
 	}
 	defer m.a.leave(e)
-	snap, err := m.a.s.snapshot(ctx, e, m.id)
+	snap, err := m.a.s.view(ctx, e, m.id, m.a.other())
 	if err != nil {
 		return store.Changes{}, err
 	}

@@ -237,6 +237,9 @@ func replacedRow(a *acctTx, target *store.Target) (*boxTx, store.Row, error) {
 		return nil, store.Row{}, err
 	}
 	snap, err := b.snapshot()
+	if err == nil {
+		err = b.loadMarks()
+	}
 	if err != nil {
 		return nil, store.Row{}, err
 	}

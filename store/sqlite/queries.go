@@ -23,6 +23,7 @@ type queries struct {
 	spoolRow, spoolList, spoolSome        *sql.Stmt
 	notes, note, noteCount, noteAccounts  *sql.Stmt
 	uidls                                 *sql.Stmt
+	accountHidden, hiddenBox, actorNames  *sql.Stmt
 
 	oldTokens, oldTombs, oldEvents, oldDead *sql.Stmt
 	spoolBodies, spoolItems                 *sql.Stmt
@@ -46,6 +47,11 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.box, `SELECT name, uidvalidity, uidnext, modseq, keywords, messages, unseen, deleted, size,
 			deleted_size FROM mailbox
 			WHERE id=?`},
+		{&q.hiddenBox, "SELECT '', 1, 1, modseq, '', messages, unseen, 0, 0, 0 FROM private WHERE box=?"},
+		{&q.accountHidden, `SELECT p.box, p.mailbox, p.actor, p.modseq, p.messages, p.unseen
+			FROM mailbox m JOIN private p ON p.mailbox=m.id WHERE m.account=?`},
+		{&q.actorNames, `SELECT DISTINCT a.name FROM private p JOIN mailbox m ON m.id=p.mailbox JOIN account a ON a.id=m.account
+			WHERE p.actor=?`},
 		{&q.boxPages, "SELECT id, data FROM page WHERE id BETWEEN ? AND ? ORDER BY id"},
 		{&q.onePage, "SELECT data FROM page WHERE id=?"},
 		{&q.refPage, "SELECT data FROM ref WHERE id=?"},
@@ -109,7 +115,8 @@ func each(st *sql.Stmt, fn func(rows *sql.Rows) error, args ...any) error {
 
 // account reads an account; nil if there is none.
 func (q *queries) account(ctx context.Context, name string) (*account, error) {
-	a := &account{boxes: make(map[store.MailboxID]*mbox), names: make(map[string]store.MailboxID), subs: make(map[string]bool)}
+	a := &account{boxes: make(map[store.MailboxID]*mbox), hidden: make(map[store.MailboxID]*mbox),
+		names: make(map[string]store.MailboxID), subs: make(map[string]bool)}
 	err := q.accountRow.QueryRowContext(ctx, name).Scan(&a.id, &a.modSeq, &a.low,
 		&a.limit.Octets, &a.limit.Messages, &a.limit.Mailboxes)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -134,6 +141,9 @@ func (q *queries) account(ctx context.Context, name string) (*account, error) {
 		return nil
 	}, a.id)
 	if err != nil {
+		return nil, err
+	}
+	if err := q.hidden(a); err != nil {
 		return nil, err
 	}
 	return a, each(q.accountSubs, func(rows *sql.Rows) error {
@@ -165,13 +175,21 @@ func scanNames(st *sql.Stmt, args ...any) (names []string, err error) {
 }
 
 // snapshot reads a mailbox as of the last commit.
-func (q *queries) snapshot(id store.MailboxID) (*store.Snapshot, error) {
-	snap, _, err := q.mailbox(id)
+func (q *queries) snapshot(id store.MailboxID, hidden bool) (*store.Snapshot, error) {
+	row := q.box
+	if hidden {
+		row = q.hiddenBox
+	}
+	snap, _, err := q.read(row, id)
 	return snap, err
 }
 
 // mailbox reads a mailbox and what its row says of it.
 func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxInfo, error) {
+	return q.read(q.box, id)
+}
+
+func (q *queries) read(row *sql.Stmt, id store.MailboxID) (*store.Snapshot, *store.MailboxInfo, error) {
 	ctx := context.Background()
 	// One read transaction, so that the row and the pages belong together.
 	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -181,7 +199,7 @@ func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxIn
 	defer tx.Rollback()
 	i := &store.MailboxInfo{ID: id}
 	var keywords string
-	err = tx.StmtContext(ctx, q.box).QueryRowContext(ctx, int64(id)).Scan(&i.Name, &i.UIDValidity, &i.UIDNext, &i.ModSeq,
+	err = tx.StmtContext(ctx, row).QueryRowContext(ctx, int64(id)).Scan(&i.Name, &i.UIDValidity, &i.UIDNext, &i.ModSeq,
 		&keywords, &i.Messages, &i.Unseen, &i.Deleted, &i.Size, &i.DeletedSize)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, errNoMailbox

@@ -84,6 +84,9 @@ func (a *acctTx) renameInbox(to string) error {
 		return err
 	}
 	snap, err := inbox.snapshot()
+	if err == nil {
+		err = inbox.loadMarks()
+	}
 	if err != nil {
 		return err
 	}
@@ -95,10 +98,12 @@ func (a *acctTx) renameInbox(to string) error {
 	dest := a.addBox(to, "", at)
 	dest.m.keywords = inbox.m.keywords
 	rows := selected(snap, store.AllUIDs(), nil)
+	var was, is []store.UID
 	for _, r := range rows {
 		r.Saved = saved
-		dest.add(at, r)
+		was, is = append(was, r.UID), append(is, dest.add(at, r))
 	}
+	inbox.carry(at, dest, was, is, "", true)
 	if len(rows) > 0 {
 		inbox.remove(at, rows)
 	}

@@ -21,13 +21,14 @@ func (s *Store) snapshot(ctx context.Context, e *entry, id store.MailboxID) (*st
 			return nil, err
 		}
 		e.mu.Lock()
-		if e.a == nil || e.a.boxes[id] == nil {
+		m := e.boxOf(id)
+		if m == nil {
 			e.mu.Unlock()
 			return nil, errNoMailbox
 		}
 		if snap := e.snaps[id]; snap != nil {
 			e.mu.Unlock()
-			s.snaps.touch(e, id, snap.Octets())
+			s.snaps.touch(e, viewKey{id: id}, snap.Octets())
 			return snap, nil
 		}
 		if l := e.loads[id]; l != nil {
@@ -41,15 +42,15 @@ func (s *Store) snapshot(ctx context.Context, e *entry, id store.MailboxID) (*st
 		l := &snapLoad{done: make(chan struct{})}
 		e.loads[id] = l
 		e.mu.Unlock()
-		return s.loadSnapshot(ctx, e, id, l)
+		return s.loadSnapshot(ctx, e, id, m.of != 0, l)
 	}
 }
 
-func (s *Store) loadSnapshot(ctx context.Context, e *entry, id store.MailboxID, l *snapLoad) (*store.Snapshot, error) {
-	snap, err := s.q.snapshot(id)
+func (s *Store) loadSnapshot(ctx context.Context, e *entry, id store.MailboxID, hidden bool, l *snapLoad) (*store.Snapshot, error) {
+	snap, err := s.q.snapshot(id, hidden)
 	if err != nil {
 		snap = nil
-	} else if m, err := e.mailbox(id); err == nil && snap.ModSeq() > m.ModSeq {
+	} else if e.behind(id, snap.ModSeq()) {
 		// Committed, but not published yet. Wait, lest the next call, served
 		// from the cache, returns an older one than this.
 		s.do(context.WithoutCancel(ctx), func(*tx) error { return nil })
@@ -73,15 +74,26 @@ func (s *Store) loadSnapshot(ctx context.Context, e *entry, id store.MailboxID, 
 	}
 	e.mu.Unlock()
 	if keep {
-		s.snaps.touch(e, id, snap.Octets())
+		s.snaps.touch(e, viewKey{id: id}, snap.Octets())
 	}
 	return snap, readError(err)
 }
 
-// boxOf is the published mailbox, nil if there is none; e is locked.
+// boxOf is the published mailbox, which may be a hidden one, nil if there is none; e is locked.
 func (e *entry) boxOf(id store.MailboxID) *mbox {
 	if e.a == nil {
 		return nil
 	}
-	return e.a.boxes[id]
+	if m := e.a.boxes[id]; m != nil {
+		return m
+	}
+	return e.a.hidden[id]
+}
+
+// behind reports whether what is published of a mailbox is older than at.
+func (e *entry) behind(id store.MailboxID, at store.ModSeq) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	m := e.boxOf(id)
+	return m != nil && m.ModSeq < at
 }

@@ -172,7 +172,7 @@ func (a *acctTx) allSubs() map[string]bool {
 // box returns a mailbox by its id.
 func (a *acctTx) box(id store.MailboxID) (*boxTx, error) {
 	if b := a.boxes[id]; b != nil {
-		if b.deleted {
+		if b.deleted || b.m.of != 0 {
 			return nil, errNoMailbox
 		}
 		return b, nil
@@ -229,7 +229,7 @@ func (a *acctTx) event(kind store.EventKind, at store.ModSeq, id store.MailboxID
 // snapshot is the mailbox as of the batch so far.
 func (b *boxTx) snapshot() (*store.Snapshot, error) {
 	if b.snap == nil {
-		snap, err := b.a.t.s.q.snapshot(b.m.ID)
+		snap, err := b.a.t.s.q.snapshot(b.m.ID, b.m.of != 0)
 		if err != nil {
 			return nil, readError(err)
 		}
@@ -301,7 +301,8 @@ func (b *boxTx) count(r store.Row, n int) {
 	b.a.used.Messages += int64(n)
 }
 
-// remove expunges rows, ascending, of the mailbox's snapshot.
+// remove expunges rows, ascending, of the mailbox's snapshot. The flags of all
+// actors have been loaded.
 func (b *boxTx) remove(at store.ModSeq, rows []store.Row) store.UIDSet {
 	var gone store.UIDSet
 	refs := make([]uint64, len(rows))
@@ -311,6 +312,7 @@ func (b *boxTx) remove(at store.ModSeq, rows []store.Row) store.UIDSet {
 		b.count(r, -1)
 	}
 	b.apply(at, nil, gone)
+	b.unmark(at, gone)
 	b.a.t.bury(b, at, gone, refs)
 	if b.m.uidls {
 		b.a.t.uidlsGone = append(b.a.t.uidlsGone, uidlsGone{b, gone})
@@ -384,18 +386,20 @@ func (a *acctTx) publish() {
 		size int64
 	}
 	var keep []touched
-	var drop []store.MailboxID
+	gone := make(map[store.MailboxID]bool)
 	e.mu.Lock()
 	old := e.a
 	if a.absent {
 		e.a = nil
 	} else if a.created {
-		e.a = &account{id: a.id, boxes: make(map[store.MailboxID]*mbox)}
+		e.a = &account{id: a.id, boxes: make(map[store.MailboxID]*mbox), hidden: make(map[store.MailboxID]*mbox)}
 	}
 	if len(a.gone) > 0 && old != nil {
 		for id := range old.boxes {
-			drop = append(drop, id)
-			delete(e.snaps, id)
+			gone[id] = true
+		}
+		for id := range old.hidden {
+			gone[id] = true
 		}
 	}
 	if e.a != nil {
@@ -410,23 +414,28 @@ func (a *acctTx) publish() {
 			switch {
 			case b.deleted:
 				delete(e.a.boxes, id)
-				delete(e.snaps, id)
-				drop = append(drop, id)
+				delete(e.a.hidden, id)
+				gone[id] = true
 			case b.changed:
 				m := b.m
-				e.a.boxes[id] = &m
+				if m.of != 0 {
+					e.a.hidden[id] = &m
+				} else {
+					e.a.boxes[id] = &m
+				}
 				if b.publish(e) {
 					keep = append(keep, touched{id, b.snap.Octets()})
 				}
 			}
 		}
 	}
+	drop := e.dropSnapshots(gone)
 	e.mu.Unlock()
-	for _, id := range drop {
-		s.snaps.forget(e, id)
+	for _, key := range drop {
+		s.snaps.forget(e, key)
 	}
 	for _, k := range keep {
-		s.snaps.touch(e, k.id, k.size)
+		s.snaps.touch(e, viewKey{id: k.id}, k.size)
 	}
 	e.wake.Wake()
 }

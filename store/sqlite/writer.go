@@ -38,6 +38,8 @@ const (
 	stNoteDel
 	stNotesDel
 	stAllNotesDel
+	stPrivatePut
+	stPrivateDel
 	stUIDLPut
 	stUIDLDel
 	stTokenPut
@@ -90,6 +92,8 @@ var statements = [stCount]struct {
 	stNoteDel:     {sql: "DELETE FROM annotation WHERE account=? AND mailbox=? AND key=?"},
 	stNotesDel:    {sql: "DELETE FROM annotation WHERE account=? AND mailbox=?"},
 	stAllNotesDel: {sql: "DELETE FROM annotation WHERE account=?"},
+	stPrivatePut:  {sql: "INSERT OR REPLACE INTO private (box, mailbox, actor, modseq, messages, unseen) VALUES (?,?,?,?,?,?)"},
+	stPrivateDel:  {sql: "DELETE FROM private WHERE box=?"},
 	stUIDLPut:     {sql: "INSERT OR REPLACE INTO uidl (mailbox, uid, uidl) VALUES", cols: 3},
 	stUIDLDel:     {sql: "DELETE FROM uidl WHERE mailbox=? AND uid BETWEEN ? AND ?"},
 	stTokenPut:    {sql: "INSERT OR REPLACE INTO token (token, account, at, mailbox, uidvalidity, uid, modseq) VALUES", cols: 7},
