@@ -15,6 +15,7 @@ func formFlags(fs *flag.FlagSet, c *config) {
 	fs.StringVar(&c.account, "account", "", "the account")
 	fs.StringVar(&c.mailbox, "mailbox", "", "only this mailbox")
 	fs.StringVar(&c.mbox, "mbox", "", "a folder of mbox files, or a file to import")
+	fs.StringVar(&c.maildir, "maildir", "", "a Maildir with its folders")
 	fs.StringVar(&c.checkpoint, "checkpoint", "", "the file that remembers what has been done")
 }
 
@@ -42,6 +43,9 @@ func (c *config) forms() (forms []form, err error) {
 			return nil, err
 		}
 		forms = append(forms, transfer.Mbox{Path: c.mbox, Format: format, Mailbox: c.mailbox})
+	}
+	if c.maildir != "" {
+		forms = append(forms, transfer.Maildir{Path: c.maildir})
 	}
 	return forms, nil
 }

@@ -217,6 +217,13 @@ func TestExportAndImport(t *testing.T) {
 	assert.Equal(t, []any{"skipped", "done"}, kinds)
 	assert.Contains(t, posta(t, "stat", "-store", other).out, "9 messages")
 
+	dirs := t.TempDir()
+	r = posta(t, "export", "-store", dir, "-account", "anna", "-maildir", dirs)
+	require.Equal(t, exitOK, r.code, r.err)
+	r = posta(t, "import", "-store", other, "-account", "carl", "-create", "-maildir", dirs)
+	require.Equal(t, exitOK, r.code, r.err)
+	assert.Contains(t, posta(t, "stat", "-store", other, "-account", "carl").out, "9 messages")
+
 	// One file into one mailbox, and from a store.
 	r = posta(t, "import", "-store", other, "-account", "anna", "-mbox", filepath.Join(out, "Work.mbox"), "-mailbox", "More")
 	require.Equal(t, exitOK, r.code, r.err)

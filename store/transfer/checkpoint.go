@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,8 @@ import (
 // checkpoint is what a copy remembers: the JSON of its exported fields.
 type checkpoint struct {
 	Version  int
-	From, To string                  // identities
-	Folders  map[string]*folderState // by Folder.Key
+	From, To exact                  // identities
+	Folders  map[exact]*folderState // by Folder.Key
 
 	name  string // of the file; empty: none
 	dirty bool
@@ -25,11 +26,24 @@ type checkpoint struct {
 // folderState is how far a folder has been copied.
 type folderState struct {
 	Name     string // in the sink
-	Position string // Message.Position of the last message that is known
-	Sink     string `json:",omitempty"` // Filed.Position of the last one filed
+	Position exact  // Message.Position of the last message that is known
+	Sink     exact  `json:",omitempty"` // Filed.Position of the last one filed
 	Messages int64  // filed, duplicates included
 	Octets   int64
 	Skipped  int64 `json:",omitempty"`
+}
+
+// exact is any octets, as JSON's strings are not: names of files may be anything.
+type exact string
+
+// MarshalText implements encoding.TextMarshaler.
+func (e exact) MarshalText() ([]byte, error) { return []byte(url.PathEscape(string(e))), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *exact) UnmarshalText(b []byte) error {
+	s, err := url.PathUnescape(string(b))
+	*e = exact(s)
+	return err
 }
 
 const (
@@ -53,31 +67,31 @@ func loadCheckpoint(name, from, to string) (*checkpoint, error) {
 			if c.Version != checkpointVersion {
 				return nil, fmt.Errorf("%w: %s has version %d", ErrCheckpoint, name, c.Version)
 			}
-			if c.From != from || c.To != to {
+			if c.From != exact(from) || c.To != exact(to) {
 				return nil, fmt.Errorf("%w: %s is of a copy from %q to %q", ErrCheckpoint, name, c.From, c.To)
 			}
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 		}
 	}
-	c.Version, c.From, c.To = checkpointVersion, from, to
+	c.Version, c.From, c.To = checkpointVersion, exact(from), exact(to)
 	for key, st := range c.Folders {
 		if st == nil {
 			delete(c.Folders, key)
 		}
 	}
 	if c.Folders == nil {
-		c.Folders = make(map[string]*folderState)
+		c.Folders = make(map[exact]*folderState)
 	}
 	return c, nil
 }
 
 // folder gives the state of a folder, beginning it if there is none.
 func (c *checkpoint) folder(key, name string) *folderState {
-	st := c.Folders[key]
+	st := c.Folders[exact(key)]
 	if st == nil {
 		st = &folderState{Name: name}
-		c.Folders[key] = st
+		c.Folders[exact(key)] = st
 		c.dirty = true
 	}
 	return st

@@ -71,7 +71,7 @@ func (c *copier) run(ctx context.Context) error {
 				continue
 			}
 		}
-		if st, ok := c.cp.Folders[f.key()]; ok {
+		if st, ok := c.cp.Folders[exact(f.key())]; ok {
 			names.take(f.key(), st.Name)
 		} else {
 			names.add(f.key(), name)
@@ -118,7 +118,7 @@ func (c *copier) total(f Folder) {
 	} else {
 		c.prog.TotalOctets += f.Octets
 	}
-	if st := c.cp.Folders[f.key()]; st != nil {
+	if st := c.cp.Folders[exact(f.key())]; st != nil {
 		c.report.Earlier += st.Messages
 		c.prog.Messages += st.Messages + st.Skipped
 		c.prog.Octets += st.Octets
@@ -131,7 +131,7 @@ func (c *copier) copyFolder(ctx context.Context, f Folder) (err error) {
 	c.tell(false)
 	dest := f
 	dest.Name = c.state.Name
-	sink, err := c.to.Open(ctx, dest, c.state.Sink)
+	sink, err := c.to.Open(ctx, dest, string(c.state.Sink))
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func linger(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (c *copier) copyMessages(ctx, sctx context.Context, sink FolderSink) error {
-	for m, err := range c.from.Messages(ctx, c.folder, c.state.Position) {
+	for m, err := range c.from.Messages(ctx, c.folder, string(c.state.Position)) {
 		if m == nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (c *copier) done(o *outcome, f Filed) {
 			size = o.body.n
 		}
 		if o.m.Position != "" {
-			st.Position = o.m.Position
+			st.Position = exact(o.m.Position)
 		}
 		c.prog.Messages++
 		c.prog.Octets += size
@@ -238,7 +238,7 @@ func (c *copier) done(o *outcome, f Filed) {
 		default:
 			st.Messages++
 			st.Octets += size
-			st.Sink = f.Position
+			st.Sink = exact(f.Position)
 			if f.Altered {
 				c.report.Altered++
 			}
