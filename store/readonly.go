@@ -306,13 +306,8 @@ func (m *readOnlyMailbox) Changes(ctx context.Context, since ModSeq) (c Changes,
 // removed: the rows of its present snapshot that changed after since.
 func ChangesOf(snap *Snapshot, since ModSeq) Changes {
 	c := Changes{Since: since, Through: max(since, snap.ModSeq()), UIDNext: snap.UIDNext(), Keywords: snap.Keywords()}
-	if snap.ModSeq() <= since {
-		return c
-	}
-	for _, r := range snap.All() {
-		if r.ModSeq > since {
-			c.Rows = append(c.Rows, r)
-		}
+	for _, r := range snap.ChangedSince(since) {
+		c.Rows = append(c.Rows, r)
 	}
 	return c
 }
