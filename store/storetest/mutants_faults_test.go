@@ -267,7 +267,7 @@ var faulty = map[string]struct {
 			}
 			return r
 		}}},
-	"private \\Seen not among the changes": {"Seen/model", faults{
+	"private \\Seen not among the changes": {"Model/actors", faults{
 		changes: func(b faultyMailbox, ctx context.Context, since store.ModSeq) (store.Changes, error) {
 			c, err := b.Mailbox.Changes(ctx, since)
 			s, e := b.as(ctx, b.a.Name()).Snapshot(ctx)
@@ -353,7 +353,7 @@ var faulty = map[string]struct {
 			}
 			return c, err
 		}}},
-	"moves lose others' \\Seen": {"Seen/model", faults{
+	"moves lose others' \\Seen": {"Model/actors", faults{
 		move: func(b faultyMailbox, ctx context.Context, set store.UIDSet, to store.MailboxID) (store.Copied, error) {
 			c, err := b.Mailbox.Copy(ctx, set, to)
 			if err == nil {

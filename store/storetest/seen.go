@@ -19,7 +19,7 @@ var seenChecks = []check{
 	{"Seen/mailboxes", seenMailboxes},
 	{"Seen/many-actors", seenManyActors},
 	{"Seen/concurrent", seenConcurrent},
-	{"Seen/model", seenModel},
+	{"Model/actors", modelActors},
 	{"Reopen/seen", reopenSeen},
 }
 
