@@ -20,3 +20,15 @@ func SetUIDNext(t testing.TB, st store.Store, account, mailbox string, next stor
 
 // Used is how many octets of the budget are taken.
 func Used(s *Store) int64 { return s.budget.used.Load() }
+
+// Views is how many merged views of a mailbox are kept.
+func Views(s *Store, account, mailbox string) int {
+	a, err := s.find(account)
+	if err != nil {
+		return -1
+	}
+	v := &a.byName[mailbox].views
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.by)
+}

@@ -161,6 +161,10 @@ func TestBudget(t *testing.T) {
 		list, err := st.Spool().List(t.Context(), 0, 10)
 		require.NoError(t, err)
 		require.Empty(t, list)
+		a, err := st.Account(t.Context(), "anna", "anna")
+		require.NoError(t, err)
+		_, err = a.(store.Annotations).Annotate(t.Context(), 0, store.Annotation{Key: "k", Value: make([]byte, 60<<10)})
+		require.ErrorIs(t, err, store.ErrNoSpace)
 
 		_, err = box.Expunge(t.Context(), store.AllUIDs())
 		require.NoError(t, err)
@@ -198,6 +202,17 @@ func TestNothingLeaks(t *testing.T) {
 					{Account: name, Mailbox: store.Inbox, Body: foreign, Prefix: []byte("X: y\r\n")},
 					{Account: name, Mailbox: store.Inbox, Body: s, Prefix: []byte("X: y\r\n"), Token: "t"}})
 				st.Place(ctx, []store.Target{{Account: name, Mailbox: "none", Body: foreign, Prefix: []byte("X: y\r\n")}})
+				notes := a.(store.Annotations)
+				for _, id := range []store.MailboxID{0, b.ID(), 1 << 40} {
+					for n := range 3 {
+						notes.Annotate(ctx, id, store.Annotation{Key: "same", Value: []byte("x")},
+							store.Annotation{Key: "k", Value: make([]byte, 100*n)}, store.Annotation{Key: fmt.Sprint(n), Value: []byte("y")})
+					}
+					notes.Annotate(ctx, id, store.Annotation{Key: "k"}, store.Annotation{Key: "none"})
+				}
+				st.SetQuota(ctx, name, store.Usage{Messages: 3})
+				st.Place(ctx, []store.Target{{Account: name, Mailbox: "b", Body: foreign, Prefix: []byte("X: y\r\n")}}) // over quota
+				st.SetQuota(ctx, name, store.Usage{})
 				b.Copy(ctx, store.AllUIDs(), box.ID())
 				b.Move(ctx, store.AllUIDs(), b.ID())
 				snap, _ := box.Snapshot(ctx)
@@ -308,4 +323,24 @@ func ExampleNew() {
 
 func BenchmarkStore(b *testing.B) {
 	storetest.Bench(b, storetest.Config{New: func(testing.TB) store.Store { return memory.Options{MaxBytes: -1}.New() }})
+}
+
+// Views of more actors than are kept at hand are made again.
+func TestManyViews(t *testing.T) {
+	st := memory.New()
+	defer st.Close()
+	inbox(t, st)
+	place(t, st, 3)
+	for range 2 {
+		for i := range 200 {
+			a, err := st.Account(t.Context(), "anna", fmt.Sprint("actor", i))
+			require.NoError(t, err)
+			box, err := a.Mailbox(t.Context(), store.Inbox)
+			require.NoError(t, err)
+			info, err := box.Info(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, 3, info.Unseen)
+			require.LessOrEqual(t, memory.Views(st, "anna", store.Inbox), 64)
+		}
+	}
 }

@@ -11,11 +11,14 @@
 //				require.NoError(t, err)
 //				return st
 //			},
+//			Abilities: []storetest.Ability{storetest.Quotas, storetest.UIDLs},
 //		})
 //	}
 //
-// and Bench from a benchmark. RunReadOnly serves back ends that cannot be written
-// to. The suite sees an engine through the contract
-// alone, so that it serves any back end. Each check is a subtest with a store
-// of its own.
+// and Bench from a benchmark. RunReadOnly serves back ends that cannot be
+// written to. The suite sees an engine through the contract alone, so that it
+// serves any back end. Each check is a subtest with a store of its own.
+//
+// What is optional in the contract is checked where Config.Abilities declares
+// it; an engine that has more or less than it declares fails.
 package storetest
