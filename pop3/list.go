@@ -16,15 +16,6 @@ func (c *session) list(args string) {
 	c.scan(args, func(b []byte, row store.Row) []byte { return strconv.AppendUint(b, uint64(row.Size), 10) })
 }
 
-// uidl tells unique ids (RFC 1939 §7): UIDVALIDITY and UID, which never come
-// again together. Nothing is read for it but the snapshot.
-func (c *session) uidl(args string) {
-	validity := strconv.FormatUint(uint64(c.drop.snap.UIDValidity()), 10) + "."
-	c.scan(args, func(b []byte, row store.Row) []byte {
-		return strconv.AppendUint(append(b, validity...), uint64(row.UID), 10)
-	})
-}
-
 // scan answers LIST and UIDL: one line for one message, or for all that are
 // not marked.
 func (c *session) scan(args string, what func(b []byte, row store.Row) []byte) {

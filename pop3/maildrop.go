@@ -18,7 +18,9 @@ type maildrop struct {
 	size  int64 // their octets
 	// marks has one bit for each message; nil until the first mark.
 	marks   []uint64
-	charged int // octets of the budget for marks
+	uidls   map[store.UID]string // see loadUIDLs
+	asked   bool                 // for them
+	charged int                  // octets of the budget for marks and uidls
 }
 
 // open locks an account's INBOX and takes its snapshot. ErrInUse: another
@@ -63,7 +65,7 @@ func (d *maildrop) mark(i int, b *wire.Budget) bool {
 		if !b.Acquire(8 * words) {
 			return false
 		}
-		d.marks, d.charged = make([]uint64, words), 8*words
+		d.marks, d.charged = make([]uint64, words), d.charged+8*words
 	}
 	d.marks[i/64] |= 1 << (i % 64)
 	d.count--

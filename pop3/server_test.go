@@ -21,7 +21,7 @@ import (
 	"github.com/posta-mail/posta/store/memory"
 )
 
-// testAuth knows anna, otto, empty and some with troubles; all have the same
+// testAuth knows anna, otto, empty, moved and some with troubles; all have the same
 // password.
 type testAuth struct{}
 
@@ -37,19 +37,21 @@ func (testAuth) Password(_ context.Context, _ auth.Request, authzid, user, pass 
 		return nil, auth.ErrCredentials
 	}
 	switch user {
-	case "anna", "otto", "empty", "nobox", "broken":
+	case "anna", "otto", "empty", "nobox", "broken", "moved":
 		return &auth.Identity{Account: user, Login: user}, nil
 	}
 	return nil, auth.ErrCredentials
 }
 
-// testStore is a store of the engine for tests with accounts anna, otto, empty
-// and broken; anna has the messages of testdata/mail.
+// testStore is a store of the engine for tests with accounts anna, otto, empty,
+// broken and moved; anna has the messages of testdata/mail, and those of moved
+// have brought unique-ids along: good ones, the same twice, none, one that is
+// not theirs to have, and one as long as can be.
 func testStore(t testing.TB) *memory.Store {
 	t.Helper()
 	st := memory.New()
 	t.Cleanup(func() { _ = st.Close() })
-	for _, name := range []string{"anna", "otto", "empty", "broken"} {
+	for _, name := range []string{"anna", "otto", "empty", "broken", "moved"} {
 		require.NoError(t, st.CreateAccount(t.Context(), name))
 	}
 	for _, m := range testMail {
@@ -57,6 +59,10 @@ func testStore(t testing.TB) *memory.Store {
 	}
 	put(t, st, "otto", testMail[0])
 	put(t, st, "broken", testMail[0])
+	own := fmt.Sprint(mailboxInfo(t, st, "moved").UIDValidity)
+	for _, u := range []string{"!~old-1", "same", "same", "", own + ".2", strings.Repeat("x", 70)} {
+		put(t, st, "moved", testMail[3], u)
+	}
 	return st
 }
 
@@ -70,12 +76,13 @@ var testMail = []string{
 	"",
 }
 
-func put(t testing.TB, st store.Store, account, text string) {
+// put files a message, with a unique-id if one is given.
+func put(t testing.TB, st store.Store, account, text string, uidl ...string) {
 	t.Helper()
 	staged, err := st.Stage(t.Context(), strings.NewReader(text))
 	require.NoError(t, err)
 	defer staged.Discard()
-	for _, p := range st.Place(t.Context(), []store.Target{{Account: account, Mailbox: store.Inbox, Body: staged}}) {
+	for _, p := range st.Place(t.Context(), []store.Target{{Account: account, Mailbox: store.Inbox, Body: staged, UIDL: strings.Join(uidl, "")}}) {
 		require.NoError(t, p.Err)
 	}
 }
@@ -152,7 +159,7 @@ func TestDialogues(t *testing.T) {
 			}
 		}
 		l := testServer(t, s)
-		validity := mailboxInfo(t, st, "anna").UIDValidity
+		validity, moved := mailboxInfo(t, st, "anna").UIDValidity, mailboxInfo(t, st, "moved").UIDValidity
 		return testscript.Config{
 			Dial: func(ctx context.Context) (net.Conn, error) {
 				nc, err := l.Dial(ctx)
@@ -162,7 +169,7 @@ func TestDialogues(t *testing.T) {
 				return nc, err
 			},
 			TLS:  clientTLS,
-			Vars: map[string]string{"validity": fmt.Sprint(validity)},
+			Vars: map[string]string{"validity": fmt.Sprint(validity), "moved": fmt.Sprint(moved)},
 		}
 	})
 }
@@ -187,7 +194,7 @@ func serverOptions(t *testing.T, name string) []string {
 	return strings.Fields(opts)
 }
 
-// brokenStore fails for the account broken: the first expunge, each body
+// brokenStore fails for the account broken: the first expunge, UIDL, each body
 // after reading some octets, and for the account nobox the snapshot.
 type brokenStore struct {
 	store.Store
@@ -218,6 +225,8 @@ type brokenMailbox struct {
 	store.Mailbox
 	s *brokenStore
 }
+
+func (m *brokenMailbox) UIDLs(context.Context) (map[store.UID]string, error) { return nil, errDisk }
 
 func (m *brokenMailbox) Expunge(context.Context, store.UIDSet, ...store.Flag) (store.Expunged, error) {
 	return store.Expunged{}, errDisk
