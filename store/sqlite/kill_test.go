@@ -38,3 +38,6 @@ func crashConfig() storetest.CrashConfig {
 
 // TestKill kills the process that has the store open at random system calls.
 func TestKill(t *testing.T) { storetest.Kill(t, crashConfig()) }
+
+// TestPowerLoss cuts the power before every sync.
+func TestPowerLoss(t *testing.T) { storetest.PowerLoss(t, crashConfig()) }

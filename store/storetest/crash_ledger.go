@@ -18,7 +18,6 @@ type crashLedger struct {
 	floor   store.ItemID          // seen in use when the store was last opened
 	opened  bool                  // a child got so far
 	acks    int
-	fresh   int
 }
 
 // crashBox is what was acknowledged of one mailbox.

@@ -3,9 +3,9 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -189,16 +189,15 @@ func (l *crashLedger) retry(ctx context.Context, st store.Store, most int) error
 	if b == nil {
 		return nil
 	}
-	l.fresh++
-	item := crashItem{Account: name.account, Mailbox: name.mailbox, Token: fmt.Sprint("fresh", l.fresh)}
+	item := crashItem{Account: name.account, Mailbox: name.mailbox, Token: fmt.Sprint("fresh", time.Now().UnixNano())}
 	p, err := placeAgain(ctx, st, name.mailbox, &item)
 	if err != nil {
 		return err
 	}
-	if p.Duplicate {
-		return fmt.Errorf("%s: a new token is known already", name)
+	if p.Duplicate || b.there[p.UID] != "" || b.gone[p.UID] || p.UID < b.floor || p.ModSeq <= b.highest {
+		return fmt.Errorf("%s: a new message got %+v; UIDNEXT was %d, mod-sequence %d", name, p, b.floor, b.highest)
 	}
-	return errors.Join(b.given(name, p.UID, item.Token), b.later(name, p.ModSeq))
+	return nil
 }
 
 // placeAgain does what a child did, in a mailbox that may have another name now.
