@@ -18,6 +18,8 @@ type node struct {
 
 	now  map[string]*node // a folder as the program sees it
 	size int64            // a file, likewise
+
+	fleeting bool // its content need not survive, and does not
 }
 
 func newNode(folder bool) *node {

@@ -35,7 +35,9 @@ func (n *node) unsynced() []*change {
 		if seen[n] {
 			return
 		}
-		seen[n] = true
+		if seen[n] = true; n.fleeting {
+			return
+		}
 		all = append(all, n.pending...)
 		for _, e := range n.entries {
 			visit(e)
@@ -185,8 +187,12 @@ func (s *State) String() string {
 func (s *State) Write(dir string) error {
 	w := &writer{kept: make(map[*change]bool), torn: make(map[*change]*tear)}
 	for i, c := range s.point.pending {
-		w.kept[c] = s.kept[i] && (c.needs == nil || w.kept[c.needs] || !c.needs.pending())
-		w.torn[c] = s.torn[i]
+		w.kept[c], w.torn[c] = s.kept[i], s.torn[i]
+	}
+	for _, c := range s.point.pending {
+		if c.needs != nil && c.needs.pending() && !w.kept[c.needs] {
+			w.kept[c] = false
+		}
 	}
 	return w.folder(dir, s.point.top)
 }

@@ -8,10 +8,10 @@
 // its sectors. Nothing reorders what was synced. Names are durable when their
 // folder was synced, and not before, whatever some file systems promise.
 //
-// What is not modelled is an error: memory mapped for writing (but for files
-// whose content need not survive, such as SQLite's -shm), asynchronous input
-// and output, copying inside the kernel, and files both read and written
-// through the file's own position.
+// A program is one process, of any number of threads. What is not modelled is
+// an error: memory mapped for writing (but for SQLite's -shm, whose content
+// need not survive), asynchronous input and output, copying inside the kernel,
+// and files both read and written through the file's own position.
 package powerloss
 
 import (

@@ -260,6 +260,7 @@ func (f *files) mmap(c *Call) error {
 	if !f.top.named(o.n, "-shm") {
 		return fmt.Errorf("%w: a file mapped for writing", ErrTrace)
 	}
+	o.n.fleeting = true
 	return nil
 }
 

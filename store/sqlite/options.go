@@ -51,6 +51,7 @@ type Options struct {
 
 	fs    faultfs.FS               // tests
 	clock func() time.Time         // tests
+	dsn   func(dsn string) string  // tests
 	fault func(point string) error // tests: "migrate", "begin", "flush", "commit"
 }
 
@@ -90,6 +91,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.clock == nil {
 		o.clock = time.Now
+	}
+	if o.dsn == nil {
+		o.dsn = func(dsn string) string { return dsn }
 	}
 	if o.fault == nil {
 		o.fault = func(string) error { return nil }

@@ -184,7 +184,16 @@ func dsn(file string, readOnly bool, busy time.Duration) string {
 }
 
 func openDB(file string, readOnly bool, conns int, busy time.Duration) (*sql.DB, error) {
-	c, err := driver.NewConnector(dsn(file, readOnly, busy))
+	return openDSN(dsn(file, readOnly, busy), conns)
+}
+
+// openDB opens the store's own database.
+func (s *Store) openDB(readOnly bool, conns int, busy time.Duration) (*sql.DB, error) {
+	return openDSN(s.opt.dsn(dsn(s.dbFile(), readOnly, busy)), conns)
+}
+
+func openDSN(dsn string, conns int) (*sql.DB, error) {
+	c, err := driver.NewConnector(dsn)
 	if err != nil {
 		return nil, err
 	}

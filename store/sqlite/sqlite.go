@@ -127,7 +127,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if _, err := os.Stat(s.dbFile()); errors.Is(err, os.ErrNotExist) && len(nums) > 0 {
 		return fmt.Errorf("%w: there are segments, but no database", store.ErrCorrupt)
 	}
-	if s.writer, err = openDB(s.dbFile(), false, 1, busyLong); err != nil {
+	if s.writer, err = s.openDB(false, 1, busyLong); err != nil {
 		return err
 	}
 	conn, err := s.writer.Conn(ctx)
@@ -147,10 +147,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.w, err = prepareWriter(ctx, conn); err != nil {
 		return openError(err)
 	}
-	if s.reader, err = openDB(s.dbFile(), true, 8, busyLong); err != nil {
+	if s.reader, err = s.openDB(true, 8, busyLong); err != nil {
 		return err
 	}
-	if s.ckpt, err = openDB(s.dbFile(), false, 1, busyShort); err != nil {
+	if s.ckpt, err = s.openDB(false, 1, busyShort); err != nil {
 		return err
 	}
 	if s.q, err = prepareQueries(ctx, s.reader); err != nil {

@@ -31,11 +31,11 @@ type CrashConfig struct {
 	// Env is added to the environment of children, as "NAME=value".
 	Env []string
 	// Rounds is how often Kill kills. 0: what the environment variable
-	// POSTA_CRASH_ROUNDS says, else 20.
+	// POSTA_CRASH_ROUNDS says, else 20, or 5 with -short.
 	Rounds int
-	// States bounds the crash states that PowerLoss tries. 0: what the
-	// environment variable POSTA_CRASH_STATES says, else 1000; negative: no
-	// bound.
+	// States bounds, roughly, how many crash states PowerLoss tries. 0: what
+	// the environment variable POSTA_CRASH_STATES says, else 250, or 50 with
+	// -short; negative: no bound.
 	States int
 	// Seed makes the choice of crash states repeatable for one recording; 0
 	// picks one, which is printed with a failure.
@@ -43,12 +43,15 @@ type CrashConfig struct {
 }
 
 // fromEnv is n, or what the environment says, or else.
-func fromEnv(n int, name string, otherwise int) int {
+func fromEnv(n int, name string, otherwise, short int) int {
 	if n != 0 {
 		return n
 	}
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n != 0 {
 		return n
+	}
+	if testing.Short() {
+		return short
 	}
 	return otherwise
 }
@@ -76,7 +79,7 @@ func Kill(t testing.TB, cfg CrashConfig) {
 	} else {
 		t.Log("strace, which kills at system calls, is not installed: killing at random moments")
 	}
-	rounds, began := fromEnv(cfg.Rounds, "POSTA_CRASH_ROUNDS", 20), time.Now()
+	rounds, began := fromEnv(cfg.Rounds, "POSTA_CRASH_ROUNDS", 20, 5), time.Now()
 	for round := range rounds {
 		if round%crashFolder == 0 {
 			k.dir, k.ledger = filepath.Join(t.TempDir(), "store"), newCrashLedger()
@@ -104,24 +107,30 @@ type killer struct {
 // how many of each a thread of a child comes to, about. strace counts them by
 // thread and name. A question mark: not on all machines.
 var killCalls = []struct {
-	name string
-	most int
+	name  string
+	most  int
+	early bool // hardly made but while the store is being opened
 }{
-	{"pwrite64", 200}, {"write", 80}, {"fsync", 30}, {"fdatasync", 12}, {"ftruncate", 10}, {"openat,?open", 25}, {"close", 15},
-	{"renameat,?renameat2,?rename", 6}, {"unlinkat,?unlink", 12}, {"mkdirat,?mkdir", 4}, {"fcntl", 200}, {"mmap", 12}, {"flock", 1},
+	{"pwrite64", 200, false}, {"write", 80, false}, {"fsync", 30, false}, {"fdatasync", 12, false}, {"ftruncate", 10, false},
+	{"renameat,?renameat2,?rename", 6, false}, {"unlinkat,?unlink", 12, false},
+	{"openat,?open", 25, true}, {"close", 15, true}, {"mkdirat,?mkdir", 4, true}, {"fcntl", 60, true}, {"mmap", 12, true}, {"flock", 1, true},
 }
 
 // inject is strace's arguments that say which call is the last: any of them, or
 // one of a kind.
 func inject() []string {
+	early, one := rand.IntN(5) == 0, rand.IntN(2) == 0
 	var set []string
+	var most []int
 	for _, c := range killCalls {
-		set = append(set, c.name)
+		if early || !c.early {
+			set, most = append(set, c.name), append(most, c.most)
+		}
 	}
-	nth := 1 << rand.IntN(7)
-	nth += rand.IntN(nth)
-	if c := killCalls[rand.IntN(len(killCalls))]; rand.IntN(2) == 0 {
-		set, nth = []string{c.name}, 1+rand.IntN(c.most)
+	nth := 1 + rand.IntN(40)
+	if one {
+		i := rand.IntN(len(set))
+		set, nth = set[i:i+1], 1+rand.IntN(most[i])
 	}
 	calls := strings.Join(set, ",")
 	return []string{"-e", "trace=" + calls, "-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", calls, nth)}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/posta-mail/posta/store"
@@ -82,7 +83,7 @@ const (
 // Octets of the two sizes above those of common mail.
 const (
 	crashLarge = 48 << 10
-	crashHuge  = 400 << 10
+	crashHuge  = 300 << 10
 )
 
 // crashMail is the message of a token; its size depends on it.
@@ -97,10 +98,10 @@ func crashMail(token string) []byte {
 	case h%11 == 0:
 		size = crashLarge
 	}
-	b := make([]byte, 0, size+100)
+	b := make([]byte, 0, size+2*len(token)+100)
 	b = append(b, "Subject: "+token+"\r\n\r\n"...)
-	for i := 0; len(b) < size; i++ {
-		b = fmt.Appendf(b, "%s line %d\r\n", token, i)
+	for i := int64(0); len(b) < size; i++ {
+		b = append(strconv.AppendInt(append(append(b, token...), " line "...), i, 10), "\r\n"...)
 	}
 	return b
 }

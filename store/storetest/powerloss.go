@@ -35,7 +35,7 @@ func PowerLoss(t testing.TB, cfg CrashConfig) {
 	} else if err != nil {
 		t.Fatalf("recording: %v", err)
 	}
-	bound := fromEnv(cfg.States, "POSTA_CRASH_STATES", 1000)
+	bound := fromEnv(cfg.States, "POSTA_CRASH_STATES", 250, 50)
 	all := powerloss.Choice{Random: 20, Torn: 8, Old: bound < 0}
 	points, total, began := 0, 0, time.Now()
 	err := p.walk(func(point *powerloss.Point) error {
