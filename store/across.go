@@ -14,13 +14,13 @@ type Filer interface {
 	Place(ctx context.Context, targets []Target) []Placed
 }
 
-// Limits of what a Transfer files in one commit; one message always fits.
+// Limits of what an Across files in one commit; one message always fits.
 const (
-	transferMessages = 64
-	transferOctets   = 16 << 20
+	acrossMessages = 64
+	acrossOctets   = 16 << 20
 )
 
-// Transfer copies or moves messages to a mailbox of another account, or of
+// Across copies or moves messages to a mailbox of another account, or of
 // another store, which is copying and then expunging. Nothing is lost whatever
 // fails in between, and nothing comes twice if it is done again: each message
 // has a token made of Operation, its place and its destination. A copy that was
@@ -29,8 +29,8 @@ const (
 // Messages keep flags and internal date, as far as the Filer, if it is a Guard,
 // permits; \Seen is that of the actor of From. Memory is bounded: they are filed
 // in batches of at most 64 messages or 16 MiB, each in one commit. All fields
-// but Operation are required. A Transfer is a value.
-type Transfer struct {
+// but Operation are required. An Across is a value.
+type Across struct {
 	From   Account
 	Source Mailbox // of From
 	// Filer files into To: the Store or Guard that opened it.
@@ -47,17 +47,17 @@ type Transfer struct {
 // Copy copies the messages named; UIDs that do not exist, and messages that are
 // expunged meanwhile, are left out. An error comes with what has been copied
 // until then. ErrNotFound: no such destination.
-func (t Transfer) Copy(ctx context.Context, uids UIDSet) (Copied, error) {
+func (t Across) Copy(ctx context.Context, uids UIDSet) (Copied, error) {
 	return t.run(ctx, uids, false)
 }
 
 // Move is Copy, each batch followed by its Expunge. What has been copied when
 // an error comes may not have been expunged: moving it again does that.
-func (t Transfer) Move(ctx context.Context, uids UIDSet) (Copied, error) {
+func (t Across) Move(ctx context.Context, uids UIDSet) (Copied, error) {
 	return t.run(ctx, uids, true)
 }
 
-func (t Transfer) run(ctx context.Context, uids UIDSet, moving bool) (done Copied, err error) {
+func (t Across) run(ctx context.Context, uids UIDSet, moving bool) (done Copied, err error) {
 	dest, err := t.To.Mailbox(ctx, t.Mailbox)
 	if err != nil {
 		return done, err
@@ -72,10 +72,10 @@ func (t Transfer) run(ctx context.Context, uids UIDSet, moving bool) (done Copie
 		if snap, err = t.Source.Snapshot(ctx); err != nil {
 			return done, err
 		}
-		b := batch{Transfer: t, dest: dest, snap: snap}
+		b := batch{Across: t, dest: dest, snap: snap}
 		var size int64
 		for _, row := range snap.Select(uids) {
-			if size += int64(row.Size); len(b.rows) == transferMessages || len(b.rows) > 0 && size > transferOctets {
+			if size += int64(row.Size); len(b.rows) == acrossMessages || len(b.rows) > 0 && size > acrossOctets {
 				break
 			}
 			b.rows = append(b.rows, row)
@@ -96,9 +96,9 @@ func (t Transfer) run(ctx context.Context, uids UIDSet, moving bool) (done Copie
 	return done, nil
 }
 
-// batch is what a Transfer files in one commit.
+// batch is what an Across files in one commit.
 type batch struct {
-	Transfer
+	Across
 	dest Mailbox
 	snap *Snapshot // of the source
 	rows []Row
@@ -201,6 +201,6 @@ func (b *batch) present(ctx context.Context) (func(UID) bool, error) {
 
 // token names the copy of a message, the again-th one.
 func (b *batch) token(uid UID, again int) string {
-	return fmt.Sprintf("transfer/%x", sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %d %q %d %d",
+	return fmt.Sprintf("across/%x", sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %d %q %d %d",
 		b.Operation, b.From.Name(), b.snap.Mailbox(), b.snap.UIDValidity(), uid, b.To.Name(), b.dest.ID(), again)))
 }

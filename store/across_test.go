@@ -21,7 +21,7 @@ import (
 type across struct {
 	*testing.T
 	src, dst *memory.Store
-	store.Transfer
+	store.Across
 }
 
 func newAcross(t *testing.T, sizes ...int) *across {
@@ -78,7 +78,7 @@ func (k *across) dest() store.Mailbox {
 	return mb
 }
 
-func TestTransfer(t *testing.T) {
+func TestAcross(t *testing.T) {
 	k := newAcross(t, 1, 2, 3, 4)
 	k.expunge(k.Source, 2)
 	done, err := k.Copy(t.Context(), store.UIDs(1, 2, 3, 99))
@@ -201,7 +201,7 @@ func (k *across) fail(at int, after bool) *faults {
 
 // Every call fails once, before and after it has done its work; then the same
 // is done again. Each message is there exactly once.
-func TestTransferIsRetried(t *testing.T) {
+func TestAcrossIsRetried(t *testing.T) {
 	for _, moving := range []bool{true, false} {
 		for _, after := range []bool{false, true} {
 			for at := 1; ; at++ {
@@ -238,7 +238,7 @@ func TestTransferIsRetried(t *testing.T) {
 	}
 }
 
-func TestTransferInBatches(t *testing.T) {
+func TestAcrossInBatches(t *testing.T) {
 	sizes := slices.Repeat([]int{10}, 150)
 	sizes = append(sizes, 17<<20, 9<<20, 9<<20, 10)
 	k := newAcross(t, sizes...)
@@ -253,7 +253,7 @@ func TestTransferInBatches(t *testing.T) {
 }
 
 // Into a mailbox that the actor may add to but not read.
-func TestTransferToAShare(t *testing.T) {
+func TestAcrossToAShare(t *testing.T) {
 	k := newShared(t)
 	k.grant("Dest", "li")
 	bob, err := k.guard.Account(t.Context(), "bob")
@@ -263,7 +263,7 @@ func TestTransferToAShare(t *testing.T) {
 	own := k.target(store.Inbox, store.FlagFlagged, store.FlagSeen)
 	own.Account = "bob"
 	require.NoError(t, k.guard.Place(t.Context(), []store.Target{own})[0].Err)
-	tr := store.Transfer{From: bob, Source: inbox, Filer: k.guard, To: k.open(), Mailbox: "Dest"}
+	tr := store.Across{From: bob, Source: inbox, Filer: k.guard, To: k.open(), Mailbox: "Dest"}
 	for range 2 {
 		done, err := tr.Copy(t.Context(), store.AllUIDs())
 		require.NoError(t, err)

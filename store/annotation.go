@@ -20,6 +20,11 @@ const (
 // to remember about a mailbox. An annotation goes with its mailbox when that is
 // deleted and stays with it when it is renamed.
 //
+// Keys of IMAP metadata are the entry names in lower case, "/shared/…" and, the
+// account owner's, "/private/…"; those of rights begin with ACLPrefix, and those
+// that a Guard keeps for other actors with "actor/". A program's own begin
+// otherwise, best with its name.
+//
 // An account that has this ability can be shared; see Store.Account for what an
 // actor who is not the owner sees.
 type Annotations interface {

@@ -51,6 +51,48 @@ func Example() {
 	// Output: UID 1 68 octets <nil>
 }
 
+// Anna lets Bob read a mailbox and flag what is in it.
+func ExampleGuard() {
+	ctx := context.Background()
+	st := memory.New()
+	defer st.Close()
+	for _, name := range []string{"anna", "bob"} {
+		if err := st.CreateAccount(ctx, name); err != nil {
+			panic(err)
+		}
+	}
+	anna, err := st.Account(ctx, "anna", "anna")
+	if err != nil {
+		panic(err)
+	}
+	lists, err := store.CreateMailbox(ctx, anna, "Lists", store.CreateOptions{})
+	if err != nil {
+		panic(err)
+	}
+	rights, err := store.ParseRights("lrsw")
+	if err != nil {
+		panic(err)
+	}
+	if err := store.WriteACL(ctx, anna, lists.ID, store.ACLEntry{Identifier: "bob", Rights: rights}); err != nil {
+		panic(err)
+	}
+
+	bob := store.Guard{Store: st, Actor: "bob"}
+	for share, err := range bob.Shared(ctx) {
+		fmt.Println(share.Account, share.Mailboxes[0].Name, err)
+	}
+	shared, err := bob.Account(ctx, "anna")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(shared.Delete(ctx, "Lists"))
+	fmt.Println(shared.Delete(ctx, store.Inbox))
+	// Output:
+	// anna Lists <nil>
+	// store: not permitted: no right
+	// store: not found
+}
+
 func ExampleSnapshot_With() {
 	old := store.NewSnapshot(1, 1, 3, 7, nil, []store.Row{{UID: 1, ModSeq: 5}, {UID: 2, ModSeq: 7}})
 	now := old.With(store.Changes{Since: 7, Through: 8, Rows: []store.Row{{UID: 3, ModSeq: 8}}, Vanished: store.UIDs(1), UIDNext: 4})
