@@ -45,7 +45,6 @@ type account struct {
 	lockFile *os.File
 	wdb      *sql.DB
 	w        *sql.Conn
-	cleaned  time.Time // of tmp folders
 
 	mu      sync.Mutex // guards what follows
 	rdb     *sql.DB
@@ -54,8 +53,8 @@ type account struct {
 	st      *state
 	snaps   map[store.MailboxID]*store.Snapshot
 	dirs    map[store.MailboxID]*dirState
-	rootAt  int64 // time of dir whose folders are known
-	rootEnd time.Time
+	rootAt  int64     // time of dir whose folders are known
+	cleaned time.Time // when tmp folders were last looked at
 }
 
 // pin opens an account, or finds it open. Unpin it.
@@ -163,7 +162,10 @@ func (a *account) start(ctx context.Context) error {
 	}
 	a.write <- struct{}{}
 	defer func() { <-a.write }()
-	return a.redo(ctx)
+	if err := a.redo(ctx); err != nil {
+		return err
+	}
+	return errors.Join(a.sweepOwn(), a.tidy(ctx, time.Now()))
 }
 
 func (a *account) openIndex(ctx context.Context) (fresh bool, err error) {

@@ -51,29 +51,22 @@ type lease struct {
 
 // update runs f in a transaction of the index.
 func (l *lease) update(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
-	if err := l.s.gate.enter(ctx); err != nil {
+	return l.s.open(ctx, l.account, func(a *account) error {
+		if err := a.lockAll(ctx); err != nil {
+			return err
+		}
+		defer a.unlockAll()
+		ctx := context.WithoutCancel(ctx)
+		if _, err := a.w.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		if err := f(ctx, a.w); err != nil {
+			_, rollback := a.w.ExecContext(ctx, "ROLLBACK")
+			return errors.Join(err, rollback)
+		}
+		_, err := a.w.ExecContext(ctx, "COMMIT")
 		return err
-	}
-	defer l.s.gate.leave()
-	a, err := l.s.pin(ctx, l.account)
-	if err != nil {
-		return err
-	}
-	defer l.s.unpin(a)
-	if err := a.lockAll(ctx); err != nil {
-		return err
-	}
-	defer a.unlockAll()
-	ctx = context.WithoutCancel(ctx)
-	if _, err := a.w.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return kindOf(err)
-	}
-	if err := f(ctx, a.w); err != nil {
-		_, rollback := a.w.ExecContext(ctx, "ROLLBACK")
-		return kindOf(errors.Join(err, rollback))
-	}
-	_, err = a.w.ExecContext(ctx, "COMMIT")
-	return kindOf(err)
+	})
 }
 
 func (l *lease) Fence() uint64 { return l.fence }

@@ -57,6 +57,7 @@ func (o Options) Open(root string) (*Store, error) {
 	s := &Store{root: root, opt: o.withDefaults(), done: make(chan struct{}), namer: newNamer(),
 		accounts: map[string]*account{}, wakers: map[string]*watched{}}
 	s.sweep()
+	s.tasks.Go(s.janitor)
 	return s, nil
 }
 

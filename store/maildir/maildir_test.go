@@ -43,7 +43,7 @@ func (f *folders) config() storetest.Config {
 			f.mu.Unlock()
 			return f.open(t, dir)
 		},
-		Abilities: []storetest.Ability{storetest.Leases, storetest.UIDLs},
+		Abilities: []storetest.Ability{storetest.Leases, storetest.Quotas, storetest.UIDLs},
 		SetUIDNext: func(t testing.TB, st store.Store, account, mailbox string, next store.UID) {
 			require.NoError(t, maildir.SetUIDNext(st.(*maildir.Store), account, mailbox, next))
 		},

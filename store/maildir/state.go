@@ -20,6 +20,7 @@ type state struct {
 	nextBox store.MailboxID
 	nextRef uint64
 	events  int
+	limit   store.Usage
 	boxes   map[store.MailboxID]*box
 	names   map[string]store.MailboxID
 	subs    map[string]bool
@@ -121,8 +122,12 @@ func loadState(ctx context.Context, c *sql.Conn) (*state, error) {
 	}
 	defer tx.Rollback()
 	s := &state{boxes: map[store.MailboxID]*box{}, names: map[string]store.MailboxID{}, subs: map[string]bool{}}
-	err = tx.QueryRowContext(ctx, `SELECT guid, modseq, low, next_box, next_ref, events FROM state`).Scan(
-		&s.guid, &s.modSeq, &s.low, &s.nextBox, &s.nextRef, &s.events)
+	var limits string
+	err = tx.QueryRowContext(ctx, `SELECT guid, modseq, low, next_box, next_ref, events, limits FROM state`).Scan(
+		&s.guid, &s.modSeq, &s.low, &s.nextBox, &s.nextRef, &s.events, &limits)
+	if err == nil {
+		s.limit, err = parseLimit(limits)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +151,8 @@ func loadState(ctx context.Context, c *sql.Conn) (*state, error) {
 
 // save writes the state's own row.
 func (s *state) save(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, `UPDATE state SET modseq = ?, low = ?, next_box = ?, next_ref = ?, events = ?`,
-		int64(s.modSeq), int64(s.low), int64(s.nextBox), int64(s.nextRef), s.events)
+	_, err := c.ExecContext(ctx, `UPDATE state SET modseq = ?, low = ?, next_box = ?, next_ref = ?, events = ?, limits = ?`,
+		int64(s.modSeq), int64(s.low), int64(s.nextBox), int64(s.nextRef), s.events, formatLimit(s.limit))
 	return err
 }
 

@@ -351,6 +351,7 @@ func side(cur bool) int {
 
 // reconcile brings the index up to the differences.
 func (t *tx) reconcile(id store.MailboxID, n *nameIndex, diff *differences, gone map[string]store.UID, list *uidlist) error {
+	t.foreign = true
 	b, err := t.box(id)
 	if err != nil {
 		return err

@@ -31,6 +31,8 @@ type tx struct {
 	ops    ops
 	temps  []string // files to be removed unless it commits
 	dirty  bool     // something changes
+
+	foreign bool // takes in what other programs did
 }
 
 // boxTx is what a commit does to a mailbox.
@@ -71,6 +73,9 @@ func (a *account) commit(ctx context.Context, f func(*tx) error) (err error) {
 	}
 	if err = f(t); err == nil {
 		err = ctx.Err()
+	}
+	if err == nil {
+		err = t.admit(st)
 	}
 	if err == nil && t.dirty {
 		err = t.flush()

@@ -69,20 +69,11 @@ func (s *Store) poll(name string, w *watched) {
 	}
 }
 
-// look brings the index of an account up to its folders, and tidies it up.
+// look brings the index of an account up to its folders.
 func (s *Store) look(name string) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {})()
-	if err := s.gate.enter(ctx); err != nil {
+	ctx := context.Background()
+	return s.open(ctx, name, func(a *account) error {
+		_, err := a.refreshAll(ctx)
 		return err
-	}
-	defer s.gate.leave()
-	a, err := s.pin(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer s.unpin(a)
-	_, err = a.refreshAll(ctx)
-	return err
+	})
 }
