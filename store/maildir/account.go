@@ -139,7 +139,7 @@ func (a *account) start(ctx context.Context) error {
 	}
 	a.lockFile = lock
 	defer unlock(lock)
-	fresh, err := a.openIndex(ctx)
+	err = a.openIndex(ctx)
 	if err != nil && errors.Is(kindOf(err), store.ErrCorrupt) {
 		a.s.opt.Logger.Error("maildir: index is damaged, it is made anew", "account", a.name, "error", err)
 		a.closeIndex()
@@ -150,12 +150,14 @@ func (a *account) start(ctx context.Context) error {
 		for _, suffix := range []string{"-wal", "-shm"} {
 			os.Remove(a.path(ownFolder, indexName+suffix))
 		}
-		fresh, err = a.openIndex(ctx)
+		err = a.openIndex(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if fresh {
+	if st, err := a.current(ctx); err != nil {
+		return err
+	} else if st.names[store.Inbox] == 0 {
 		if err := errors.Join(syncDir(a.path(ownFolder)), syncDir(a.dir), a.found(ctx)); err != nil {
 			return err
 		}
@@ -168,22 +170,22 @@ func (a *account) start(ctx context.Context) error {
 	return errors.Join(a.sweepOwn(), a.tidy(ctx, time.Now()))
 }
 
-func (a *account) openIndex(ctx context.Context) (fresh bool, err error) {
+func (a *account) openIndex(ctx context.Context) (err error) {
 	file := a.path(ownFolder, indexName)
 	if a.wdb, a.w, err = openConn(ctx, file, true); err != nil {
-		return false, err
+		return err
 	}
 	id := make([]byte, 24)
 	rand.Read(id) // never fails
-	fresh, err = migrate(ctx, a.w, hex.EncodeToString(id[:16]), binary.BigEndian.Uint64(id[16:])>>8)
+	err = migrate(ctx, a.w, hex.EncodeToString(id[:16]), binary.BigEndian.Uint64(id[16:])>>8)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if a.rdb, a.r, err = openConn(ctx, file, false); err != nil {
-		return false, err
+		return err
 	}
 	_, err = loadState(ctx, a.r)
-	return fresh, err
+	return err
 }
 
 func (a *account) closeIndex() error {

@@ -43,7 +43,7 @@ func (a *account) measure(dir string, m *arrival) error {
 	if m.disk == m.fields.size && m.virtual >= m.disk && m.virtual <= 2*m.disk {
 		m.size = m.virtual
 	} else {
-		f, err := os.Open(name)
+		f, err := openRegular(name)
 		if err != nil {
 			return err
 		}
@@ -92,16 +92,19 @@ func countBareLF(r io.Reader) (int64, error) {
 // onlyReader hides what io.CopyBuffer would use instead of the buffer.
 type onlyReader struct{ io.Reader }
 
+// errLink is a symbolic link in a message's place.
+var errLink = fmt.Errorf("%w: no regular file", store.ErrCorrupt)
+
 // openMessage opens a message's file, wherever another program moved it.
 func (a *account) openMessage(dir string, f *file, size int64) (store.Body, error) {
-	fd, err := os.Open(a.path(dir, f.path()))
+	fd, err := openRegular(a.path(dir, f.path()))
 	if errors.Is(err, fs.ErrNotExist) {
 		var path string
 		if path, err = a.locate(dir, f); err == nil {
 			if path == "" {
 				return nil, store.ErrExpunged
 			}
-			fd, err = os.Open(a.path(path))
+			fd, err = openRegular(a.path(path))
 		}
 	}
 	if err != nil {

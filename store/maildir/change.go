@@ -253,7 +253,7 @@ func (t *tx) duplicate(dir string, f *file, temp string, r store.Row) error {
 	err = os.Link(t.a.path(path), t.a.path(temp))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		var src *os.File
-		if src, err = os.Open(t.a.path(path)); err != nil {
+		if src, err = openRegular(t.a.path(path)); err != nil {
 			return err
 		}
 		defer src.Close()
@@ -265,7 +265,7 @@ func (t *tx) duplicate(dir string, f *file, temp string, r store.Row) error {
 
 // syncFile makes sure that what others wrote is durable.
 func syncFile(name string) error {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return err
 	}

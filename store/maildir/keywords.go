@@ -88,18 +88,14 @@ func readKeywords(dir string) (keywordFile, error) {
 
 // readSmall reads a regular file up to a limit; what is beyond is left out.
 func readSmall(name string, limit int64) ([]byte, error) {
-	info, err := os.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is no regular file", store.ErrCorrupt, filepath.Base(name))
-	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%w: %s is no regular file", store.ErrCorrupt, filepath.Base(name)))
+	}
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 

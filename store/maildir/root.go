@@ -22,7 +22,8 @@ const (
 	identityName = "posta-mailbox"
 )
 
-// found fills a new index from the folders. The account is locked.
+// found fills a new index from the folders; it has an INBOX when that is done.
+// The account is locked.
 func (a *account) found(ctx context.Context) error {
 	graves := a.path(ownFolder, graveyard) // nobody knows them any more
 	entries, err := os.ReadDir(graves)
@@ -30,9 +31,6 @@ func (a *account) found(ctx context.Context) error {
 		err = errors.Join(err, os.Remove(filepath.Join(graves, e.Name())))
 	}
 	if err != nil {
-		return err
-	}
-	if err := a.adopt(ctx, "", store.Inbox); err != nil {
 		return err
 	}
 	subs, err := a.readSubs()
@@ -50,7 +48,7 @@ func (a *account) found(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.syncRoot(ctx)
+	return a.adopt(ctx, "", store.Inbox) // the rest are found like any new folder
 }
 
 // identity is what a mailbox's folder says that it is.

@@ -142,30 +142,29 @@ func openConn(ctx context.Context, file string, write bool) (*sql.DB, *sql.Conn,
 	return db, conn, nil
 }
 
-// migrate brings an index to this version of the schema; fresh tells that it
-// was made.
-func migrate(ctx context.Context, conn *sql.Conn, guid string, ref uint64) (fresh bool, err error) {
+// migrate brings an index to this version of the schema.
+func migrate(ctx context.Context, conn *sql.Conn, guid string, ref uint64) error {
 	var version, app, tables int
-	err = errors.Join(
+	err := errors.Join(
 		conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
 		conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app),
 		conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables))
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case version > schemaVersion:
-		return false, fmt.Errorf("maildir: index has schema version %d, this program knows %d", version, schemaVersion)
+		return fmt.Errorf("maildir: index has schema version %d, this program knows %d", version, schemaVersion)
 	case tables > 0 && app != applicationID:
-		return false, fmt.Errorf("%w: not an index of this store", store.ErrCorrupt)
+		return fmt.Errorf("%w: not an index of this store", store.ErrCorrupt)
 	case version == schemaVersion:
-		return false, nil
+		return nil
 	}
 	script := "BEGIN IMMEDIATE;" + schema +
 		fmt.Sprintf("INSERT INTO state VALUES (1, '%s', 0, 0, 1, %d, 0, 0, '');", guid, ref) +
 		"PRAGMA application_id = " + strconv.Itoa(applicationID) + ";" +
 		"PRAGMA user_version = " + strconv.Itoa(schemaVersion) + "; COMMIT;"
 	_, err = conn.ExecContext(ctx, script)
-	return true, err
+	return err
 }
 
 // kindOf turns an error of the index or the file system into one of the

@@ -34,6 +34,16 @@ func tryLock(f *os.File) (bool, error) {
 
 func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
 
+// openRegular opens a file for reading that another program can replace at any
+// time: no link is followed, and no pipe waited for.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		err = errLink
+	}
+	return f, err
+}
+
 // syncDir makes the names in a folder durable.
 func syncDir(name string) error {
 	d, err := os.Open(name)

@@ -34,5 +34,14 @@ func unlock(f *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, new(windows.Overlapped))
 }
 
+// openRegular opens a file for reading that another program can replace at any
+// time: no link is followed.
+func openRegular(name string) (*os.File, error) {
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, errLink
+	}
+	return os.Open(name)
+}
+
 // syncDir does nothing: folders cannot be synced here.
 func syncDir(string) error { return nil }
