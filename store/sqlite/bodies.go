@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/posta-mail/posta/store"
@@ -31,21 +32,29 @@ func (p *placing) size() int64 { return int64(len(p.prefix)) + p.body.size }
 // when it has been written.
 func (t *tx) reference(p *placing) uint64 {
 	t.places = append(t.places, p)
-	t.need(p.body)
+	t.need(p.body, p.owner)
 	t.state.nextRef++
 	return t.state.nextRef - 1
 }
 
-// need makes sure that a body is in a segment before the batch commits.
-func (t *tx) need(body *staged) {
+// need makes sure that a body is in a segment before the batch commits. It is
+// for an account, or for the spool.
+func (t *tx) need(body *staged, a *acctTx) {
 	t.dirty = true
 	if t.located == nil {
-		t.located = make(map[*staged]bodyLoc)
+		t.located, t.twins = make(map[*staged]bodyLoc), make(map[*staged]*staged)
 	}
-	if _, ok := t.located[body]; ok {
+	if t.twins[body] != nil {
+		return
+	}
+	shared, ok := t.share(body, a)
+	if _, has := t.located[body]; has || t.twins[body] != nil {
 		return
 	}
 	loc, _ := body.located()
+	if ok {
+		loc = shared
+	}
 	t.located[body] = loc
 	if loc.seg == 0 {
 		t.bodies = append(t.bodies, body)
@@ -74,9 +83,9 @@ func (t *tx) writeBodies() error {
 	defer func() { t.s.scratch.records, t.s.scratch.payload = keepBuffer(w.buf), keepBuffer(w.scratch) }()
 	t.locs = make([]place, len(t.places))
 	for i, p := range t.places {
-		loc := t.located[p.body]
+		loc := t.where(p.body)
 		if loc.seg == 0 {
-			loc = w.body(p.body)
+			loc = w.body(cmp.Or(t.twins[p.body], p.body))
 		}
 		id := t.s.nextBody.Add(1) - 1
 		off, size := w.record(kindPlacement, id, w.placement(p, t.state.nextRef-uint64(len(t.places)-i), loc))

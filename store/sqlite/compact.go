@@ -28,6 +28,7 @@ type movement struct {
 
 type movedRecord struct {
 	from, to recordLoc
+	kind     byte
 	raw      []byte
 }
 
@@ -52,23 +53,31 @@ func (m *movement) relocate(l place) place {
 	return l
 }
 
-// usage is what of each segment is referred to, in octets: a little more than
-// there is where bodies are shared.
+// usage is what of each segment is referred to, in octets.
 type usage struct {
 	octets map[uint64]int64
-	last   recordLoc // the body counted last; sharers mostly follow each other
+	last   recordLoc           // the body counted last; sharers mostly follow each other
+	shared map[recordLoc]int64 // octets of bodies without a placement behind them so far
 }
 
+// add counts a place. A body is counted with the one placement that is right
+// behind it; what others refer to is gathered.
 func (u *usage) add(l *place) {
 	u.octets[l.seg] += l.size
-	u.body(recordLoc{l.bodySeg, l.bodyOff}, l.bodyBytes)
+	switch loc := (recordLoc{l.bodySeg, l.bodyOff}); {
+	case l.follows():
+		u.octets[loc.seg] += l.bodyBytes + recOverhead
+		u.last = loc
+	case loc != u.last:
+		u.body(loc, l.bodyBytes)
+	}
 }
 
-func (u *usage) body(loc recordLoc, size int64) {
-	if loc != u.last {
-		u.octets[loc.seg] += size + recOverhead
-		u.last = loc
-	}
+func (u *usage) body(loc recordLoc, size int64) { u.shared[loc] = size + recOverhead }
+
+// follows reports whether the placement is right behind its body.
+func (l *place) follows() bool {
+	return l.seg == l.bodySeg && l.bodyOff+l.bodyBytes+recOverhead == l.off
 }
 
 // eachRef calls fn for every place of the store, part by part, so that no long
@@ -107,17 +116,29 @@ func (s *Store) eachRef(fn func(ref uint64, l *place) error) error {
 
 // used is how much of each segment messages and spool items refer to.
 func (s *Store) used() (map[uint64]int64, error) {
-	u := usage{octets: make(map[uint64]int64)}
+	u := usage{octets: make(map[uint64]int64), shared: make(map[recordLoc]int64)}
 	if err := s.eachRef(func(_ uint64, l *place) error { u.add(l); return nil }); err != nil {
 		return nil, err
 	}
-	return u.octets, each(s.q.spoolBodies, func(rows *sql.Rows) error {
+	err := each(s.q.spoolBodies, func(rows *sql.Rows) error {
 		var loc recordLoc
 		var size int64
 		err := rows.Scan(&loc.seg, &loc.off, &size)
 		u.body(loc, size)
 		return err
 	})
+	if err == nil && len(u.shared) > 0 {
+		err = s.eachRef(func(_ uint64, l *place) error { // those that were counted
+			if l.follows() {
+				delete(u.shared, recordLoc{l.bodySeg, l.bodyOff})
+			}
+			return nil
+		})
+	}
+	for loc, size := range u.shared {
+		u.octets[loc.seg] += size
+	}
+	return u.octets, err
 }
 
 // compaction empties segments.
@@ -140,8 +161,8 @@ func (s *Store) compact(ctx context.Context, victims []uint64) error {
 		if !c.victims[l.seg] && !c.victims[l.bodySeg] {
 			return nil
 		}
-		c.take(recordLoc{l.seg, l.off}, l.size, kindPlacement)
 		c.take(recordLoc{l.bodySeg, l.bodyOff}, l.bodyBytes+recOverhead, kindBody)
+		c.take(recordLoc{l.seg, l.off}, l.size, kindPlacement) // behind its body, as it was written
 		c.m.refs = append(c.m.refs, movedRef{ref, *l})
 		return c.flush(ctx, compactBytes)
 	})
@@ -195,7 +216,7 @@ func (c *compaction) take(from recordLoc, size int64, kind byte) {
 		delete(c.victims, from.seg) // it stays, and what is good of it can be read
 		return
 	}
-	c.m.records = append(c.m.records, movedRecord{from: from, raw: raw})
+	c.m.records = append(c.m.records, movedRecord{from: from, kind: kind, raw: raw})
 	c.m.pending[from] = true
 	c.m.bytes += size
 }

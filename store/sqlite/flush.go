@@ -44,7 +44,7 @@ func (t *tx) flush(ctx context.Context) error {
 		}
 	}
 	for _, step := range []func(context.Context, *writerConn) error{
-		t.flushPages, t.flushRefs, t.flushHistory, t.flushNotes, t.flushUIDLs, t.flushTokens, t.flushSpool,
+		t.flushPages, t.flushRefs, t.flushHistory, t.flushNotes, t.flushUIDLs, t.flushHashes, t.flushTokens, t.flushSpool,
 	} {
 		if err := step(ctx, w); err != nil {
 			return err

@@ -45,6 +45,9 @@ type Options struct {
 	// from a copy in os.TempDir. Of a store that another process serves,
 	// each account is shown as of when it was first looked at.
 	ReadOnly bool
+	// Dedupe says which bodies of equal content are kept once. It may be
+	// changed from opening to opening. Default: none.
+	Dedupe Dedupe
 	// Logger receives what an operator should know: recovery at opening,
 	// failures that stop writing. Nil discards it.
 	Logger *slog.Logger
@@ -52,7 +55,7 @@ type Options struct {
 	fs    faultfs.FS               // tests
 	clock func() time.Time         // tests
 	dsn   func(dsn string) string  // tests
-	fault func(point string) error // tests: "migrate", "begin", "flush", "commit"
+	fault func(point string) error // tests: "migrate", "begin", "flush", "commit", "used"
 }
 
 func (o Options) withDefaults() Options {

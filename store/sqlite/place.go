@@ -103,6 +103,10 @@ func (g *placeGroup) prepare(ctx context.Context, targets []store.Target) error 
 		if err != nil {
 			return err
 		}
+		if err := g.s.verify(ctx, body, t.Account); err != nil {
+			body.release()
+			return err
+		}
 		// Copied: after a lost outcome the caller may reuse what is his.
 		own := *t
 		g.items = append(g.items, placeItem{Target: &own, mailbox: name, p: placing{body: body}})

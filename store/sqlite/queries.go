@@ -22,7 +22,7 @@ type queries struct {
 	tombs, eventRows                      *sql.Stmt
 	spoolRow, spoolList, spoolSome        *sql.Stmt
 	notes, note, noteCount, noteAccounts  *sql.Stmt
-	uidls                                 *sql.Stmt
+	uidls, bodyRow                        *sql.Stmt
 	accountHidden, hiddenBox, actorNames  *sql.Stmt
 
 	oldTokens, oldTombs, oldEvents, oldDead *sql.Stmt
@@ -64,6 +64,7 @@ func prepareQueries(ctx context.Context, db *sql.DB) (*queries, error) {
 		{&q.noteCount, "SELECT count(*) FROM annotation WHERE account=? AND mailbox=?"},
 		{&q.noteAccounts, `SELECT DISTINCT a.name FROM annotation n JOIN account a ON a.id=n.account
 			WHERE n.key=? AND a.name>? ORDER BY a.name LIMIT ?`},
+		{&q.bodyRow, "SELECT record, seg, off FROM body WHERE hash=? AND account=?"},
 		{&q.uidls, "SELECT uid, uidl FROM uidl WHERE mailbox=?"},
 		{&q.spoolRow, "SELECT prefix, bodyseg, bodyoff, bodysize FROM spool WHERE id=?"},
 		{&q.spoolSome, "SELECT " + spoolColumns + " FROM spool WHERE id IN (SELECT value FROM json_each(?))"},

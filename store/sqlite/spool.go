@@ -52,6 +52,11 @@ func (s *Store) prepareItems(ctx context.Context, items []store.SpoolItem) (*spo
 		if err == nil {
 			body, err = s.adopt(ctx, it.Body)
 		}
+		if err == nil && s.opt.Dedupe == DedupeStore {
+			if err = s.verify(ctx, body, ""); err != nil {
+				body.release()
+			}
+		}
 		if err != nil {
 			adds.release()
 			return nil, err
@@ -82,7 +87,7 @@ func (t *tx) enqueue(adds *spoolAdds) []store.ItemID {
 		add := &adds.items[i]
 		it := &spoolItem{DueNode: store.DueNode{ID: store.ItemID(t.state.nextItem), Due: add.due}, site: add.site, hold: add.hold}
 		t.state.nextItem++
-		t.need(add.body)
+		t.need(add.body, nil)
 		p.items[it.ID] = it
 		p.attach(it)
 		t.undo = append(t.undo, func() {
@@ -421,7 +426,7 @@ func (t *tx) flushSpool(ctx context.Context, w *writerConn) error {
 	t.s.spool.mu.Lock()
 	for _, wr := range t.spool {
 		if wr.add != nil {
-			wr.item.seg = t.located[wr.add.body].seg
+			wr.item.seg = t.where(wr.add.body).seg
 		}
 		if wr.remove && wr.item.seg != t.s.seg.active.num {
 			t.s.freed.Store(true)
@@ -438,7 +443,7 @@ func (t *tx) flushSpool(ctx context.Context, w *writerConn) error {
 			err = w.exec(ctx, stSpoolDel, int64(id))
 		case wr.add != nil:
 			a := wr.add
-			loc := t.located[a.body]
+			loc := t.where(a.body)
 			site, envelope := a.site, a.envelope
 			if wr.content != nil {
 				site, envelope = wr.content.Site, wr.content.Envelope

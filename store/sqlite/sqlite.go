@@ -31,17 +31,19 @@ type Store struct {
 	w      *writerConn
 	q      *queries
 
-	queue    queue
-	state    state   // of the committer
-	scratch  scratch // of the committer
-	tokens   tokenFilter
-	accounts accountCache
-	snaps    snapshotCache
-	refs     refCache
-	spool    spoolState
-	staged   atomic.Int64  // octets of staged bodies in memory
-	freed    atomic.Bool   // a segment may have become free
-	nextBody atomic.Uint64 // id of the next body record
+	queue       queue
+	state       state   // of the committer
+	scratch     scratch // of the committer
+	tokens      tokenFilter
+	accounts    accountCache
+	snaps       snapshotCache
+	refs        refCache
+	spool       spoolState
+	staged      atomic.Int64    // octets of staged bodies in memory
+	leaving     map[uint64]bool // segments no body is shared in any more; of the committer
+	firstRecord uint64          // records from it on were written by this process
+	freed       atomic.Bool     // a segment may have become free
+	nextBody    atomic.Uint64   // id of the next body record
 
 	leases store.Leases // one process owns the folder: they need not outlive it
 	poison atomic.Pointer[error]
@@ -213,6 +215,7 @@ func (s *Store) recover(ctx context.Context, nums []uint64) error {
 	}
 	s.seg.next = max(s.seg.next, s.state.segment+1)
 	s.nextBody.Store(s.state.nextBody + idGap)
+	s.firstRecord = s.nextBody.Load()
 	s.freed.Store(true)
 	if s.state.segment != 0 {
 		cut, err := s.seg.resume(s.state.segment, s.state.committed)

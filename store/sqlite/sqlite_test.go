@@ -54,6 +54,7 @@ func TestContract(t *testing.T) { storetest.Run(t, (&folders{}).config()) }
 func TestContractTight(t *testing.T) {
 	storetest.Run(t, (&folders{opt: sqlite.Options{
 		StageMemory: -1, SnapshotMemory: -1, Accounts: -1, SegmentSize: 1, WALSize: 1, SweepEvery: 1e6,
+		Dedupe: sqlite.DedupeStore,
 	}}).config())
 }
 

@@ -3,8 +3,10 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"os"
@@ -62,14 +64,18 @@ type staged struct {
 	refs     int
 	dropped  bool // by the owner
 	file     faultfs.File
-	name     string  // of file, while it is not final
-	id       uint64  // of the record in file
-	crc      uint32  // of the body in file
-	finalErr error   // why it cannot become final
-	loc      bodyLoc // seg is 0 until a record is on disk
-	kept     bool    // loc is referred to by a commit
-	pinned   bool    // loc.seg is
-	freed    bool    // everything is released
+	name     string   // of file, while it is not final
+	id       uint64   // of the record in file
+	crc      uint32   // of the body in file
+	finalErr error    // why it cannot become final
+	hash     bodyHash // where bodies of equal content are shared
+	digest   hash.Hash
+	twin     knownBody // of equal content, verified
+	spare    uint64    // segment of file, if another record is referred to instead
+	loc      bodyLoc   // seg is 0 until a record is on disk
+	kept     bool      // loc is referred to by a commit
+	pinned   bool      // loc.seg is
+	freed    bool      // everything is released
 }
 
 // Stage implements store.Store. Small bodies stay in memory while the budget
@@ -82,7 +88,7 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 	if s.opt.ReadOnly {
 		return nil, errReadOnly
 	}
-	st := &staged{s: s, refs: 1}
+	st := s.newStaged()
 	if err := st.read(ctx, r); err != nil {
 		st.Discard()
 		return nil, err
@@ -99,8 +105,29 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 	return st, nil
 }
 
-// read takes the whole body, into memory if it may.
+func (s *Store) newStaged() *staged {
+	t := &staged{s: s, refs: 1}
+	if s.opt.Dedupe != DedupeNone {
+		t.digest = sha256.New()
+	}
+	return t
+}
+
+// read takes the whole body, into memory if it may, and its hash if it is asked
+// for.
 func (t *staged) read(ctx context.Context, r io.Reader) error {
+	if err := t.take(ctx, r); err != nil || t.digest == nil {
+		return err
+	}
+	if t.file == nil {
+		t.digest.Write(t.mem)
+	}
+	t.digest.Sum(t.hash[:0])
+	t.digest = nil
+	return nil
+}
+
+func (t *staged) take(ctx context.Context, r io.Reader) error {
 	buf := stageBuffers[0].get()
 	class := 0
 	defer func() { stageBuffers[class].put(buf) }()
@@ -173,6 +200,9 @@ func (t *staged) write(chunk []byte) error {
 		return stageError(err)
 	}
 	t.crc = crc32.Update(t.crc, castagnoli, chunk)
+	if t.digest != nil {
+		t.digest.Write(chunk)
+	}
 	t.size += int64(len(chunk))
 	return nil
 }
@@ -228,6 +258,10 @@ func (t *staged) located() (bodyLoc, bool) {
 func (t *staged) keep(loc bodyLoc) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.kept && t.loc.seg != 0 && t.loc.recordLoc != loc.recordLoc {
+		t.s.seg.unpin(t.loc.seg) // renaming pinned it
+		t.spare, t.loc, t.pinned = t.loc.seg, loc, false
+	}
 	t.kept = true
 	if t.loc.seg == 0 {
 		t.loc = loc
@@ -297,6 +331,8 @@ func (t *staged) release() error {
 	switch {
 	case t.name != "":
 		err = errors.Join(err, t.s.seg.fs.Remove(t.name))
+	case t.spare != 0:
+		err = errors.Join(err, t.s.seg.remove(t.spare))
 	case t.loc.seg != 0 && !t.kept:
 		err = errors.Join(err, t.s.seg.remove(t.loc.seg))
 	}
@@ -338,7 +374,8 @@ func (s *Store) adopt(ctx context.Context, body store.Staged) (*staged, error) {
 			return nil, fmt.Errorf("%w: body was discarded", store.ErrInvalid)
 		}
 	} else {
-		t = &staged{s: s, refs: 1, dropped: true, outline: body.Outline()}
+		t = s.newStaged()
+		t.dropped, t.outline = true, body.Outline()
 		if err := t.read(ctx, io.NewSectionReader(body, 0, body.Size())); err != nil {
 			t.release()
 			return nil, err

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"slices"
 	"time"
@@ -280,10 +281,21 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) (err error) {
 	if err != nil {
 		return err
 	}
-	active := new(uint64)
-	if err := s.do(ctx, func(t *tx) error { *active = s.seg.active.num; return nil }); err != nil {
+	active, leaving := new(uint64), make(map[uint64]bool, len(nums))
+	for _, n := range nums {
+		leaving[n] = true
+	}
+	err = s.do(ctx, func(t *tx) error {
+		*active, s.leaving = s.seg.active.num, leaving
+		return nil
+	})
+	if err != nil {
 		return err
 	}
+	defer func() {
+		// If that fails, bodies of those segments are not shared until the next sweep.
+		_ = s.do(context.WithoutCancel(ctx), func(t *tx) error { s.leaving = nil; return nil })
+	}()
 	nums = slices.DeleteFunc(nums, func(n uint64) bool { return n == *active || s.seg.pinned(n) })
 	freed := s.freed.Swap(false)
 	defer func() {
@@ -318,6 +330,9 @@ func (s *Store) sweepSegments(ctx context.Context, now time.Time) (err error) {
 func (s *Store) freeSegments(ctx context.Context, nums []uint64, known map[uint64]bool) error {
 	used, err := s.used()
 	if err != nil {
+		return err
+	}
+	if err := s.opt.fault("used"); err != nil {
 		return err
 	}
 	var hardly []uint64
@@ -363,7 +378,9 @@ func (s *Store) freeSegments(ctx context.Context, nums []uint64, known map[uint6
 }
 
 func (s *Store) removeSegment(ctx context.Context, num uint64) error {
-	if err := s.job(ctx, func(w *writerConn) error { return w.exec(context.Background(), stSegmentDel, int64(num)) }); err != nil {
+	if err := s.job(ctx, func(w *writerConn) error {
+		return errors.Join(w.exec(context.Background(), stSegmentDel, int64(num)), w.exec(context.Background(), stHashDrop, int64(num)))
+	}); err != nil {
 		return err
 	}
 	s.opt.Logger.Info("removed a segment that is not used any more", "segment", num)

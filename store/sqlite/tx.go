@@ -26,6 +26,8 @@ type tx struct {
 	places   []*placing // new references, from s.state.nextRef on
 	bodies   []*staged  // needed in a segment, in order
 	located  map[*staged]bodyLoc
+	twins    map[*staged]*staged // of equal content, which is located
+	hashes   map[hashKey]hashEntry
 	start    int64 // end of the active segment before the batch, 0: untouched
 	locs     []place
 	refPages map[uint64]*refPage
@@ -362,6 +364,9 @@ func (t *tx) publish() {
 	s.state = t.state
 	for st, loc := range t.located {
 		st.keep(loc)
+	}
+	for st := range t.twins {
+		st.keep(t.where(st))
 	}
 	for no, p := range t.refPages {
 		s.refs.put(no, p)

@@ -40,6 +40,9 @@ const (
 	stAllNotesDel
 	stPrivatePut
 	stPrivateDel
+	stHashPut
+	stHashMove
+	stHashDrop
 	stUIDLPut
 	stUIDLDel
 	stTokenPut
@@ -94,6 +97,9 @@ var statements = [stCount]struct {
 	stAllNotesDel: {sql: "DELETE FROM annotation WHERE account=?"},
 	stPrivatePut:  {sql: "INSERT OR REPLACE INTO private (box, mailbox, actor, modseq, messages, unseen) VALUES (?,?,?,?,?,?)"},
 	stPrivateDel:  {sql: "DELETE FROM private WHERE box=?"},
+	stHashPut:     {sql: "INSERT OR REPLACE INTO body (hash, account, record, seg, off) VALUES (?,?,?,?,?)"},
+	stHashMove:    {sql: "UPDATE body SET seg=?, off=? WHERE seg=? AND off=?"},
+	stHashDrop:    {sql: "DELETE FROM body WHERE seg=?"},
 	stUIDLPut:     {sql: "INSERT OR REPLACE INTO uidl (mailbox, uid, uidl) VALUES", cols: 3},
 	stUIDLDel:     {sql: "DELETE FROM uidl WHERE mailbox=? AND uid BETWEEN ? AND ?"},
 	stTokenPut:    {sql: "INSERT OR REPLACE INTO token (token, account, at, mailbox, uidvalidity, uid, modseq) VALUES", cols: 7},
