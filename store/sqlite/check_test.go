@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, err)
 	problems := r.check()
 	require.Len(t, problems, 1)
-	require.Contains(t, problems[0], fmt.Sprintf("reference %d: body", snap.At(5).Ref))
+	require.Contains(t, problems[0], fmt.Sprintf("anna: INBOX: UID %d: body", snap.At(5).UID))
 
 	// A row of the database that lies.
 	require.NoError(t, r.st.job(t.Context(), func(w *writerConn) error {

@@ -28,6 +28,8 @@ type rig struct {
 	st   *Store
 	opt  Options
 	skew atomic.Int64 // of the clock, nanoseconds
+	spot place        // of what a test damages
+	big  uint64       // a segment of one body
 
 	mu    sync.Mutex
 	fail  func(op faultfs.Op, name string) error

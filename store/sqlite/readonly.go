@@ -98,10 +98,10 @@ func openReadOnly(file string, immutable bool) (*sql.DB, error) {
 	return db, nil
 }
 
-// openPlain opens a database that nobody else has open, for writing without a
-// write-ahead log.
+// openPlain opens, or makes, a database that nobody else has open, for writing
+// without a write-ahead log.
 func openPlain(file string) (*sql.DB, error) {
-	u := url.URL{Scheme: "file", Path: file, RawQuery: url.Values{"mode": {"rw"}, "_txlock": {"immediate"},
+	u := url.URL{Scheme: "file", Path: file, RawQuery: url.Values{"mode": {"rwc"}, "_txlock": {"immediate"},
 		"_pragma": {"temp_store(MEMORY)", "mmap_size(0)", "journal_mode(DELETE)"}}.Encode()}
 	c, err := driver.NewConnector(u.String())
 	if err != nil {

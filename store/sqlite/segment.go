@@ -109,6 +109,13 @@ func (g *segments) resume(num uint64, committed int64) (cut int64, err error) {
 	if info.Size() < committed || committed < segHeaderSize {
 		return 0, fmt.Errorf("%w: segment %d has %d octets of %d", store.ErrCorrupt, num, info.Size(), committed)
 	}
+	var head [segHeaderSize]byte
+	if err := readFull(f, head[:], 0); err != nil {
+		return 0, err
+	}
+	if got, err := decodeSegmentHeader(head[:]); err != nil || got != num {
+		return 0, fmt.Errorf("%w: segment %d is another file", store.ErrCorrupt, num) // cut nothing
+	}
 	end, why := scanRecords(f, committed, info.Size(), nil)
 	if why != nil && !errors.Is(why, store.ErrCorrupt) {
 		return 0, why
@@ -206,6 +213,15 @@ func (g *segments) acquire(num uint64) (*segHandle, error) {
 	f, err := g.fs.OpenRead(g.path(num))
 	if err != nil {
 		return nil, err
+	}
+	// A file in another's place. What is damaged of the header alone does not
+	// keep from reading.
+	var head [segHeaderSize]byte
+	if n, _ := f.ReadAt(head[:], 0); n == len(head) {
+		if got, err := decodeSegmentHeader(head[:]); err == nil && got != 0 && got != num {
+			f.Close()
+			return nil, fmt.Errorf("segment %d: %w", num, errOtherSegment(got))
+		}
 	}
 	h := &segHandle{of: g, num: num, file: f, refs: 1}
 	h.elem = g.recent.PushFront(h)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/posta-mail/posta/internal/faultfs"
 	"github.com/posta-mail/posta/store"
 )
@@ -106,6 +108,19 @@ func (o Options) Open(dir string) (*Store, error) {
 
 func (s *Store) now() time.Time { return s.opt.clock() }
 
+// notEmptied refuses an empty database beside segments: it is not new.
+func notEmptied(ctx context.Context, db queryer, nums []uint64) error {
+	if len(nums) == 0 {
+		return nil
+	}
+	var tables int
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables)
+	if err == nil && tables == 0 {
+		err = damage("there are segments, but the database is empty")
+	}
+	return err
+}
+
 // dbName is the name of the database in the folder.
 const dbName = "posta.db"
 
@@ -134,6 +149,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
+		return openError(err)
+	}
+	if err := notEmptied(ctx, conn, nums); err != nil {
+		conn.Close()
 		return openError(err)
 	}
 	if err := migrate(ctx, conn, s.opt.fault); err != nil {
@@ -237,8 +256,11 @@ func (s *Store) recover(ctx context.Context, nums []uint64) error {
 
 // openError makes errors of SQLite at opening one of the store's kinds.
 func openError(err error) error {
-	if sqlCode(err) == 0 {
+	switch sqlCode(err) {
+	case 0:
 		return err
+	case sqlite3.SQLITE_ERROR: // a table or a column that ought to be there is not
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
 	return readError(err)
 }

@@ -198,7 +198,7 @@ type state struct {
 	committed   int64
 }
 
-func (s *state) load(ctx context.Context, db *sql.DB) error {
+func (s *state) load(ctx context.Context, db queryer) error {
 	return db.QueryRowContext(ctx, `SELECT next_ref, next_body, next_box, next_item, uidvalidity, modseq, segment,
 		committed FROM state WHERE id=1`).Scan(&s.nextRef, &s.nextBody, &s.nextBox, &s.nextItem, &s.uidValidity,
 		&s.modSeq, &s.segment, &s.committed)

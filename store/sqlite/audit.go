@@ -1,0 +1,571 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// audit goes over everything that is stored and finds what is damaged or does
+// not fit together. With exec it puts it right, in the transaction it is given;
+// else it only looks, and the same code tells both times.
+type audit struct {
+	ctx  context.Context
+	db   queryer
+	exec func(query string, args ...any) error // nil: only look
+	out  func(Problem)
+	seg  *segments
+	now  time.Time
+	lost *lostFolder // of a repair
+
+	state    state
+	stateOld state
+	accounts map[int64]*auditAccount
+	boxes    map[store.MailboxID]*auditBox
+
+	bad     map[uint64]error   // references whose octets cannot be read
+	checked map[recordLoc]bool // bodies that have been read; true: damaged
+	cache   map[uint64]*refPage
+	used    refSet // references that some row has
+	dying   refSet // those that a sweep will look at
+	topRef  uint64 // above all references that there are
+
+	// What a repair knows to be missing.
+	partial bool           // rows of the database are
+	noPage  map[int64]bool // pages of rows that could not be read
+	noRefs  bool           // pages of places
+	index   *segIndex      // what the segments hold, once it was needed
+	again   map[store.MailboxID][]filing
+	tombs   map[store.MailboxID]store.UIDSet
+
+	buf []byte
+}
+
+// auditAccount is an account; modSeq is the highest there is of it.
+type auditAccount struct {
+	id     int64
+	name   string
+	modSeq store.ModSeq
+	bumped bool // modSeq is that of the repair
+	names  map[string]store.MailboxID
+}
+
+// auditBox is a mailbox's row.
+type auditBox struct {
+	mbox
+	account int64
+	uidls   bool
+	changed bool
+}
+
+func newAudit(ctx context.Context, db queryer, seg *segments, now time.Time, out func(Problem)) *audit {
+	return &audit{ctx: ctx, db: db, seg: seg, now: now, out: out, bad: make(map[uint64]error), checked: make(map[recordLoc]bool),
+		accounts: make(map[int64]*auditAccount), boxes: make(map[store.MailboxID]*auditBox), cache: make(map[uint64]*refPage),
+		used: make(refSet), dying: make(refSet), noPage: make(map[int64]bool), again: make(map[store.MailboxID][]filing), tombs: make(map[store.MailboxID]store.UIDSet), buf: make([]byte, 64<<10)}
+}
+
+// found tells of a problem, which mend puts right if it may.
+func (a *audit) found(p Problem, mend func() error) error {
+	if a.exec != nil && mend != nil {
+		if err := mend(); err != nil {
+			return err
+		}
+	}
+	p.Mended = a.exec != nil
+	a.out(p)
+	return a.ctx.Err()
+}
+
+// sql is a mend that needs one statement.
+func (a *audit) sql(query string, args ...any) func() error {
+	return func() error { return a.exec(query, args...) }
+}
+
+func (a *audit) mending() bool { return a.exec != nil }
+
+// refSet is a set of references, in pieces of a page of places.
+type refSet map[uint64]*[refRows / 64]uint64
+
+func (s refSet) add(ref uint64) {
+	w := s[ref>>refShift]
+	if w == nil {
+		w = new([refRows / 64]uint64)
+		s[ref>>refShift] = w
+	}
+	i := ref & (refRows - 1)
+	w[i/64] |= 1 << (i % 64)
+}
+
+func (s refSet) has(ref uint64) bool {
+	w := s[ref>>refShift]
+	i := ref & (refRows - 1)
+	return w != nil && w[i/64]>>(i%64)&1 != 0
+}
+
+// octets reads all that references and the spool's items refer to.
+func (a *audit) octets() error {
+	err := a.eachPlaces(func(no uint64, page *refPage, err error) error {
+		if err != nil {
+			a.noRefs = true
+			return a.found(Problem{Err: fmt.Errorf("references from %d: %w", no<<refShift, err)}, a.sql("DELETE FROM ref WHERE id=?", int64(no)))
+		}
+		for i := range page {
+			l := &page[i]
+			if l.seg == 0 {
+				continue
+			}
+			ref := no<<refShift | uint64(i)
+			a.topRef = max(a.topRef, ref+1)
+			if err := a.verify(ref, l); err != nil {
+				if err := a.notDamage(err); err != nil {
+					return err
+				}
+				a.bad[ref] = err
+			}
+		}
+		return a.ctx.Err()
+	})
+	if err != nil {
+		return readError(err)
+	}
+	// Read here, spool looks only at what came since.
+	type body struct {
+		loc  recordLoc
+		size int64
+	}
+	var bodies []body
+	err = eachRow(a.ctx, a.db, "SELECT DISTINCT bodyseg, bodyoff, bodysize FROM spool", func(rows *sql.Rows) error {
+		var b body
+		err := rows.Scan(&b.loc.seg, &b.loc.off, &b.size)
+		bodies = append(bodies, b)
+		return err
+	})
+	for _, b := range bodies {
+		if err == nil {
+			_ = a.body(b.loc, b.size, 0)
+			err = a.ctx.Err()
+		}
+	}
+	return readError(err)
+}
+
+// notDamage returns errors of reading that say nothing about what is stored.
+func (a *audit) notDamage(err error) error {
+	if err = segmentError(err); isCorrupt(err) {
+		return nil
+	}
+	return err
+}
+
+// eachPlaces calls fn for every page of places, part by part, so that no long
+// read keeps the write-ahead log.
+func (a *audit) eachPlaces(fn func(no uint64, page *refPage, err error) error) error {
+	for next, more := int64(math.MinInt64), true; more; {
+		more = false
+		type item struct {
+			no  int64
+			p   *refPage
+			err error
+		}
+		var items []item
+		err := eachRow(a.ctx, a.db, "SELECT id, data FROM ref WHERE id>=? ORDER BY id LIMIT 1000", func(rows *sql.Rows) error {
+			var it item
+			var data sql.RawBytes
+			if err := rows.Scan(&it.no, &data); err != nil {
+				return err
+			}
+			it.p, it.err = decodeRefPage(uint64(it.no), data)
+			items = append(items, it)
+			next, more = it.no+1, it.no < math.MaxInt64
+			return nil
+		}, next)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			if err := fn(uint64(it.no), it.p, it.err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// verify reads what a place refers to, and sees that it is that.
+func (a *audit) verify(ref uint64, l *place) error {
+	var id uint64
+	err := a.withSegment(l.seg, func(h *segHandle) error {
+		if l.size > maxPlacement {
+			return damage("placement of %d octets", l.size)
+		}
+		if int64(cap(a.buf)) < l.size {
+			a.buf = make([]byte, l.size)
+		}
+		buf := a.buf[:l.size]
+		if err := readFull(h.file, buf, l.off); err != nil {
+			return err
+		}
+		payload, _, err := openRecord(buf, kindPlacement)
+		if err != nil {
+			return err
+		}
+		got, body, ok := placementIDs(payload)
+		if !ok || got != ref {
+			return damage("another message's placement")
+		}
+		id = body
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("placement: %w", err)
+	}
+	if err := a.body(recordLoc{l.bodySeg, l.bodyOff}, l.bodyBytes, id); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	return nil
+}
+
+// maxPlacement bounds the octets of a placement record: prefix, outline and
+// names are below it.
+const maxPlacement = 64 << 20
+
+func (a *audit) withSegment(num uint64, fn func(h *segHandle) error) error {
+	h, err := a.seg.acquire(num)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return fn(h)
+}
+
+// body reads a body's record to its end; id 0: any.
+func (a *audit) body(loc recordLoc, size int64, id uint64) error {
+	if bad, ok := a.checked[loc]; ok && !bad {
+		return nil
+	}
+	if len(a.checked) > 1<<20 {
+		clear(a.checked)
+	}
+	err := a.withSegment(loc.seg, func(h *segHandle) error {
+		if cap(a.buf) < 64<<10 {
+			a.buf = make([]byte, 64<<10)
+		}
+		rec, err := scanRecord(h.file, loc.off, loc.off+size+recOverhead, a.buf[:64<<10])
+		if err == nil && (rec.kind != kindBody || int64(rec.length) != size || id != 0 && rec.id != id) {
+			err = damage("another record than expected at %d of segment %d", loc.off, loc.seg)
+		}
+		return err
+	})
+	a.checked[loc] = err != nil
+	return err
+}
+
+// place looks a reference up.
+func (a *audit) place(ref uint64) (place, error) {
+	no := ref >> refShift
+	p := a.cache[no]
+	if p == nil {
+		var data []byte
+		err := a.db.QueryRowContext(a.ctx, "SELECT data FROM ref WHERE id=?", int64(no)).Scan(&data)
+		switch {
+		case err == sql.ErrNoRows:
+			p = new(refPage)
+		case err != nil:
+			return place{}, readError(err)
+		default:
+			if p, err = decodeRefPage(no, data); err != nil {
+				return place{}, err
+			}
+		}
+		if len(a.cache) >= refCacheSize {
+			clear(a.cache)
+		}
+		a.cache[no] = p
+	}
+	return p[ref&(refRows-1)], nil
+}
+
+// setPlace changes one; the zero value erases it.
+func (a *audit) setPlace(ref uint64, l place) error {
+	if _, err := a.place(ref); err != nil { // into the cache
+		return err
+	}
+	no := ref >> refShift
+	p := a.cache[no]
+	p[ref&(refRows-1)] = l
+	if *p == (refPage{}) {
+		return a.exec("DELETE FROM ref WHERE id=?", int64(no))
+	}
+	return a.exec("INSERT OR REPLACE INTO ref (id, data) VALUES (?,?)", int64(no), p.encode(no))
+}
+
+// tables goes over the database. What is told online must be read in one
+// transaction.
+func (a *audit) tables() error {
+	for _, step := range []func() error{
+		a.loadState, a.loadAccounts, a.relocateAll, a.loadDead, a.loadBoxes, a.strayPages, a.mailboxes, a.inboxes, a.orphans, a.references, a.spool, a.counters,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *audit) loadState() error {
+	err := a.state.load(a.ctx, a.db)
+	if err == sql.ErrNoRows {
+		a.state = a.freshState()
+		err = a.found(Problem{Err: damage("the store's counters are missing")}, a.sql(
+			"INSERT OR REPLACE INTO state (id, next_ref, next_body, next_box, next_item, uidvalidity, modseq, segment, committed) VALUES (1,1,1,1,1,0,0,0,0)"))
+		return readError(err) // stateOld stays, so that it is written
+	}
+	a.stateOld = a.state
+	return readError(err)
+}
+
+// freshState is above whatever the store may have counted before.
+func (a *audit) freshState() state {
+	now := uint64(max(a.now.Unix(), 1<<20))
+	return state{nextRef: 1 << 20, nextBody: 1, nextBox: now, nextItem: now << 16, uidValidity: uint32(min(now, math.MaxUint32-1<<24)), modSeq: now << 16}
+}
+
+// counters sees that the store's counters are above what there is.
+func (a *audit) counters() error {
+	s := &a.state
+	for _, c := range []struct {
+		name string
+		have *uint64
+		want uint64
+	}{{"references", &s.nextRef, a.topRef}, {"mailboxes", &s.nextBox, a.topBox()}} {
+		if *c.have < c.want {
+			was := *c.have
+			*c.have = c.want
+			if err := a.found(Problem{Err: damage("counter of %s is %d, there is %d", c.name, was, c.want-1)}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if s.uidValidity == math.MaxUint32 {
+		s.uidValidity--
+	}
+	if a.index != nil {
+		s.nextBody = max(s.nextBody, a.index.topID+1)
+	}
+	if err := a.activeSegment(); err != nil {
+		return err
+	}
+	if !a.mending() || *s == a.stateOld {
+		return nil
+	}
+	return a.exec(`UPDATE state SET next_ref=?, next_body=?, next_box=?, next_item=?, uidvalidity=?, modseq=?, segment=?, committed=?`,
+		int64(s.nextRef), int64(s.nextBody), int64(s.nextBox), int64(s.nextItem), int64(s.uidValidity), int64(s.modSeq), int64(s.segment), s.committed)
+}
+
+func (a *audit) topBox() (top uint64) {
+	for id := range a.boxes {
+		top = max(top, uint64(id)+1)
+	}
+	return top
+}
+
+// activeSegment must have what was committed to it. If it has not, it is not
+// appended to any more.
+func (a *audit) activeSegment() error {
+	s := &a.state
+	if s.segment == 0 {
+		return nil
+	}
+	var size int64
+	err := a.withSegment(s.segment, func(h *segHandle) error {
+		info, err := h.file.Stat()
+		if err == nil {
+			size = info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		if err := a.notDamage(err); err != nil {
+			return err
+		}
+	}
+	if size >= s.committed && s.committed >= segHeaderSize {
+		return nil
+	}
+	p := Problem{Err: damage("segment %d has %d octets of %d", s.segment, size, s.committed)}
+	s.segment, s.committed = 0, 0
+	return a.found(p, nil)
+}
+
+func (a *audit) loadAccounts() error {
+	var bad []*auditAccount
+	err := eachRow(a.ctx, a.db, "SELECT id, name, modseq FROM account ORDER BY id", func(rows *sql.Rows) error {
+		acc := &auditAccount{names: make(map[string]store.MailboxID)}
+		if err := rows.Scan(&acc.id, &acc.name, &acc.modSeq); err != nil {
+			return err
+		}
+		a.accounts[acc.id] = acc
+		if store.CheckAccountName(acc.name) != nil || acc.modSeq < 0 {
+			bad = append(bad, acc)
+		}
+		return nil
+	})
+	if err != nil {
+		return readError(err)
+	}
+	for _, acc := range bad {
+		was := acc.name
+		acc.name, acc.modSeq = a.freeAccount(strings.ToValidUTF8(was, ""), acc.id), max(acc.modSeq, 0)
+		err := a.found(Problem{Account: acc.name, Err: damage("account has the name %q", was)},
+			a.sql("UPDATE account SET name=?, modseq=? WHERE id=?", acc.name, int64(acc.modSeq), acc.id))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeAccount is a name for an account that has none, like the one given if
+// that may be.
+func (a *audit) freeAccount(name string, id int64) string {
+	taken := func(name string) bool {
+		for _, acc := range a.accounts {
+			if acc.id != id && acc.name == name {
+				return true
+			}
+		}
+		return false
+	}
+	if store.CheckAccountName(name) == nil && !taken(name) {
+		return name
+	}
+	for n := id; ; n++ {
+		if name := fmt.Sprintf("recovered-%d", n); !taken(name) {
+			return name
+		}
+	}
+}
+
+// addAccount makes an account that mailboxes or messages belong to.
+func (a *audit) addAccount(id int64, name string) (*auditAccount, error) {
+	if id == 0 {
+		for n := range a.accounts {
+			id = max(id, n)
+		}
+		id++
+	}
+	acc := &auditAccount{id: id, names: make(map[string]store.MailboxID), modSeq: store.ModSeq(a.state.modSeq)}
+	acc.name = a.freeAccount(name, id)
+	a.accounts[id] = acc
+	return acc, a.exec("INSERT INTO account (id, name, modseq, low) VALUES (?,?,?,?)", id, acc.name, int64(acc.modSeq), int64(acc.modSeq))
+}
+
+// next is the mod-sequence of what the repair does to an account.
+func (acc *auditAccount) next() store.ModSeq {
+	if !acc.bumped {
+		acc.modSeq++
+		acc.bumped = true
+	}
+	return acc.modSeq
+}
+
+func (a *audit) loadDead() error {
+	type item struct {
+		id  int64
+		err error
+	}
+	var bad []item
+	err := eachRow(a.ctx, a.db, "SELECT id, refs FROM dead", func(rows *sql.Rows) error {
+		var it item
+		var data sql.RawBytes
+		if err := rows.Scan(&it.id, &data); err != nil {
+			return err
+		}
+		var refs []uint64
+		if refs, it.err = decodeRefs(data); it.err != nil {
+			bad = append(bad, it)
+		}
+		for _, r := range refs {
+			a.dying.add(r)
+		}
+		return nil
+	})
+	for _, it := range bad {
+		if err == nil {
+			err = a.found(Problem{Err: fmt.Errorf("dead references: %w", it.err)}, a.sql("DELETE FROM dead WHERE id=?", it.id))
+		}
+	}
+	return readError(err)
+}
+
+// references finds those that no row has and no sweep would erase.
+func (a *audit) references() error {
+	var stray, copied []uint64
+	owner := make(map[uint64]int64)
+	err := a.eachPlaces(func(no uint64, page *refPage, err error) error {
+		if err != nil {
+			return nil // told
+		}
+		for i := range page {
+			ref := no<<refShift | uint64(i)
+			if page[i].seg == 0 || a.used.has(ref) {
+				if page[i].seg != 0 && len(a.noPage) > 0 {
+					copied = append(copied, ref)
+				}
+				continue
+			}
+			if _, bad := a.bad[ref]; bad || !a.dying.has(ref) || a.refiling() {
+				stray = append(stray, ref)
+				owner[ref] = page[i].account
+			}
+		}
+		return a.ctx.Err()
+	})
+	if err != nil {
+		return readError(err)
+	}
+	for _, ref := range copied {
+		if err := a.refileCopied(ref); err != nil {
+			return err
+		}
+	}
+	slices.Sort(stray)
+	for _, ref := range stray {
+		if err, bad := a.bad[ref]; bad {
+			err := a.found(Problem{Account: a.nameOf(owner[ref]), Err: fmt.Errorf("reference %d, of no message: %w", ref, corrupt(err))},
+				func() error { return a.setPlace(ref, place{}) })
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if a.mending() {
+			done, err := a.refile(ref)
+			if err != nil {
+				return err
+			}
+			if done || a.dying.has(ref) {
+				continue
+			}
+		}
+		err := a.found(Problem{Account: a.nameOf(owner[ref]), Err: damage("reference %d is of no message", ref)},
+			a.sql("INSERT INTO dead (account, at, refs) VALUES (?,?,?)", owner[ref], a.now.Unix(), encodeRefs([]uint64{ref})))
+		if err != nil {
+			return err
+		}
+	}
+	return a.fileAgain()
+}
+
+func (a *audit) nameOf(account int64) string {
+	if acc := a.accounts[account]; acc != nil {
+		return acc.name
+	}
+	return ""
+}
