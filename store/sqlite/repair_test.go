@@ -175,38 +175,38 @@ var damageCases = []damageCase{
 	{name: "active segment truncated", says: "octets of", damage: func(r *rig) {
 		require.NoError(r.t, os.Truncate(r.st.seg.path(1), r.spot.off+5))
 	}, lost: append(inbox(9, 31), "anna/Work/1", "bob/INBOX/1"), aside: -1},
-	{name: "database is gone", says: "not found", damage: func(r *rig) { require.NoError(r.t, os.Remove(r.file())) },
+	{name: "database is gone", says: "not found", damage: func(r *rig) { require.NoError(r.t, os.Remove(r.dbPath())) },
 		lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
-	{name: "database is empty", says: "", damage: func(r *rig) { require.NoError(r.t, os.Truncate(r.file(), 0)) },
+	{name: "database is empty", says: "", damage: func(r *rig) { require.NoError(r.t, os.Truncate(r.dbPath(), 0)) },
 		lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
 	{name: "database is none", says: "not a database", damage: func(r *rig) {
-		require.NoError(r.t, os.WriteFile(r.file(), []byte(strings.Repeat("no database at all\n", 1000)), 0o600))
+		require.NoError(r.t, os.WriteFile(r.dbPath(), []byte(strings.Repeat("no database at all\n", 1000)), 0o600))
 	}, lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
 	{name: "another database", says: "not a database of this store", damage: func(r *rig) {
-		require.NoError(r.t, os.Remove(r.file()))
+		require.NoError(r.t, os.Remove(r.dbPath()))
 		r.sql("CREATE TABLE state (id INTEGER); INSERT INTO state VALUES (5);")
 	}, lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
 	{name: "database truncated", says: "", damage: func(r *rig) {
-		info, err := os.Stat(r.file())
+		info, err := os.Stat(r.dbPath())
 		require.NoError(r.t, err)
-		require.NoError(r.t, os.Truncate(r.file(), info.Size()*2/3))
+		require.NoError(r.t, os.Truncate(r.dbPath(), info.Size()*2/3))
 	}, lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: -1},
 	{name: "page of the database", says: "database", damage: func(r *rig) { r.zero("mailbox") },
 		lost: []string{"anna/Work/1"}, more: true, aside: -1}, // its keyword
 	{name: "index of the database", says: "", damage: func(r *rig) { r.zero("mailbox_account") }},
 }
 
-func (r *rig) file() string { return filepath.Join(r.dir, dbName) }
+func (r *rig) dbPath() string { return filepath.Join(r.dir, dbName) }
 
 // zero overwrites the root page of a table.
 func (r *rig) zero(table string) {
 	r.t.Helper()
-	db, err := openDB(r.file(), false, 1, busyLong)
+	db, err := openDB(r.dbPath(), false, 1, busyLong)
 	require.NoError(r.t, err)
 	var page int64
 	require.NoError(r.t, db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name=?", table).Scan(&page))
 	require.NoError(r.t, db.Close())
-	r.write(r.file(), (page-1)*4096+8, strings.Repeat("\x00", 4088))
+	r.write(r.dbPath(), (page-1)*4096+8, strings.Repeat("\x00", 4088))
 }
 
 // For each damage: it is named, what was intact is still there, it is mended,
@@ -284,7 +284,7 @@ func TestRepairInterrupted(t *testing.T) {
 		func(r *rig) { r.sql("UPDATE mailbox SET messages=99") },
 		func(r *rig) { r.blob("page", "data", "id=1<<25") },
 		func(r *rig) { r.zero("mailbox") },
-		func(r *rig) { require.NoError(r.t, os.Remove(r.file())) },
+		func(r *rig) { require.NoError(r.t, os.Remove(r.dbPath())) },
 	} {
 		r := filled(t, Options{})
 		n := len(content(t, r.st))
@@ -315,7 +315,7 @@ func TestRebuild(t *testing.T) {
 	info, err := r.inbox().Info(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, r.st.Close())
-	require.NoError(t, os.Remove(r.file()))
+	require.NoError(t, os.Remove(r.dbPath()))
 	_, err = r.opt.Open(r.dir)
 	require.ErrorIs(t, err, store.ErrCorrupt)
 	r.skew.Add(2e9)
