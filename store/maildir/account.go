@@ -64,6 +64,9 @@ func (s *Store) pin(ctx context.Context, name string) (*account, error) {
 		return nil, err
 	}
 	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, store.ErrNotFound // deleted just now
+	}
 	if err != nil {
 		return nil, kindOf(err)
 	}

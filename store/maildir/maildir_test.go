@@ -51,5 +51,3 @@ func (f *folders) config() storetest.Config {
 }
 
 func TestContract(t *testing.T) { storetest.Run(t, (&folders{}).config()) }
-
-func BenchmarkContract(b *testing.B) { storetest.Bench(b, (&folders{}).config()) }

@@ -80,7 +80,7 @@ func (a *account) adopt(ctx context.Context, dir, name string) error {
 		}
 	}
 	n := &nameIndex{byBase: map[string]*known{}, byUID: map[store.UID]string{}}
-	diff, err := a.readFolders(&box{dir: dir, MailboxInfo: store.MailboxInfo{Name: name}}, n)
+	diff, err := a.readFolders(&box{dir: dir, MailboxInfo: store.MailboxInfo{Name: name}}, n, both)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ const maxScans = 4
 type dirState struct {
 	seen    [2]int64 // like box.seen, where that is not in the index yet
 	scanned [2]int64 // the time that the last scan began with
-	ended   time.Time
-	cost    time.Duration
+	ended   [2]time.Time
+	cost    [2]time.Duration
 	names   *nameIndex // under the account's lock
 }
 
@@ -67,8 +67,11 @@ func (a *account) times(b *box) (t [2]int64, err error) {
 	return t, nil
 }
 
-// stale reports whether the mailbox's folders have to be read.
-func (a *account) stale(b *box, at [2]int64, now time.Time) bool {
+// both is what is read of a mailbox where everything is.
+var both = [2]bool{true, true}
+
+// stale reports which of the mailbox's folders have to be read.
+func (a *account) stale(b *box, at [2]int64, now time.Time) (read [2]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d := a.dirs[b.ID]
@@ -76,22 +79,17 @@ func (a *account) stale(b *box, at [2]int64, now time.Time) bool {
 		d = &dirState{}
 		a.dirs[b.ID] = d
 	}
-	changed, foreign := false, false
 	for i := range at {
 		if at[i] == 0 || at[i] == b.seen[i] || at[i] == d.seen[i] {
 			continue
 		}
-		changed = true
-		foreign = foreign || at[i] != b.own[i] && at[i] != d.scanned[i]
+		wait := hurryShare * d.cost[i]
+		if at[i] == b.own[i] || at[i] == d.scanned[i] {
+			wait = max(scanShare*d.cost[i], tick(at[i]))
+		}
+		read[i] = now.Sub(d.ended[i]) >= wait
 	}
-	switch {
-	case !changed:
-		return false
-	case foreign:
-		return now.Sub(d.ended) >= hurryShare*d.cost
-	}
-	wait := max(scanShare*d.cost, tick(at[0]), tick(at[1]))
-	return now.Sub(d.ended) >= wait
+	return read
 }
 
 // refresh brings the index up to what is in a mailbox's folders.
@@ -105,7 +103,7 @@ func (a *account) refresh(ctx context.Context, id store.MailboxID) error {
 		return err
 	}
 	at, err := a.times(b)
-	if err != nil || !a.stale(b, at, time.Now()) {
+	if err != nil || a.stale(b, at, time.Now()) == [2]bool{} {
 		return err
 	}
 	if err := a.lockAll(ctx); err != nil {
@@ -126,13 +124,17 @@ func (a *account) syncBox(ctx context.Context, id store.MailboxID) error {
 		return err
 	}
 	at, err := a.times(b)
-	if err != nil || !a.stale(b, at, time.Now()) {
+	if err != nil {
 		return err
+	}
+	read := a.stale(b, at, time.Now())
+	if read == [2]bool{} {
+		return nil
 	}
 	a.mu.Lock()
 	d := a.dirs[id]
 	a.mu.Unlock()
-	return kindOf(a.scan(ctx, b, d, st.modSeq))
+	return kindOf(a.scan(ctx, b, d, st.modSeq, read))
 }
 
 // known is what the index says of a file.
@@ -210,16 +212,20 @@ type found struct {
 // differences are what a scan found.
 type differences struct {
 	began time.Time
+	read  [2]bool // what was read
+	cost  [2]time.Duration
 	at    [2]int64 // times of the folders when it began
 	still bool     // nothing changed while it went on
 	fresh map[string]found
 	moved map[string]found
 	twice []found // bases that are there twice
+
+	unsure bool // whether messages are gone
 }
 
-// read reads the folders and marks what is there.
-func (a *account) readFolders(b *box, n *nameIndex) (*differences, error) {
-	d := &differences{began: time.Now(), fresh: map[string]found{}, moved: map[string]found{}}
+// readFolders reads folders and marks what is there.
+func (a *account) readFolders(b *box, n *nameIndex, read [2]bool) (*differences, error) {
+	d := &differences{began: time.Now(), read: read, fresh: map[string]found{}, moved: map[string]found{}}
 	n.mark++
 	var err error
 	if d.at, err = a.times(b); err != nil {
@@ -227,6 +233,10 @@ func (a *account) readFolders(b *box, n *nameIndex) (*differences, error) {
 	}
 	odd := 0
 	for i, sub := range subFolders { // new first: messages move from there to cur
+		if !read[i] {
+			continue
+		}
+		began := time.Now()
 		err := readNames(a.path(b.dir, sub), func(name string, e fs.DirEntry) bool {
 			if !e.Type().IsRegular() || len(name) > maxName {
 				odd++
@@ -251,6 +261,7 @@ func (a *account) readFolders(b *box, n *nameIndex) (*differences, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
+		d.cost[i] = time.Since(began)
 	}
 	if odd > 0 {
 		a.s.opt.Logger.Warn("maildir: what is no message file is left alone", "account", a.name, "mailbox", b.Name, "count", odd)
@@ -259,15 +270,18 @@ func (a *account) readFolders(b *box, n *nameIndex) (*differences, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.still = after == d.at && settled(d.at[0], d.began) && settled(d.at[1], d.began)
+	d.still = true
+	for i := range after {
+		d.still = d.still && (!read[i] || after[i] == d.at[i] && settled(d.at[i], d.began))
+	}
 	return d, nil
 }
 
-// missing are the messages that the last scan did not see.
-func (n *nameIndex) missing() map[string]store.UID {
+// missing are the messages that the last scan did not see where they were.
+func (n *nameIndex) missing(read [2]bool) map[string]store.UID {
 	var m map[string]store.UID
 	for base, k := range n.byBase {
-		if k.mark != n.mark {
+		if k.mark != n.mark && read[side(k.cur)] {
 			if m == nil {
 				m = map[string]store.UID{}
 			}
@@ -279,8 +293,7 @@ func (n *nameIndex) missing() map[string]store.UID {
 
 // scan compares the folders of a mailbox with the index and commits what
 // differs. The account is locked, and at mod-sequence now.
-func (a *account) scan(ctx context.Context, b *box, d *dirState, now store.ModSeq) error {
-	began := time.Now()
+func (a *account) scan(ctx context.Context, b *box, d *dirState, now store.ModSeq, read [2]bool) error {
 	ictx := context.WithoutCancel(ctx)
 	if d.names == nil {
 		d.names = &nameIndex{}
@@ -293,23 +306,24 @@ func (a *account) scan(ctx context.Context, b *box, d *dirState, now store.ModSe
 	var gone map[string]store.UID
 	for try := range maxScans {
 		var err error
-		if diff, err = a.readFolders(b, n); err != nil {
+		if diff, err = a.readFolders(b, n, read); err != nil {
 			return err
 		}
 		// A file that is renamed while a folder is read may be in neither
 		// half. Only one missed while nothing moved is gone.
-		gone = n.missing()
-		if len(gone) == 0 && len(diff.twice) == 0 || diff.still {
+		gone = n.missing(read)
+		if len(gone) == 0 && len(diff.twice) == 0 || diff.still && read == both {
 			break
 		}
+		read = both
 		if try == maxScans-1 {
-			gone, diff.twice = nil, nil // the next scan will tell
+			gone, diff.twice, diff.unsure = nil, nil, true // the next scan will tell
 			break
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(fineTick + time.Millisecond): // until the folders' times are past
+		case <-time.After(until(diff)):
 		}
 	}
 	a.separate(b, diff.twice)
@@ -322,14 +336,29 @@ func (a *account) scan(ctx context.Context, b *box, d *dirState, now store.ModSe
 	if err != nil {
 		return err
 	}
-	d.ended, d.scanned = time.Now(), diff.at
-	d.cost = min(d.ended.Sub(began), time.Minute)
 	for i, at := range diff.at {
-		if settled(at, diff.began) && len(diff.twice) == 0 {
+		if !diff.read[i] {
+			continue
+		}
+		d.ended[i], d.scanned[i], d.cost[i] = time.Now(), at, min(diff.cost[i], time.Minute)
+		if diff.complete(i) {
 			d.seen[i] = at
 		}
 	}
 	return nil
+}
+
+// until is how long to wait before folders are read again.
+func until(d *differences) time.Duration {
+	if d.still {
+		return 0
+	}
+	return fineTick + time.Millisecond // until the folders' times are past
+}
+
+// complete reports whether all that was in a folder up to its time is known.
+func (d *differences) complete(i int) bool {
+	return d.read[i] && settled(d.at[i], d.began) && len(d.twice) == 0 && !d.unsure
 }
 
 // separate gives a file that shares its base with another one of its own.
@@ -389,7 +418,7 @@ func (t *tx) reconcile(id store.MailboxID, n *nameIndex, diff *differences, gone
 		b.UIDNext = max(b.UIDNext, list.next)
 	}
 	for i, at := range diff.at {
-		if settled(at, diff.began) && len(diff.twice) == 0 {
+		if diff.complete(i) {
 			b.seen[i] = at
 		}
 	}
