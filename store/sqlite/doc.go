@@ -14,7 +14,9 @@
 //
 // Rows of messages are kept as packed pages of 128 UIDs, so that flags of many
 // messages change in few writes, and loaded into snapshots that all readers
-// share. Expunged messages stay readable for a grace time; then sweeps in the
+// share; the \Seen flags of users who share an account are kept likewise, for
+// each of them. Quotas are checked in the commit that would pass them. With
+// Options.Dedupe bodies of equal content are kept once. Expunged messages stay readable for a grace time; then sweeps in the
 // background give their space back, by removing segments that are not used any
 // more and copying what is used of those that hardly are. Store.Check reads
 // everything and reports damage. FORMAT.md describes the files.

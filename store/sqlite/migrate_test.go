@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -34,8 +35,8 @@ type fixtureAccount struct {
 	Events []store.MailboxEvent
 	// Since version 2.
 	Quota  store.Quota
-	Notes  []store.Annotation        `json:",omitempty"`
-	Unseen map[string]map[string]int `json:",omitempty"` // by actor and mailbox
+	Notes  []store.Annotation `json:",omitempty"`
+	Unseen map[string]int     `json:",omitempty"` // to bob, by mailbox
 }
 
 type fixtureBox struct {
@@ -98,11 +99,11 @@ func wantFixture(t *testing.T, version int) (want fixture) {
 }
 
 // readFixture tells what a store holds, by its public methods.
-func readFixture(t *testing.T, s *Store) (got fixture) {
+func readFixture(t *testing.T, s *Store, version int) (got fixture) {
 	ctx := t.Context()
 	for name, err := range s.Accounts(ctx) {
 		require.NoError(t, err)
-		got.Accounts = append(got.Accounts, readAccount(t, s, name))
+		got.Accounts = append(got.Accounts, readAccount(t, s, name, version))
 	}
 	var err error
 	got.Spool, err = s.Spool().List(ctx, 0, 1000)
@@ -118,7 +119,7 @@ func readFixture(t *testing.T, s *Store) (got fixture) {
 	return got
 }
 
-func readAccount(t *testing.T, s *Store, name string) fixtureAccount {
+func readAccount(t *testing.T, s *Store, name string, version int) fixtureAccount {
 	ctx := t.Context()
 	a, err := s.Account(ctx, name, name)
 	require.NoError(t, err)
@@ -130,12 +131,29 @@ func readAccount(t *testing.T, s *Store, name string) fixtureAccount {
 	c, err := a.Changes(ctx, 0)
 	require.NoError(t, err)
 	got.Events = c.Events
+	got.Notes, err = a.(store.Annotations).Annotations(ctx, 0, "")
+	require.NoError(t, err)
+	if version >= 2 {
+		bob, err := s.Account(ctx, name, "bob")
+		require.NoError(t, err)
+		boxes, err := bob.Mailboxes(ctx)
+		require.NoError(t, err)
+		got.Unseen = make(map[string]int)
+		for _, info := range boxes {
+			got.Unseen[info.Name] = info.Unseen
+		}
+	}
 	boxes, err := a.Mailboxes(ctx)
 	require.NoError(t, err)
 	for _, info := range boxes {
 		mb, err := a.Mailbox(ctx, info.Name)
 		require.NoError(t, err)
-		got.Boxes = append(got.Boxes, readBox(t, mb, info))
+		b := readBox(t, mb, info)
+		b.Notes, err = a.(store.Annotations).Annotations(ctx, info.ID, "")
+		require.NoError(t, err)
+		b.UIDLs, err = mb.(store.UIDLs).UIDLs(ctx)
+		require.NoError(t, err)
+		got.Boxes = append(got.Boxes, b)
 	}
 	return got
 }
@@ -185,10 +203,78 @@ func asJSON(t *testing.T, v any) []string {
 	return strings.Split(string(b), "\n")
 }
 
-// Every version there has been can be opened: all is there, new mail can be
+var writeFixture = flag.Bool("fixture", false, "write testdata of this version, before its format is released")
+
+// makeFixture writes a store with something of everything.
+func makeFixture(t *testing.T, dir string) {
+	ctx := t.Context()
+	require.NoError(t, os.RemoveAll(dir))
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	opt := Options{SegmentSize: 64 << 10, SweepEvery: -1, Grace: -1, Dedupe: DedupeAccount, clock: func() time.Time {
+		now = now.Add(time.Second)
+		return now
+	}}
+	r := &rig{t: t, opt: opt, dir: dir}
+	r.open()
+	for _, name := range []string{"anna", "zoe"} {
+		require.NoError(t, r.st.CreateAccount(ctx, name))
+	}
+	a := r.account()
+	box, err := a.Create(ctx, "Work/2026", store.CreateOptions{SpecialUse: `\Archive`})
+	require.NoError(t, err)
+	require.NoError(t, a.Subscribe(ctx, "Work", true))
+	for i := range 150 {
+		body := letter(i%100) + strings.Repeat("text\r\n", i)
+		if i == 7 {
+			body += strings.Repeat("large\r\n", 40_000)
+		}
+		target := store.Target{Account: "anna", Mailbox: store.Inbox, Body: r.stage(body), Prefix: []byte("X: y\r\n"),
+			Date: time.Date(2020, 1, 1, i, 0, 0, 0, time.UTC), Token: fmt.Sprint("token", i)}
+		if i%10 == 0 {
+			target.UIDL, target.Flags = fmt.Sprint("old-", i), []store.Flag{store.FlagSeen, "$Label"}
+		}
+		require.NoError(t, r.st.Place(ctx, []store.Target{target})[0].Err)
+	}
+	mb := r.inbox()
+	for _, u := range []store.FlagUpdate{{Flags: []store.Flag{store.FlagDeleted}}, {Flags: []store.Flag{"Other"}}} {
+		_, err = mb.Flag(ctx, store.UIDs(3, 4, 5, 140), u)
+		require.NoError(t, err)
+	}
+	_, err = mb.Expunge(ctx, store.UIDs(3, 4, 60, 61, 62), store.FlagDeleted)
+	require.NoError(t, err)
+	_, err = mb.Copy(ctx, store.UIDs(10, 11, 12), box.ID)
+	require.NoError(t, err)
+	_, err = mb.Move(ctx, store.UIDs(20, 21), box.ID)
+	require.NoError(t, err)
+	_, err = r.as("bob").Flag(ctx, store.UIDs(1, 2, 9, 130), store.FlagUpdate{Flags: []store.Flag{store.FlagSeen}})
+	require.NoError(t, err)
+	notes := a.(store.Annotations)
+	_, err = notes.Annotate(ctx, box.ID, store.Annotation{Key: "/shared/comment", Value: []byte("ours")}, store.Annotation{Key: "/empty", Value: []byte{}})
+	require.NoError(t, err)
+	_, err = notes.Annotate(ctx, 0, store.Annotation{Key: "/private/vendor/x", Value: []byte{0, 1}})
+	require.NoError(t, err)
+	require.NoError(t, r.st.SetQuota(ctx, "anna", store.Usage{Octets: 1 << 30, Messages: -1}))
+	_, err = r.st.Spool().Enqueue(ctx, []store.SpoolItem{
+		{Body: r.stage(letter(1)), Site: "example.org", Envelope: []byte("one"), Due: now.Add(time.Hour)},
+		{Body: r.stage(letter(2)), Site: "example.net", Envelope: []byte("two"), Prefix: []byte("X: y\r\n"), Hold: true},
+	})
+	require.NoError(t, err)
+	_, err = r.st.Spool().Lease(ctx, now.Add(2*time.Hour), 1, time.Hour)
+	require.NoError(t, err)
+	want, err := json.MarshalIndent(readFixture(t, r.st, schemaVersion), "", " ")
+	require.NoError(t, err)
+	require.NoError(t, r.st.Close())
+	require.NoError(t, os.Remove(filepath.Join(dir, "staging")))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "want.json"), want, 0o644))
+}
+
+// Every version there has been, this one included, can be opened: all is there, new mail can be
 // added, and a second opening finds the same.
 func TestUpgrade(t *testing.T) {
-	for version := 1; version < schemaVersion; version++ {
+	if *writeFixture {
+		makeFixture(t, fmt.Sprintf("testdata/v%d/store", schemaVersion))
+	}
+	for version := 1; version <= schemaVersion; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			dir, want := copyFixture(t, version), wantFixture(t, version)
 			require.Equal(t, version, userVersion(t, dir))
@@ -196,12 +282,13 @@ func TestUpgrade(t *testing.T) {
 			r := &rig{t: t, opt: opt, dir: dir}
 			r.open()
 			t.Cleanup(func() { r.st.Close() })
-			sameFixture(t, want, readFixture(t, r.st))
+			sameFixture(t, want, readFixture(t, r.st, version))
 			require.Empty(t, r.check())
 			r.reopen()
 			require.Equal(t, schemaVersion, userVersion(t, dir))
-			sameFixture(t, want, readFixture(t, r.st))
+			sameFixture(t, want, readFixture(t, r.st, version))
 
+			require.NoError(t, r.st.SetQuota(t.Context(), "anna", store.Usage{}))
 			require.NoError(t, r.place(letter(1)).Err)
 			mb := r.inbox()
 			snap, err := mb.Snapshot(t.Context())
@@ -269,7 +356,7 @@ func TestUpgradeCrash(t *testing.T) {
 		}
 		s, err := Options{SweepEvery: -1}.Open(dir)
 		require.NoError(t, err)
-		sameFixture(t, want, readFixture(t, s))
+		sameFixture(t, want, readFixture(t, s, 1))
 		require.NoError(t, s.Close())
 	}
 	require.Len(t, versions, 2)

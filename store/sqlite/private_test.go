@@ -79,8 +79,9 @@ func TestPrivateCleanup(t *testing.T) {
 	require.Equal(t, 3*293, r.private())
 	require.Equal(t, 3, r.count("SELECT count(*) FROM private"))
 
+	_, err = r.as("bob").Flag(ctx, store.UIDs(5), store.FlagUpdate{Op: store.FlagsRemove, Flags: []store.Flag{store.FlagSeen}})
+	require.NoError(t, err)
 	modSeq := r.changes().Through
-	r.seen(r.as("bob"), store.UIDs(5))
 	require.NoError(t, r.st.DeleteAccount(ctx, "bob"))
 	require.Equal(t, 2*293, r.private())
 	r.reopen()
@@ -119,6 +120,17 @@ func TestPrivateHidden(t *testing.T) {
 		require.ErrorIs(t, err, store.ErrNotFound)
 		target := store.Target{Account: "anna", Mailbox: store.Inbox, Body: r.stage(letter(2)), Replaces: 1, ReplacesIn: id}
 		require.ErrorIs(t, r.st.Place(ctx, []store.Target{target})[0].Err, store.ErrNotFound)
+		err = r.st.do(ctx, func(t *tx) error { // in a batch that has them at hand
+			a, err := t.existing("anna")
+			require.NoError(r.t, err)
+			b, err := a.named(store.Inbox)
+			require.NoError(r.t, err)
+			_, err = b.marks("bob")
+			require.NoError(r.t, err)
+			_, err = a.box(id)
+			return err
+		})
+		require.ErrorIs(t, err, store.ErrNotFound)
 		r.reopen()
 	}
 	boxes, err := r.account().Mailboxes(ctx)
