@@ -12,6 +12,7 @@ import (
 
 var changesChecks = []check{
 	{"Changes/replay", changesReplay},
+	{"Changes/every-mod-sequence", changesEvery},
 	{"Changes/vanished", changesVanished},
 	{"Changes/account", changesAccount},
 	{"Changes/account-replay", changesAccountReplay},
@@ -110,6 +111,66 @@ func changesReplay(k *kit) {
 	require.Empty(k, c.Vanished)
 	c = k.changes(mb, past[0].ModSeq())
 	require.Len(k, c.Rows, now.Len(), "everything is new")
+}
+
+// Changes leads to now from every mod-sequence there ever was, also such at
+// which other mailboxes changed, and from 0 (RFC 7162 §3.2.5).
+func changesEvery(k *kit) {
+	ctx := k.Context()
+	a := k.account("anna")
+	mb, other := k.box(a, store.Inbox), k.create(a, "Other")
+	past := []*store.Snapshot{store.NewSnapshot(mb.ID(), k.info(mb).UIDValidity, 1, 0, nil, nil)}
+	look := func() {
+		s := k.snap(mb)
+		require.NoError(k, soundSnapshot(s))
+		past = append(past, s)
+	}
+	look()
+	for i := range 15 {
+		k.add(a, store.Inbox, i, 1)
+		look()
+		k.add(a, "Other", i, 1)
+		now := k.snap(mb)
+		k.flag(mb, store.FlagOp(i%3), store.UIDs(now.At(i%now.Len()).UID, now.At(i/2%now.Len()).UID), store.FlagSeen, store.Flag(fmt.Sprint("k", i%7)))
+		look()
+		if i%2 == 1 {
+			_, err := other.Copy(ctx, store.UIDs(k.snap(other).At(0).UID), mb.ID())
+			require.NoError(k, err)
+			look()
+		}
+		if i%3 == 2 {
+			_, err := mb.Move(ctx, store.UIDs(now.At(0).UID), other.ID())
+			require.NoError(k, err)
+			look()
+		}
+		if i%5 == 4 {
+			_, err := mb.Expunge(ctx, store.UIDs(now.At(now.Len()-1).UID))
+			require.NoError(k, err)
+			look()
+			_, err = mb.Move(ctx, store.UIDs(now.At(1).UID), mb.ID())
+			require.NoError(k, err)
+			look()
+		}
+	}
+	now := k.snap(mb)
+	for since, at := store.ModSeq(0), 0; since <= now.ModSeq(); since++ {
+		for at+1 < len(past) && past[at+1].ModSeq() <= since {
+			at++
+		}
+		c := k.changes(mb, since)
+		require.Equal(k, since, c.Since)
+		for _, r := range c.Rows {
+			require.Greater(k, r.ModSeq, since, "only what changed")
+		}
+		c.Through = now.ModSeq()
+		require.NoError(k, sameContent(now, past[at].With(c)), "from %d", since)
+		changed := store.Diff(withoutRefs(past[at]), withoutRefs(now))
+		require.Len(k, c.Rows, len(changed.Rows), "all that changed since %d, and no more", since)
+		for _, r := range past[at].All() {
+			_, there := now.Find(r.UID)
+			require.Equal(k, !there, c.Vanished.Contains(r.UID), "UID %d, since %d", r.UID, since)
+		}
+	}
 }
 
 // A message that came and went since then has vanished too.

@@ -60,14 +60,14 @@ func (t *team) wait() error {
 	return errors.Join(t.errs...)
 }
 
-// With 8 writers a reader never sees a gap that is filled later, nor a change
-// at or below a mod-sequence it has seen (RFC 9051 §2.3.1.1, RFC 7162 §3.1).
+// With 16 writers and 4 readers nobody sees a gap that is filled later, nor a
+// change at or below a mod-sequence he has seen (RFC 9051 §2.3.1.1, RFC 7162 §3.1).
 func concurrentVisibility(k *kit) {
 	ctx := k.Context()
 	a := k.account("anna")
 	mb := k.box(a, store.Inbox)
 	s := k.stage(mail(1))
-	const writers, each = 8, 25
+	const writers, each = 16, 15
 	var t team
 	placed := make([][]store.Placed, writers)
 	for w := range writers {
@@ -91,6 +91,20 @@ func concurrentVisibility(k *kit) {
 				last := placed[w][len(placed[w])-1]
 				if _, ok := now.Find(last.UID); !ok || now.ModSeq() < last.ModSeq {
 					return fmt.Errorf("UID %d is filed, but not to be seen", last.UID)
+				}
+				f, err := mb.Flag(ctx, store.UIDs(last.UID), store.FlagUpdate{Flags: []store.Flag{store.FlagSeen}})
+				if err != nil {
+					return err
+				}
+				if f.ModSeq <= last.ModSeq || f.ModSeq <= now.ModSeq() {
+					return fmt.Errorf("UID %d flagged at %d, after %d was seen", last.UID, f.ModSeq, now.ModSeq())
+				}
+				if now, err = mb.Snapshot(ctx); err != nil {
+					return err
+				}
+				n, ok := now.Find(last.UID)
+				if !ok || now.At(n).ModSeq != f.ModSeq || now.At(n).Flags&store.BitSeen == 0 {
+					return fmt.Errorf("UID %d is flagged, but that is not to be seen", last.UID)
 				}
 			}
 			return nil

@@ -50,7 +50,7 @@ func checks() []check {
 	for _, group := range [][]check{
 		stagingChecks, placeChecks, tokenChecks, accountChecks, mailboxChecks, renameChecks,
 		flagChecks, expungeChecks, copyChecks, readChecks, changesChecks, watchChecks,
-		savedChecks, concurrencyChecks, modelChecks, lifecycleChecks, reopenChecks, {{"Abilities", declared}},
+		savedChecks, concurrencyChecks, atomicChecks, modelChecks, lifecycleChecks, reopenChecks, {{"Abilities", declared}},
 	} {
 		all = append(all, group...)
 	}
