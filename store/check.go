@@ -64,7 +64,7 @@ func checkContent(prefix []byte, body Staged) error {
 	if len(prefix) > MaxPrefixOctets {
 		return fmt.Errorf("%w: prefix of %d octets", ErrLimit, len(prefix))
 	}
-	if int64(len(prefix))+body.Size() > MaxMessageSize {
+	if body.Size() > MaxMessageSize-int64(len(prefix)) {
 		return fmt.Errorf("%w: message above %d octets", ErrLimit, int64(MaxMessageSize))
 	}
 	return checkPrefix(prefix)

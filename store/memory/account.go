@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -204,9 +205,7 @@ func (a openAccount) Changes(ctx context.Context, since store.ModSeq) (c store.A
 			return store.ErrHistoryGone
 		}
 		c = store.AccountChanges{Since: since, Through: max(a.modSeq, since)}
-		i, _ := slices.BinarySearchFunc(a.events, since+1, func(e store.MailboxEvent, at store.ModSeq) int {
-			return compare(e.ModSeq, at)
-		})
+		i := sort.Search(len(a.events), func(i int) bool { return a.events[i].ModSeq > since })
 		c.Events = append(c.Events, a.events[i:]...)
 		for _, mb := range a.byID {
 			if changed := max(mb.changed, mb.seenBy(a.other()).ModSeq()); changed > since {

@@ -22,6 +22,7 @@ func TestStore(t *testing.T) {
 		New:        func(testing.TB) store.Store { return memory.New() },
 		SetUIDNext: memory.SetUIDNext,
 		Abilities:  storetest.AllAbilities(),
+		InMemory:   true,
 	})
 }
 

@@ -42,6 +42,13 @@ func (f *folders) config() storetest.Config {
 			f.mu.Unlock()
 			return f.open(t, dir)
 		},
+		Second: storetest.Exclusive,
+		OpenAgain: func(_ testing.TB, st store.Store) (store.Store, error) {
+			f.mu.Lock()
+			dir := f.dir[st]
+			f.mu.Unlock()
+			return f.opt.Open(dir)
+		},
 		SetUIDNext: func(t testing.TB, st store.Store, account, mailbox string, next store.UID) {
 			require.NoError(t, sqlite.SetUIDNext(st.(*sqlite.Store), account, mailbox, next))
 		},

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +32,17 @@ type Config struct {
 	// Shrink is how long operations that fail are tried again with less, to
 	// find the few that are enough for it; 0 means 30 s, negative: not at all.
 	Shrink time.Duration
+	// InMemory says that the engine keeps bodies in memory, so that their size
+	// shows there. Otherwise the checks of bodies of 100 MB hold it to 16 MiB.
+	InMemory bool
+	// Huge asks for the check of a body of 2 GiB, which takes minutes and as
+	// much disk.
+	Huge bool
+	// Second says what becomes of a second opener of the same place, and
+	// OpenAgain is one: it opens where st is, which may be open or closed.
+	// The suite closes what it returns.
+	Second    Sharing
+	OpenAgain func(t testing.TB, st store.Store) (store.Store, error)
 	// Patience is how long a check waits for what has to happen, such as a
 	// wake-up, before it fails; 0 means 30 s.
 	Patience time.Duration
@@ -50,7 +60,8 @@ func checks() []check {
 	for _, group := range [][]check{
 		stagingChecks, placeChecks, tokenChecks, accountChecks, mailboxChecks, renameChecks,
 		flagChecks, expungeChecks, copyChecks, readChecks, changesChecks, watchChecks,
-		savedChecks, concurrencyChecks, atomicChecks, modelChecks, lifecycleChecks, reopenChecks, {{"Abilities", declared}},
+		savedChecks, concurrencyChecks, atomicChecks, modelChecks, lifecycleChecks, duringChecks, largeChecks, hostileChecks, secondChecks,
+		reopenChecks, {{"Abilities", declared}},
 	} {
 		all = append(all, group...)
 	}
@@ -64,7 +75,7 @@ func checks() []check {
 func Run(t *testing.T, cfg Config) {
 	leftOut := cfg.leftOut()
 	for _, c := range checks() {
-		if leftOut[c.name] || cfg.Reopen == nil && strings.HasPrefix(c.name, "Reopen/") {
+		if leftOut[c.name] || !cfg.needs(c.name) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) { c.run(newKit(t, cfg)) })
