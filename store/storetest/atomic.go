@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -310,7 +311,7 @@ func atomicRecreate(k *kit) {
 			mu.Lock()
 			life, ok := ids[i.ID]
 			mu.Unlock()
-			if v := fmt.Sprint(" ", i.UIDValidity); err == nil && ok && life[len(life)-len(v):] != v {
+			if v := fmt.Sprint(" ", i.UIDValidity); err == nil && ok && !strings.HasSuffix(life, v) {
 				err = fmt.Errorf("id %d was %s, is%s", i.ID, life, v)
 			}
 		}

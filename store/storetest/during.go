@@ -57,7 +57,7 @@ func (k *kit) callsOn(name string) map[string]func(ctx context.Context) error {
 	calls["Place"] = func(ctx context.Context) error {
 		p := k.st.Place(ctx, []store.Target{{Account: name, Mailbox: store.Inbox, Body: s}, {Account: name, Mailbox: "Other", Body: s}})
 		if (p[0].Err == nil) != (p[1].Err == nil) {
-			return fmt.Errorf("one of two targets is filed: %w, %w", p[0].Err, p[1].Err)
+			return fmt.Errorf("one of two targets is filed: %v, %v", p[0].Err, p[1].Err)
 		}
 		return p[0].Err
 	}

@@ -29,8 +29,15 @@ func newKit(t testing.TB, cfg Config) *kit {
 	}
 	k := &kit{TB: t, cfg: cfg, st: cfg.New(t)}
 	t.Cleanup(func() {
-		if err := k.st.Close(); err != nil && !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("Close: %v", err)
+		closed := make(chan error, 1)
+		go func() { closed <- k.st.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil && !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("Close: %v", err)
+			}
+		case <-time.After(cfg.Patience):
+			t.Errorf("Close does not return")
 		}
 	})
 	return k

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,6 +40,10 @@ type mutant struct {
 	changes  func(store.Changes) store.Changes
 	flag     func(store.Mailbox, context.Context, store.UIDSet, store.FlagUpdate) (store.Flagged, error)
 	expunge  func(store.Mailbox, context.Context, store.UIDSet, []store.Flag) (store.Expunged, error)
+	create   func(store.Account, context.Context, string, store.CreateOptions) (store.MailboxInfo, error)
+	copy     func(store.Mailbox, context.Context, store.UIDSet, store.MailboxID) (store.Copied, error)
+	details  func(*sync.RWMutex, store.Mailbox, context.Context, []store.Row) iter.Seq2[store.Detail, error]
+	lock     bool // each change takes the lock that details is given
 	move     func(store.Mailbox, context.Context, store.UIDSet, store.MailboxID) (store.Copied, error)
 	open     func(store.Body) store.Body
 	lease    func(*spoolState, []store.LeasedItem) []store.LeasedItem
@@ -60,6 +66,7 @@ type spoolState struct {
 
 type mutantStore struct {
 	store.Store
+	lock  sync.RWMutex
 	m     *mutant
 	mu    sync.Mutex
 	boxes map[string]*boxState
@@ -67,6 +74,7 @@ type mutantStore struct {
 }
 
 func (s *mutantStore) Place(ctx context.Context, t []store.Target) []store.Placed {
+	defer s.hold()()
 	if s.m.place != nil {
 		return s.m.place(s.Store, ctx, t)
 	}
@@ -81,6 +89,7 @@ func (s *mutantStore) Stage(ctx context.Context, r io.Reader) (store.Staged, err
 }
 
 func (s *mutantStore) Close() error {
+	defer s.hold()()
 	if s.m.close != nil {
 		return s.m.close(s.Store)
 	}
@@ -113,7 +122,14 @@ func (a mutantAccount) Mailbox(ctx context.Context, name string) (store.Mailbox,
 	if a.s.boxes[key] == nil {
 		a.s.boxes[key] = new(boxState)
 	}
-	return mutantMailbox{mb, a.s.m, a.s.boxes[key]}, nil
+	return mutantMailbox{mb, a.s.m, a.s.boxes[key], &a.s.lock}, nil
+}
+
+func (a mutantAccount) Create(ctx context.Context, name string, opt store.CreateOptions) (store.MailboxInfo, error) {
+	if a.s.m.create != nil {
+		return a.s.m.create(a.Account, ctx, name, opt)
+	}
+	return a.Account.Create(ctx, name, opt)
 }
 
 func (a mutantAccount) Delete(ctx context.Context, name string) error {
@@ -142,6 +158,21 @@ type mutantMailbox struct {
 	store.Mailbox
 	m     *mutant
 	state *boxState
+	lock  *sync.RWMutex
+}
+
+func (b mutantMailbox) Copy(ctx context.Context, set store.UIDSet, to store.MailboxID) (store.Copied, error) {
+	if b.m.copy != nil {
+		return b.m.copy(b.Mailbox, ctx, set, to)
+	}
+	return b.Mailbox.Copy(ctx, set, to)
+}
+
+func (b mutantMailbox) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
+	if b.m.details != nil {
+		return b.m.details(b.lock, b.Mailbox, ctx, rows)
+	}
+	return b.Mailbox.Details(ctx, rows)
 }
 
 func (b mutantMailbox) Info(ctx context.Context) (store.MailboxInfo, error) {
@@ -243,11 +274,14 @@ type shortBody struct{ store.Body }
 
 func (b shortBody) Size() int64 { return max(b.Body.Size()-1, 0) }
 
-// mutants are wrong engines, each with one check that must see it.
-var mutants = map[string]struct {
+// seenMutant is a wrong engine and the check that must see it.
+type seenMutant struct {
 	seenBy string
 	mutant
-}{
+}
+
+// mutants are wrong engines, each with one check that must see it.
+var mutants = map[string]seenMutant{
 	"flag change lost": {"Concurrent/flags", mutant{
 		flag: func(mb store.Mailbox, ctx context.Context, set store.UIDSet, u store.FlagUpdate) (store.Flagged, error) {
 			if u.Op == store.FlagsAdd { // read, then write back what was read
@@ -470,7 +504,12 @@ func TestMutants(t *testing.T) {
 		open   func() store.Store
 	}
 	engines := map[string]wrong{}
-	for name, m := range mutants {
+	every := maps.Clone(mutants)
+	for name, m := range moreMutants {
+		require.NotContains(t, every, name)
+		every[name] = m
+	}
+	for name, m := range every {
 		engines[name] = wrong{m.seenBy, func() store.Store {
 			return &mutantStore{Store: memory.New(), m: &m.mutant, boxes: map[string]*boxState{}}
 		}}
@@ -483,7 +522,7 @@ func TestMutants(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, ok := all[m.seenBy]
 			require.True(t, ok, "no check %s", m.seenBy)
-			cfg := Config{Patience: 2 * time.Second, Abilities: AllAbilities(), New: func(testing.TB) store.Store { return m.open() }}
+			cfg := Config{Patience: time.Second, InMemory: true, Abilities: AllAbilities(), New: func(testing.TB) store.Store { return m.open() }}
 			// A race may need more than one attempt.
 			for range 20 {
 				if first := (&recorder{TB: t}).run(c, cfg); first != "" {
@@ -505,7 +544,7 @@ func TestNoMutant(t *testing.T) {
 		},
 		"faulty": func() store.Store { return newFaulty(&faults{}) },
 	} {
-		cfg := Config{Abilities: AllAbilities(), New: func(testing.TB) store.Store { return open() }}
+		cfg := Config{InMemory: true, Abilities: AllAbilities(), New: func(testing.TB) store.Store { return open() }}
 		for _, c := range checks() {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
 				require.Empty(t, (&recorder{TB: t}).run(c, cfg))
