@@ -159,6 +159,9 @@ func (a *account) changes(ctx context.Context, since store.ModSeq) (c store.Acco
 		return c, store.ErrHistoryGone
 	}
 	c = store.AccountChanges{Since: since, Through: max(now, since)}
+	if since >= now {
+		return c, nil
+	}
 	read := func(rows *sql.Rows) error {
 		var e store.MailboxEvent
 		err := rows.Scan(&e.Kind, &e.ModSeq, &e.Mailbox, &e.Name, &e.OldName)

@@ -146,6 +146,11 @@ var moreMutants = map[string]seenMutant{
 			}
 		},
 		lock: true}},
+	"every snapshot kept": {"SlowReader/pins-its-snapshot", mutant{
+		snapshot: func(b *boxState, s *store.Snapshot) *store.Snapshot {
+			b.all = append(b.all, s)
+			return s
+		}}},
 	"another error for names": {"Hostile/names", mutant{
 		create: func(a store.Account, ctx context.Context, name string, opt store.CreateOptions) (store.MailboxInfo, error) {
 			if len(name) > 5000 {

@@ -56,6 +56,7 @@ type mutant struct {
 type boxState struct {
 	mu   sync.Mutex
 	last *store.Snapshot
+	all  []*store.Snapshot
 	n    int
 }
 
