@@ -21,6 +21,7 @@ type checkpoint struct {
 	name  string // of the file; empty: none
 	dirty bool
 	saved time.Time
+	every time.Duration
 }
 
 // folderState is how far a folder has been copied.
@@ -54,7 +55,7 @@ const (
 
 // loadCheckpoint reads a checkpoint, or begins one.
 func loadCheckpoint(name, from, to string) (*checkpoint, error) {
-	c := &checkpoint{name: name}
+	c := &checkpoint{name: name, every: saveEvery}
 	if name != "" {
 		f, err := os.Open(name)
 		switch {
@@ -100,7 +101,7 @@ func (c *checkpoint) folder(key, name string) *folderState {
 // save writes the file if there is something new: at once, or if the last time
 // is long enough ago. A reader, and a crash, see the old or the new file.
 func (c *checkpoint) save(now bool) error {
-	if c.name == "" || !c.dirty || !now && time.Since(c.saved) < saveEvery {
+	if c.name == "" || !c.dirty || !now && time.Since(c.saved) < c.every {
 		return nil
 	}
 	b, err := json.MarshalIndent(c, "", "\t")

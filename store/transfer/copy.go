@@ -23,6 +23,9 @@ func Copy(ctx context.Context, from Source, to Sink, opt Options) (Report, error
 	if err != nil {
 		return Report{}, err
 	}
+	if opt.saveEvery > 0 {
+		cp.every = opt.saveEvery
+	}
 	c := &copier{opt: opt, from: from, to: to, cp: cp}
 	err = c.run(ctx)
 	if err == nil {

@@ -168,6 +168,8 @@ type Options struct {
 	// MaxMessage is the size in octets above which messages are skipped.
 	// Default 1 GiB; negative: no limit but the sink's.
 	MaxMessage int64
+
+	saveEvery time.Duration // tests
 }
 
 // DefaultMaxMessage is what Options.MaxMessage is if it is zero, in octets.
