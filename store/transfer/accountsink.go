@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/posta-mail/posta/store"
 )
@@ -139,7 +138,7 @@ func (s *accountSink) single(ctx context.Context, b batch) error {
 		altered := false
 		if refused(p.Err) {
 			t := b.targets[i]
-			t.Flags = slices.DeleteFunc(slices.Clone(t.Flags), func(f store.Flag) bool { return !strings.HasPrefix(string(f), `\`) })
+			t.Flags = systemFlagsOf(t.Flags)
 			if altered = len(t.Flags) < len(b.targets[i].Flags); altered {
 				p = s.st.Place(ctx, []store.Target{t})[0]
 			}

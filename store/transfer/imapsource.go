@@ -1,0 +1,398 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/posta-mail/posta/internal/mutf7"
+	"github.com/posta-mail/posta/store"
+)
+
+// Folders implements Source: what LIST shows and can be selected. Special uses,
+// subscriptions and counts are known as far as the server has RFC 5258, RFC
+// 6154 and RFC 5819, or LSUB.
+func (s *IMAPSession) Folders(ctx context.Context) ([]Folder, error) {
+	defer s.during(ctx)()
+	var folders []Folder
+	index := make(map[string]int) // by name as sent
+	counts := make(map[string]imapStatus)
+	fn := func(r *imapResponse) error {
+		switch r.kind {
+		case "LIST":
+			raw, f, err := r.list(s)
+			if err != nil || f.Err != nil {
+				return err
+			}
+			if len(folders) >= maxFolders {
+				return fmt.Errorf("%w: more than %d mailboxes", ErrLimit, maxFolders)
+			}
+			if _, twice := index[raw]; !twice {
+				index[raw] = len(folders)
+				folders = append(folders, f)
+			}
+		case "STATUS":
+			raw, st, err := r.status()
+			if err == nil && len(counts) < maxFolders {
+				counts[raw] = st
+			}
+			return err
+		}
+		return nil
+	}
+	command := `LIST "" "*"`
+	extended := s.caps["LIST-EXTENDED"] || s.caps["IMAP4REV2"]
+	if extended {
+		command += " RETURN (SUBSCRIBED"
+		if s.caps["SPECIAL-USE"] || s.caps["IMAP4REV2"] {
+			command += " SPECIAL-USE"
+		}
+		if s.caps["LIST-STATUS"] || s.caps["IMAP4REV2"] {
+			command += " STATUS (MESSAGES)"
+		}
+		command += ")"
+	}
+	if err := s.each(command, nil, fn); err != nil {
+		return nil, s.orContext(ctx, err)
+	}
+	if !extended {
+		err := s.each(`LSUB "" "*"`, nil, func(r *imapResponse) error {
+			if r.kind != "LSUB" {
+				return nil
+			}
+			raw, _, err := r.list(s)
+			if i, ok := index[raw]; ok && err == nil {
+				folders[i].Subscribed = true
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrRefused) {
+			return nil, s.orContext(ctx, err)
+		}
+	}
+	for raw, st := range counts {
+		if i, ok := index[raw]; ok && st.messages >= 0 {
+			folders[i].Messages = int(st.messages)
+		}
+	}
+	return slices.DeleteFunc(folders, func(f Folder) bool { return f.Name == "" }), nil
+}
+
+// orContext prefers the context's error to that of the connection which it
+// closed.
+func (s *IMAPSession) orContext(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// errNoMailbox marks what LIST shows but cannot be selected.
+var errNoMailbox = errors.New("not a mailbox")
+
+// list takes a LIST or LSUB response; raw is the name as sent.
+func (r *imapResponse) list(s *IMAPSession) (raw string, f Folder, err error) {
+	attributes, err := r.words()
+	if err == nil {
+		err = r.expect(' ')
+	}
+	if err != nil {
+		return "", f, err
+	}
+	delim, none, err := r.text()
+	if err == nil {
+		err = r.expect(' ')
+	}
+	if err != nil {
+		return "", f, err
+	}
+	if none {
+		delim = ""
+	} else if len(delim) != 1 {
+		return "", f, protocolError("delimiter %.40q", delim)
+	}
+	if raw, _, err = r.text(); err != nil {
+		return "", f, err
+	}
+	f = Folder{Name: s.plainName(raw, delim), Key: raw, Messages: -1, Octets: -1}
+	for _, a := range attributes {
+		switch strings.ToLower(a) {
+		case `\noselect`, `\nonexistent`:
+			f.Err = errNoMailbox
+		case `\subscribed`:
+			f.Subscribed = true
+		case `\all`, `\archive`, `\drafts`, `\flagged`, `\important`, `\junk`, `\sent`, `\trash`:
+			f.SpecialUse = a
+		}
+	}
+	return raw, f, nil
+}
+
+// plainName is a mailbox's name with our separator and in UTF-8; empty if it
+// lacks the prefix.
+func (s *IMAPSession) plainName(raw, delim string) string {
+	if strings.EqualFold(raw, store.Inbox) {
+		return store.Inbox
+	}
+	name, ok := strings.CutPrefix(raw, s.config.Prefix)
+	if !ok {
+		return ""
+	}
+	levels := []string{name}
+	if delim != "" {
+		levels = strings.Split(name, delim)
+	}
+	for i, l := range levels {
+		if plain, err := mutf7.Decode(l); err == nil {
+			l = plain
+		}
+		levels[i] = strings.ReplaceAll(l, string(store.Separator), "_")
+	}
+	return strings.Join(levels, string(store.Separator))
+}
+
+// imapStatus is what STATUS says; negative: nothing.
+type imapStatus struct{ messages, uidValidity, uidNext int64 }
+
+// status takes a STATUS response.
+func (r *imapResponse) status() (raw string, st imapStatus, err error) {
+	st = imapStatus{-1, -1, -1}
+	if raw, _, err = r.text(); err != nil {
+		return "", st, err
+	}
+	if err = r.expect(' '); err != nil {
+		return "", st, err
+	}
+	words, err := r.words()
+	for i := 0; i+1 < len(words); i += 2 {
+		n, e := strconv.ParseUint(words[i+1], 10, 32)
+		if e != nil {
+			continue
+		}
+		switch strings.ToUpper(words[i]) {
+		case "MESSAGES":
+			st.messages = int64(n)
+		case "UIDVALIDITY":
+			st.uidValidity = int64(n)
+		case "UIDNEXT":
+			st.uidNext = int64(n)
+		}
+	}
+	return raw, st, err
+}
+
+// mailbox encodes a name as sent for a command; what no quoted string can hold
+// was never sent by a server.
+func mailboxArg(raw string) (string, error) {
+	if strings.ContainsAny(raw, "\r\n\x00") {
+		return "", fmt.Errorf("%w: mailbox name %.40q", store.ErrInvalidName, raw)
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(raw) + `"`, nil
+}
+
+// examine selects a mailbox for reading.
+func (s *IMAPSession) examine(raw string) (validity uint32, exists uint32, err error) {
+	arg, err := mailboxArg(raw)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = s.each("EXAMINE "+arg, nil, func(r *imapResponse) error {
+		switch r.kind {
+		case "EXISTS":
+			exists = r.num
+		case "OK":
+			if text, ok := strings.CutPrefix(strings.ToUpper(string(r.b)), "[UIDVALIDITY "); ok {
+				num, _, _ := strings.Cut(text, "]")
+				n, err := strconv.ParseUint(num, 10, 32)
+				if err != nil {
+					return protocolError("UIDVALIDITY %.40q", num)
+				}
+				validity = uint32(n)
+			}
+		}
+		return nil
+	})
+	if err == nil && validity == 0 {
+		err = s.fail(protocolError("no UIDVALIDITY"))
+	}
+	if err == nil && exists > maxIMAPMessages {
+		err = fmt.Errorf("%w: mailbox of %d messages", ErrLimit, exists)
+	}
+	return validity, exists, err
+}
+
+// uids lists the UIDs of the selected mailbox from first on.
+func (s *IMAPSession) uids(first store.UID, exists uint32) ([]store.UID, error) {
+	if exists == 0 {
+		return nil, nil
+	}
+	var uids []store.UID
+	err := s.each(fmt.Sprintf("UID FETCH %d:* (UID)", first), nil, func(r *imapResponse) error {
+		if r.kind != "FETCH" {
+			return nil
+		}
+		f, err := r.fetch(nil)
+		if err != nil {
+			return err
+		}
+		// "*" is the last message even if that is below first.
+		if f.uid >= first {
+			if len(uids) >= maxIMAPMessages {
+				return fmt.Errorf("%w: more than %d messages", ErrLimit, maxIMAPMessages)
+			}
+			uids = append(uids, f.uid)
+		}
+		return nil
+	})
+	slices.Sort(uids)
+	return slices.Compact(uids), err
+}
+
+// How many messages are asked for at once.
+const (
+	imapMetadata = 200 // flags, dates and sizes
+	imapAhead    = 16  // bodies
+)
+
+// Messages implements Source.
+func (s *IMAPSession) Messages(ctx context.Context, f Folder, after string) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		defer s.during(ctx)()
+		err := s.messages(f, after, yield)
+		if err != nil && err != errStopped {
+			yield(nil, s.orContext(ctx, err))
+		}
+	}
+}
+
+// errStopped: the caller wants no more.
+var errStopped = errors.New("stopped")
+
+func (s *IMAPSession) messages(f Folder, after string, yield func(*Message, error) bool) error {
+	validity, exists, err := s.examine(f.key())
+	if err != nil {
+		return err
+	}
+	uids, err := s.uids(behind(after, validity), exists)
+	if err != nil {
+		return err
+	}
+	for len(uids) > 0 {
+		n := min(len(uids), imapMetadata)
+		if err := s.some(validity, uids[:n], yield); err != nil {
+			return err
+		}
+		uids = uids[n:]
+	}
+	return nil
+}
+
+// some yields a few messages: first what is small is asked for of all, then
+// each body, some commands ahead of what is read.
+func (s *IMAPSession) some(validity uint32, uids []store.UID, yield func(*Message, error) bool) error {
+	known := make(map[store.UID]*imapFetch, len(uids))
+	set := fmt.Sprintf("%d:%d", uids[0], uids[len(uids)-1])
+	err := s.each("UID FETCH "+set+" (UID FLAGS INTERNALDATE RFC822.SIZE)", nil, func(r *imapResponse) error {
+		if r.kind != "FETCH" {
+			return nil
+		}
+		f, err := r.fetch(nil)
+		if _, wanted := slices.BinarySearch(uids, f.orZero()); wanted && err == nil {
+			known[f.uid] = f
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	uids = slices.DeleteFunc(slices.Clone(uids), func(u store.UID) bool { return known[u] == nil }) // expunged
+	tags := make([]string, 0, imapAhead)
+	for i, uid := range uids {
+		for len(tags) < imapAhead && i+len(tags) < len(uids) {
+			tag, err := s.send(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[])", uids[i+len(tags)]))
+			if err != nil {
+				return err
+			}
+			tags = append(tags, tag)
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+		if err := s.one(tags[0], validity, uid, known[uid], yield); err != nil {
+			return err
+		}
+		tags = tags[1:]
+	}
+	return nil
+}
+
+func (f *imapFetch) orZero() store.UID {
+	if f == nil {
+		return 0
+	}
+	return f.uid
+}
+
+// one yields one message while its octets come.
+func (s *IMAPSession) one(tag string, validity uint32, uid store.UID, f *imapFetch, yield func(*Message, error) bool) error {
+	id := fmt.Sprintf("%d:%d", validity, uid)
+	m := &Message{ID: id, Position: id, Flags: f.flags, Date: parseInternalDate(f.date), Size: f.size}
+	seen, empty := false, false
+	_, err := s.until(tag, func(r *imapResponse) error {
+		if r.kind != "FETCH" {
+			return nil
+		}
+		got, err := r.fetch(func(got *imapFetch, body io.Reader) error {
+			if got.uid != 0 && got.uid != uid || seen {
+				return protocolError("a message that was not asked for")
+			}
+			seen = true
+			m.Body = body
+			if !yield(m, nil) {
+				return errStopped
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if got.body && got.uid != uid {
+			return protocolError("UID %d instead of %d", got.uid, uid)
+		}
+		empty = empty || got.uid == uid && !got.body
+		return nil
+	})
+	var refusal *imapRefusal
+	switch {
+	case errors.As(err, &refusal) && !seen:
+		err = nil
+		if !yield(m, fmt.Errorf("%w: %w", ErrBroken, refusal)) {
+			return errStopped
+		}
+	case errors.As(err, &refusal):
+		err = nil // it was all there
+	case err == nil && !seen && empty:
+		if !yield(m, fmt.Errorf("%w: the server gives no content", ErrBroken)) {
+			return errStopped
+		}
+	}
+	return err
+}
+
+const internalDate = "_2-Jan-2006 15:04:05 -0700"
+
+// parseInternalDate reads a date-time (RFC 9051 §9); the zero time if it is
+// none.
+func parseInternalDate(s string) time.Time {
+	t, err := time.Parse(internalDate, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
