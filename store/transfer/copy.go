@@ -94,10 +94,14 @@ func (c *copier) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.copyFolder(ctx, f); err != nil {
+		switch err := c.copyFolder(ctx, f); {
+		case errors.Is(err, ErrFolder):
+			c.skip(Skip{Folder: f.Name, Err: err})
+		case err != nil:
 			return fmt.Errorf("%s: %w", f.Name, err)
+		default:
+			c.report.Folders++
 		}
-		c.report.Folders++
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ import (
 )
 
 // served serves an account over IMAP and gives a way to connect.
-func served(t testing.TB, a Account, security IMAPSecurity) IMAP {
+func served(t testing.TB, a Account, security IMAPSecurity, with ...func(*imap.Server)) IMAP {
 	t.Helper()
 	pem, key, err := testcert.SelfSigned("mail.example.org")
 	require.NoError(t, err)
@@ -40,6 +41,9 @@ func served(t testing.TB, a Account, security IMAPSecurity) IMAP {
 		Store: a.Store, Auth: users, Governor: &auth.Governor{Off: true}, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}},
 		ImplicitTLS: security == IMAPTLS, InsecureAuth: security == IMAPPlaintext,
 	}
+	for _, f := range with {
+		f(srv)
+	}
 	l := memnet.Listen()
 	go srv.Serve(l)
 	t.Cleanup(func() { srv.Shutdown(context.Background()) })
@@ -47,6 +51,15 @@ func served(t testing.TB, a Account, security IMAPSecurity) IMAP {
 		Addr: "mail.example.org", Security: security, User: "anna", Password: `pass "word\`, TLS: &tls.Config{RootCAs: roots},
 		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return l.Dial(ctx) },
 	}
+}
+
+// sendable are messages without what IMAP cannot carry.
+func sendable() []mail {
+	mails := some()
+	for i, m := range mails {
+		mails[i].text = strings.ReplaceAll(m.text, "\x00", "0")
+	}
+	return mails
 }
 
 func connect(t testing.TB, c IMAP) *IMAPSession {
@@ -59,7 +72,7 @@ func connect(t testing.TB, c IMAP) *IMAPSession {
 
 func TestIMAPRoundTrip(t *testing.T) {
 	for _, security := range []IMAPSecurity{IMAPTLS, IMAPStartTLS, IMAPPlaintext} {
-		from := anna(t, some()...)
+		from := anna(t, sendable()...)
 		acct, err := from.open(t.Context())
 		require.NoError(t, err)
 		_, err = acct.Create(t.Context(), "Gesendet", store.CreateOptions{SpecialUse: `\Sent`})
@@ -108,7 +121,7 @@ func TestIMAPRoundTrip(t *testing.T) {
 // A copy to a server that stopped anywhere goes on without anything twice,
 // though two messages are the same.
 func TestIMAPResume(t *testing.T) {
-	mails := append(some(), some()[0], some()[0])
+	mails := append(sendable(), sendable()[0], sendable()[0])
 	for at := range 10 {
 		from, far := anna(t, mails...), anna(t)
 		c := served(t, far, IMAPPlaintext)
@@ -159,7 +172,8 @@ func TestIMAPLogin(t *testing.T) {
 }
 
 // script is a server that says what it is told to, a piece for each line that
-// the client sends, and the first at once. A is replaced by the line's tag.
+// the client sends, and the first at once. TAG is replaced by the line's tag,
+// END ends the connection.
 func script(t testing.TB, says ...string) IMAP {
 	t.Helper()
 	l := memnet.Listen()
@@ -180,7 +194,11 @@ func script(t testing.TB, says ...string) IMAP {
 				}
 				tag, _, _ = strings.Cut(line, " ")
 			}
+			s, end := strings.CutSuffix(s, "END")
 			io.WriteString(conn, strings.ReplaceAll(s, "TAG", tag))
+			if end {
+				return
+			}
 		}
 		io.Copy(io.Discard, r)
 	}()
@@ -200,12 +218,16 @@ func TestIMAPHostile(t *testing.T) {
 	uids := "* 1 FETCH (UID 5)\r\nTAG OK\r\n"
 	meta := "* 1 FETCH (UID 5 FLAGS (\\Seen \\Recent) INTERNALDATE \" 1-Jan-2026 00:00:00 +0000\" RFC822.SIZE 3)\r\nTAG OK\r\n"
 	long := strings.Repeat("x", 70_000)
+	var names string
+	for i := range 1100 {
+		names += fmt.Sprintf("* LIST () \"/\" {16000}\r\n%016000d\r\n", i)
+	}
 	for _, c := range []struct {
 		name string
 		says []string
 		want error
 	}{
-		{"nothing", []string{""}, nil},
+		{"nothing", []string{""}, os.ErrDeadlineExceeded},
 		{"no greeting", []string{"hello\r\n"}, ErrProtocol},
 		{"bye", []string{"* BYE go away\r\n"}, ErrRefused},
 		{"bare LF", []string{"* OK hi\n"}, ErrProtocol},
@@ -222,7 +244,10 @@ func TestIMAPHostile(t *testing.T) {
 		{"deep", hello(list, lsub, examine, "* 1 FETCH (X "+strings.Repeat("(", 1000)+")\r\nTAG OK\r\n"), ErrLimit},
 		{"literal too long", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] {99999999999}\r\n"), ErrLimit},
 		{"literal that is no number", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] {-1}\r\n"), ErrProtocol},
-		{"cut in a message", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] {10}\r\nabc"), io.ErrUnexpectedEOF},
+		{"cut in a message", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] {10}\r\nabcEND"), io.ErrUnexpectedEOF},
+		{"silent in a message", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] {10}\r\nabc"), os.ErrDeadlineExceeded},
+		{"long names", hello(names), ErrLimit},
+		{"refuses to list", hello("TAG NO\r\n"), ErrRefused},
 		{"another message", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 6 BODY[] {3}\r\nabc)\r\nTAG OK\r\n"), ErrProtocol},
 		{"another message, told late", hello(list, lsub, examine, uids, meta, "* 1 FETCH (BODY[] {3}\r\nabc UID 6)\r\nTAG OK\r\n"), ErrProtocol},
 		{"twice", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] a)\r\n* 1 FETCH (UID 5 BODY[] b)\r\nTAG OK\r\n"), ErrProtocol},
@@ -405,7 +430,9 @@ func FuzzIMAP(f *testing.F) {
 			return
 		}
 		c := IMAP{Addr: "x", Security: IMAPPlaintext, User: "u", Password: "p",
-			Dial: func(context.Context, string, string) (net.Conn, error) { return fuzzConn{r: strings.NewReader(string(in))}, nil }}
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				return fuzzConn{r: strings.NewReader(string(in))}, nil
+			}}
 		s, err := c.Connect(t.Context())
 		if err != nil {
 			return

@@ -19,8 +19,10 @@ import (
 const (
 	maxIMAPLine     = 64 << 10   // octets of a line, literals apart
 	maxIMAPString   = 16 << 10   // octets of a literal that is held
+	maxIMAPNames    = 16 << 20   // octets of all names of mailboxes
 	maxIMAPMessages = 10_000_000 // of one mailbox
 	maxIMAPLines    = 50_000_000 // responses to one command
+	minIMAPRate     = 1 << 10    // octets a second, after the timeout
 )
 
 // IMAPSession is a connection to an IMAP server whose user has logged in:
@@ -48,24 +50,42 @@ type IMAPSession struct {
 	broken   error
 	bye      string // what the server said last
 
-	delim string // of the server's names, once it has been asked for
+	// Of a sink: the separator of the server's names, once it has been asked
+	// for, and which name each of the server's stands for.
+	delim  string
+	opened map[string]string
 }
 
-// timedReader lets each read take a limited time.
+// timedReader lets each read take a limited time, and all those of an answer
+// as long as that or what minIMAPRate allows: a server that sends an octet now
+// and then does not hold a copy for ever.
 type timedReader struct {
 	conn    net.Conn
 	timeout time.Duration
+	waited  time.Duration // since begin
+	octets  int64
 }
+
+// begin is for the next answer.
+func (t *timedReader) begin() { t.waited, t.octets = 0, 0 }
 
 func (t *timedReader) Read(p []byte) (int, error) {
-	if err := t.conn.SetReadDeadline(time.Now().Add(t.timeout)); err != nil {
+	start := time.Now()
+	left := t.timeout + time.Duration(t.octets)*time.Second/minIMAPRate - t.waited
+	if err := t.conn.SetReadDeadline(start.Add(min(left, t.timeout))); err != nil {
 		return 0, err
 	}
-	return t.conn.Read(p)
+	n, err := t.conn.Read(p)
+	t.waited += time.Since(start)
+	t.octets += int64(n)
+	return n, err
 }
 
-// timedWriter likewise.
-type timedWriter timedReader
+// timedWriter lets each write take a limited time.
+type timedWriter struct {
+	conn    net.Conn
+	timeout time.Duration
+}
 
 func (t *timedWriter) Write(p []byte) (int, error) {
 	if err := t.conn.SetWriteDeadline(time.Now().Add(t.timeout)); err != nil {
@@ -76,8 +96,8 @@ func (t *timedWriter) Write(p []byte) (int, error) {
 
 func (s *IMAPSession) use(conn net.Conn) {
 	s.conn = conn
-	s.in = timedReader{conn, s.config.Timeout}
-	s.w = bufio.NewWriterSize((*timedWriter)(&s.in), 32<<10)
+	s.in = timedReader{conn: conn, timeout: s.config.Timeout}
+	s.w = bufio.NewWriterSize(&timedWriter{conn, s.config.Timeout}, 32<<10)
 }
 
 // during closes the connection when ctx ends: in the middle of a response it
@@ -227,6 +247,7 @@ func (s *IMAPSession) each(command string, more []string, fn func(*imapResponse)
 // until reads responses up to the tagged one, which it returns if it is OK;
 // ErrRefused if it is not.
 func (s *IMAPSession) until(tag string, fn func(*imapResponse) error) (*imapResponse, error) {
+	s.in.begin()
 	for range maxIMAPLines {
 		r, err := s.response()
 		if err != nil {

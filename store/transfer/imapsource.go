@@ -20,68 +20,88 @@ import (
 // 6154 and RFC 5819, or LSUB.
 func (s *IMAPSession) Folders(ctx context.Context) ([]Folder, error) {
 	defer s.during(ctx)()
-	var folders []Folder
-	index := make(map[string]int) // by name as sent
-	counts := make(map[string]imapStatus)
-	fn := func(r *imapResponse) error {
-		switch r.kind {
-		case "LIST":
-			raw, f, err := r.list(s)
-			if err != nil || f.Err != nil {
-				return err
-			}
-			if len(folders) >= maxFolders {
-				return fmt.Errorf("%w: more than %d mailboxes", ErrLimit, maxFolders)
-			}
-			if _, twice := index[raw]; !twice {
-				index[raw] = len(folders)
-				folders = append(folders, f)
-			}
-		case "STATUS":
-			raw, st, err := r.status()
-			if err == nil && len(counts) < maxFolders {
-				counts[raw] = st
-			}
-			return err
-		}
-		return nil
+	l := imapList{s: s, index: make(map[string]int)}
+	err := l.extended()
+	if errors.Is(err, ErrRefused) {
+		err = l.plain()
 	}
-	command := `LIST "" "*"`
-	extended := s.caps["LIST-EXTENDED"] || s.caps["IMAP4REV2"]
-	if extended {
-		command += " RETURN (SUBSCRIBED"
-		if s.caps["SPECIAL-USE"] || s.caps["IMAP4REV2"] {
-			command += " SPECIAL-USE"
-		}
-		if s.caps["LIST-STATUS"] || s.caps["IMAP4REV2"] {
-			command += " STATUS (MESSAGES)"
-		}
-		command += ")"
-	}
-	if err := s.each(command, nil, fn); err != nil {
+	if err != nil {
 		return nil, s.orContext(ctx, err)
 	}
-	if !extended {
-		err := s.each(`LSUB "" "*"`, nil, func(r *imapResponse) error {
-			if r.kind != "LSUB" {
-				return nil
-			}
-			raw, _, err := r.list(s)
-			if i, ok := index[raw]; ok && err == nil {
-				folders[i].Subscribed = true
-			}
+	return slices.DeleteFunc(l.folders, func(f Folder) bool { return f.Name == "" }), nil
+}
+
+// imapList collects what LIST says.
+type imapList struct {
+	s       *IMAPSession
+	folders []Folder
+	index   map[string]int // by name as sent
+	octets  int            // of the names
+}
+
+// extended asks for everything at once; ErrRefused if that cannot be.
+func (l *imapList) extended() error {
+	caps := l.s.caps
+	if !caps["LIST-EXTENDED"] && !caps["IMAP4REV2"] {
+		return ErrRefused
+	}
+	command := `LIST "" "*" RETURN (SUBSCRIBED`
+	if caps["SPECIAL-USE"] || caps["IMAP4REV2"] {
+		command += " SPECIAL-USE"
+	}
+	if caps["LIST-STATUS"] || caps["IMAP4REV2"] {
+		command += " STATUS (MESSAGES)"
+	}
+	return l.s.each(command+")", nil, l.take)
+}
+
+// plain is for servers of RFC 3501.
+func (l *imapList) plain() error {
+	if err := l.s.each(`LIST "" "*"`, nil, l.take); err != nil {
+		return err
+	}
+	err := l.s.each(`LSUB "" "*"`, nil, func(r *imapResponse) error {
+		if r.kind != "LSUB" {
+			return nil
+		}
+		raw, _, err := r.list(l.s)
+		if i, ok := l.index[raw]; ok && err == nil {
+			l.folders[i].Subscribed = true
+		}
+		return err
+	})
+	if errors.Is(err, ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+func (l *imapList) take(r *imapResponse) error {
+	switch r.kind {
+	case "LIST":
+		raw, f, err := r.list(l.s)
+		if err != nil || f.Err != nil {
 			return err
-		})
-		if err != nil && !errors.Is(err, ErrRefused) {
-			return nil, s.orContext(ctx, err)
 		}
-	}
-	for raw, st := range counts {
-		if i, ok := index[raw]; ok && st.messages >= 0 {
-			folders[i].Messages = int(st.messages)
+		if _, twice := l.index[raw]; twice {
+			return nil
 		}
+		if len(l.folders) >= maxFolders {
+			return fmt.Errorf("%w: more than %d mailboxes", ErrLimit, maxFolders)
+		}
+		if l.octets += len(raw); l.octets > maxIMAPNames {
+			return fmt.Errorf("%w: names of mailboxes of more than %d octets", ErrLimit, maxIMAPNames)
+		}
+		l.index[raw] = len(l.folders)
+		l.folders = append(l.folders, f)
+	case "STATUS": // it follows its LIST (RFC 5819 §2)
+		raw, st, err := r.status()
+		if i, ok := l.index[raw]; ok && err == nil && st.messages >= 0 {
+			l.folders[i].Messages = int(st.messages)
+		}
+		return err
 	}
-	return slices.DeleteFunc(folders, func(f Folder) bool { return f.Name == "" }), nil
+	return nil
 }
 
 // orContext prefers the context's error to that of the connection which it
@@ -149,13 +169,17 @@ func (s *IMAPSession) plainName(raw, delim string) string {
 		levels = strings.Split(name, delim)
 	}
 	for i, l := range levels {
-		if plain, err := mutf7.Decode(l); err == nil {
+		if plain, err := mutf7.Decode(l); err == nil && !s.utf8() {
 			l = plain
 		}
 		levels[i] = strings.ReplaceAll(l, string(store.Separator), "_")
 	}
 	return strings.Join(levels, string(store.Separator))
 }
+
+// utf8 reports whether names are sent as they are, because the server knows
+// nothing older than RFC 9051 (§5.1).
+func (s *IMAPSession) utf8() bool { return s.caps["IMAP4REV2"] && !s.caps["IMAP4REV1"] }
 
 // imapStatus is what STATUS says; negative: nothing.
 type imapStatus struct{ messages, uidValidity, uidNext int64 }
@@ -187,7 +211,7 @@ func (r *imapResponse) status() (raw string, st imapStatus, err error) {
 	return raw, st, err
 }
 
-// mailbox encodes a name as sent for a command; what no quoted string can hold
+// mailboxArg encodes a name as sent for a command; what no quoted string can hold
 // was never sent by a server.
 func mailboxArg(raw string) (string, error) {
 	if strings.ContainsAny(raw, "\r\n\x00") {
@@ -218,6 +242,9 @@ func (s *IMAPSession) examine(raw string) (validity uint32, exists uint32, err e
 		}
 		return nil
 	})
+	if errors.Is(err, ErrRefused) {
+		err = fmt.Errorf("%w: %w", ErrFolder, err)
+	}
 	if err == nil && validity == 0 {
 		err = s.fail(protocolError("no UIDVALIDITY"))
 	}
@@ -315,9 +342,12 @@ func (s *IMAPSession) some(validity uint32, uids []store.UID, yield func(*Messag
 	tags := make([]string, 0, imapAhead)
 	for i, uid := range uids {
 		for len(tags) < imapAhead && i+len(tags) < len(uids) {
-			tag, err := s.send(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[])", uids[i+len(tags)]))
-			if err != nil {
-				return err
+			tag, next := "", uids[i+len(tags)]
+			if known[next].size <= store.MaxMessageSize {
+				var err error
+				if tag, err = s.send(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[])", next)); err != nil {
+					return err
+				}
 			}
 			tags = append(tags, tag)
 		}
@@ -339,10 +369,17 @@ func (f *imapFetch) orZero() store.UID {
 	return f.uid
 }
 
-// one yields one message while its octets come.
+// one yields one message while its octets come. It has not been asked for
+// without a tag.
 func (s *IMAPSession) one(tag string, validity uint32, uid store.UID, f *imapFetch, yield func(*Message, error) bool) error {
 	id := fmt.Sprintf("%d:%d", validity, uid)
 	m := &Message{ID: id, Position: id, Flags: f.flags, Date: parseInternalDate(f.date), Size: f.size}
+	if tag == "" {
+		if !yield(m, fmt.Errorf("%w: %d octets", ErrTooBig, m.Size)) {
+			return errStopped
+		}
+		return nil
+	}
 	seen, empty := false, false
 	_, err := s.until(tag, func(r *imapResponse) error {
 		if r.kind != "FETCH" {

@@ -22,6 +22,9 @@ var (
 	ErrBroken = errors.New("transfer: broken message")
 	// ErrTooBig is a message above Options.MaxMessage. It is skipped.
 	ErrTooBig = errors.New("transfer: message too big")
+	// ErrFolder is a folder that cannot be read or made. It is skipped. Sources
+	// and Sinks wrap it around errors that concern one folder only.
+	ErrFolder = errors.New("transfer: folder cannot be copied")
 	// ErrChanged: a source or destination is no longer what the checkpoint
 	// was written for.
 	ErrChanged = errors.New("transfer: changed since the checkpoint")
