@@ -230,7 +230,17 @@ func (s *shared) same(name string) []string {
 	var ours, theirs []string
 	defer func() {
 		if s.Failed() {
-			s.Logf("ours:   %q\ntheirs: %q", ours, theirs)
+			less := func(a, b []string) []string {
+				return slices.DeleteFunc(slices.Clone(a), func(l string) bool { return slices.Contains(b, l) })
+			}
+			s.Logf("of %d and %d: only ours %q, only theirs %q", len(ours), len(theirs), less(ours, theirs), less(theirs, ours))
+			for _, l := range append(less(ours, theirs), less(theirs, ours)...) {
+				for _, f := range maildirFiles(s.T, s.dir, "Subject: "+strings.Join(strings.Fields(l)[:len(strings.Fields(strings.Split(l, " [")[0]))-1], " ")+"\r\n") {
+					s.Logf("%s is in %s", l, f)
+				}
+			}
+			keys, _ := os.ReadFile(filepath.Join(s.dir, "dovecot-keywords"))
+			s.Logf("keywords %q", keys)
 		}
 	}()
 	require.Eventually(s, func() bool {

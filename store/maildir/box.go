@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"os"
@@ -436,6 +435,3 @@ func (s *Store) closed() bool {
 	defer s.gate.mu.Unlock()
 	return s.gate.closed
 }
-
-// whole reads a body in order.
-func whole(b store.Body) io.Reader { return io.NewSectionReader(b, 0, b.Size()) }

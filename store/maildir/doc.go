@@ -31,7 +31,7 @@
 // # Other programs
 //
 // A change in a folder shows in its modification time, so that a mailbox
-// without changes costs two calls of stat. A file is known by its name up to the
+// without changes costs a few calls of stat. A file is known by its name up to the
 // colon, whatever its flags; a new one gets the next UID, and one that is in
 // neither folder at a time when neither is changing has been expunged. After
 // changes of its own the engine looks for those of others less often where a

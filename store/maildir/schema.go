@@ -54,7 +54,8 @@ CREATE TABLE mailbox (
 	seen_new    INTEGER NOT NULL,  -- time of new/ whose names are known
 	seen_cur    INTEGER NOT NULL,
 	own_new     INTEGER NOT NULL,  -- time of new/ after our last change
-	own_cur     INTEGER NOT NULL
+	own_cur     INTEGER NOT NULL,
+	seen_keys   INTEGER NOT NULL   -- stamp of the keywords' file that is taken in
 );
 CREATE TABLE page (
 	id     INTEGER PRIMARY KEY,  -- mailbox << 25 | uid >> 7

@@ -36,16 +36,17 @@ type box struct {
 	keywords []store.Flag
 	seen     [2]int64 // of new/ and cur/: the time up to which names are known
 	own      [2]int64 // and after our last change
+	seenKeys int64    // keysStamp of the keywords that are taken in
 }
 
 const boxColumns = `id, name, dir, special, uidvalidity, uidnext, modseq, changed, low, tombs, messages, unseen, deleted, size, delsize,
-	keywords, seen_new, seen_cur, own_new, own_cur`
+	keywords, seen_new, seen_cur, own_new, own_cur, seen_keys`
 
 func scanBox(row interface{ Scan(...any) error }) (*box, error) {
 	b := new(box)
 	var keywords string
 	err := row.Scan(&b.ID, &b.Name, &b.dir, &b.SpecialUse, &b.UIDValidity, &b.UIDNext, &b.ModSeq, &b.changed, &b.low, &b.tombs,
-		&b.Messages, &b.Unseen, &b.Deleted, &b.Size, &b.DeletedSize, &keywords, &b.seen[0], &b.seen[1], &b.own[0], &b.own[1])
+		&b.Messages, &b.Unseen, &b.Deleted, &b.Size, &b.DeletedSize, &keywords, &b.seen[0], &b.seen[1], &b.own[0], &b.own[1], &b.seenKeys)
 	for k := range strings.FieldsSeq(keywords) { // no keyword has a space
 		b.keywords = append(b.keywords, store.Flag(k))
 	}
@@ -59,9 +60,9 @@ func (b *box) save(ctx context.Context, c *sql.Conn) error {
 		keywords.WriteString(string(k))
 		keywords.WriteByte(' ')
 	}
-	_, err := c.ExecContext(ctx, `INSERT OR REPLACE INTO mailbox (`+boxColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+	_, err := c.ExecContext(ctx, `INSERT OR REPLACE INTO mailbox (`+boxColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		int64(b.ID), b.Name, b.dir, b.SpecialUse, b.UIDValidity, b.UIDNext, int64(b.ModSeq), int64(b.changed), int64(b.low), b.tombs,
-		b.Messages, b.Unseen, b.Deleted, b.Size, b.DeletedSize, keywords.String(), b.seen[0], b.seen[1], b.own[0], b.own[1])
+		b.Messages, b.Unseen, b.Deleted, b.Size, b.DeletedSize, keywords.String(), b.seen[0], b.seen[1], b.own[0], b.own[1], b.seenKeys)
 	return err
 }
 

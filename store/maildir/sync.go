@@ -103,7 +103,7 @@ func (a *account) refresh(ctx context.Context, id store.MailboxID) error {
 		return err
 	}
 	at, err := a.times(b)
-	if err != nil || a.stale(b, at, time.Now()) == [2]bool{} {
+	if err != nil || a.stale(b, at, time.Now()) == [2]bool{} && a.keysStamp(b) == b.seenKeys {
 		return err
 	}
 	if err := a.lockAll(ctx); err != nil {
@@ -122,6 +122,17 @@ func (a *account) syncBox(ctx context.Context, id store.MailboxID) error {
 	b, err := st.box(id)
 	if err != nil {
 		return err
+	}
+	if a.keysStamp(b) != b.seenKeys {
+		if err := a.rekey(ctx, id); err != nil {
+			return kindOf(err)
+		}
+		if st, err = a.current(ctx); err != nil {
+			return err
+		}
+		if b, err = st.box(id); err != nil {
+			return err
+		}
 	}
 	at, err := a.times(b)
 	if err != nil {
