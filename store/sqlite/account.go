@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -312,16 +313,10 @@ func (a *accountHandle) Changes(ctx context.Context, since store.ModSeq) (store.
 	if err != nil {
 		return store.AccountChanges{}, readError(err)
 	}
+	// In an order that does not change from call to call.
+	slices.SortFunc(c.Events, func(x, y store.MailboxEvent) int { return cmp.Compare(x.Mailbox, y.Mailbox) })
 	c.Events = append(events, c.Events...)
-	slices.SortStableFunc(c.Events, func(x, y store.MailboxEvent) int {
-		switch {
-		case x.ModSeq < y.ModSeq:
-			return -1
-		case x.ModSeq > y.ModSeq:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(c.Events, func(x, y store.MailboxEvent) int { return cmp.Compare(x.ModSeq, y.ModSeq) })
 	return c, nil
 }
 
