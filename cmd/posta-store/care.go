@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 
-	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/sqlite"
 )
 
@@ -25,19 +23,14 @@ func (c *config) problem(p sqlite.Problem) {
 	c.out.say(e, "%v", p)
 }
 
-// reader opens the store for reading, which needs no lock.
-func (c *config) reader() (*sqlite.Store, error) {
-	return sqlite.Options{ReadOnly: true}.Open(c.store)
-}
-
 // maxSeen is how many problems are looked at a second time.
 const maxSeen = 10_000
 
 // check reads everything. A server may be writing: what looks damaged is
 // looked at again, and told if it still does.
 func check(ctx context.Context, c *config) error {
-	first := map[string]bool{}
-	err := c.checkOnce(ctx, func(p sqlite.Problem) {
+	first, look := map[string]bool{}, c.engineOf(c.engine).check
+	err := look(ctx, c, func(p sqlite.Problem) {
 		if len(first) < maxSeen {
 			first[p.Error()] = true
 		}
@@ -49,7 +42,7 @@ func check(ctx context.Context, c *config) error {
 		return err
 	}
 	n := 0
-	err = c.checkOnce(ctx, func(p sqlite.Problem) {
+	err = look(ctx, c, func(p sqlite.Problem) {
 		if first[p.Error()] || len(first) == maxSeen {
 			n++
 			c.problem(p)
@@ -63,18 +56,6 @@ func check(ctx context.Context, c *config) error {
 		return errProblems
 	}
 	return nil
-}
-
-func (c *config) checkOnce(ctx context.Context, report func(sqlite.Problem)) error {
-	st, err := c.reader()
-	if errors.Is(err, store.ErrCorrupt) {
-		report(sqlite.Problem{Err: err})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(st.Check(ctx, report), st.Close())
 }
 
 func backupFlags(fs *flag.FlagSet, c *config) {
@@ -95,8 +76,7 @@ func backup(ctx context.Context, c *config) error {
 	if c.to == "" {
 		return usage("-to is missing")
 	}
-	n := 0
-	err := sqlite.Backup(ctx, c.store, c.to, sqlite.BackupOptions{Progress: c.copied, Report: c.counted(&n)})
+	n, err := c.engineOf(c.engine).backup(ctx, c)
 	return c.finished(err, n, "saved in "+c.to)
 }
 
@@ -104,8 +84,7 @@ func restore(ctx context.Context, c *config) error {
 	if c.from == "" {
 		return usage("-from is missing")
 	}
-	n := 0
-	err := sqlite.Restore(ctx, c.from, c.store, sqlite.RestoreOptions{Exact: c.exact, Progress: c.copied, Report: c.counted(&n)})
+	n, err := c.engineOf(c.engine).restore(ctx, c)
 	return c.finished(err, n, "restored to "+c.store)
 }
 

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"strings"
 
-	"github.com/posta-mail/posta/store/sqlite"
 	"github.com/posta-mail/posta/store/transfer"
 )
 
@@ -16,16 +15,24 @@ func formFlags(fs *flag.FlagSet, c *config) {
 	fs.StringVar(&c.mailbox, "mailbox", "", "only this mailbox")
 	fs.StringVar(&c.mbox, "mbox", "", "a folder of mbox files, or a file to import")
 	fs.StringVar(&c.maildir, "maildir", "", "a Maildir with its folders")
+	fs.StringVar(&c.imap, "imap", "", "an IMAP server: imaps://USER@HOST[:PORT][/PREFIX]; imap: for STARTTLS")
+	fs.StringVar(&c.passwordFile, "password-file", "", "the file whose first line is the password for -imap; else "+passwordEnv+" holds it")
+	fs.BoolVar(&c.insecure, "insecure", false, "send the password without TLS to an imap: server: for loopback and closed networks")
 	fs.StringVar(&c.checkpoint, "checkpoint", "", "the file that remembers what has been done")
 }
 
-func exportFlags(fs *flag.FlagSet, c *config) { formFlags(fs, c) }
+func exportFlags(fs *flag.FlagSet, c *config) {
+	formFlags(fs, c)
+	c.choices = "-mbox, -maildir and -imap"
+}
 
 func importFlags(fs *flag.FlagSet, c *config) {
 	formFlags(fs, c)
+	c.choices = "-mbox, -maildir, -imap and -from"
 	fs.BoolVar(&c.create, "create", false, "make the account if there is none")
 	fs.StringVar(&c.mboxFormat, "mbox-format", "mboxrd", "mboxrd, mboxo, mboxcl or mboxcl2")
 	fs.StringVar(&c.from, "from", "", "the folder of another store")
+	fs.StringVar(&c.fromEngine, "from-engine", "", "what made that folder, if not what made this one")
 	fs.StringVar(&c.fromAccount, "from-account", "", "the account there")
 }
 
@@ -35,19 +42,39 @@ type form interface {
 	transfer.Sink
 }
 
-// forms are those that the flags name.
-func (c *config) forms() (forms []form, err error) {
-	if c.mbox != "" {
-		format, err := mboxFormat(c.mboxFormat)
-		if err != nil {
-			return nil, err
+// form opens the one that the flags name, if they name just one, or returns nil.
+func (c *config) form(ctx context.Context) (f form, done func() error, err error) {
+	n := 0
+	for _, value := range []string{c.mbox, c.maildir, c.imap, c.from} {
+		if value != "" {
+			n++
 		}
-		forms = append(forms, transfer.Mbox{Path: c.mbox, Format: format, Mailbox: c.mailbox})
 	}
-	if c.maildir != "" {
-		forms = append(forms, transfer.Maildir{Path: c.maildir})
+	if c.account == "" || n != 1 {
+		return nil, nil, usage("-account and one of %s are needed", c.choices)
 	}
-	return forms, nil
+	done = func() error { return nil }
+	switch {
+	case c.mbox != "":
+		format, err := mboxFormat(c.mboxFormat)
+		return transfer.Mbox{Path: c.mbox, Format: format, Mailbox: c.mailbox}, done, err
+	case c.maildir != "":
+		return transfer.Maildir{Path: c.maildir}, done, nil
+	case c.imap != "":
+		s, err := c.server()
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.connect(ctx, s)
+	}
+	st, err := c.engineOf(c.fromEngine).read(c, c.from)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.fromAccount == "" {
+		c.fromAccount = c.account
+	}
+	return transfer.Account{Store: st, Name: c.fromAccount, Label: c.from}, st.Close, nil
 }
 
 func mboxFormat(name string) (transfer.MboxFormat, error) {
@@ -65,44 +92,26 @@ func mboxFormat(name string) (transfer.MboxFormat, error) {
 }
 
 func export(ctx context.Context, c *config) (err error) {
-	forms, err := c.forms()
+	to, done, err := c.form(ctx)
 	if err != nil {
 		return err
 	}
-	if c.account == "" || len(forms) != 1 {
-		return usage("-account and one of -mbox, -maildir and -imap are needed")
-	}
-	st, err := c.reader()
+	defer func() { err = errors.Join(err, done()) }()
+	st, err := c.engineOf(c.engine).read(c, c.store)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return c.copy(ctx, transfer.Account{Store: st, Name: c.account, Label: c.store}, forms[0])
+	return c.copy(ctx, transfer.Account{Store: st, Name: c.account, Label: c.store}, to)
 }
 
 func importMail(ctx context.Context, c *config) (err error) {
-	forms, err := c.forms()
+	from, done, err := c.form(ctx)
 	if err != nil {
 		return err
 	}
-	if n := len(forms); c.account == "" || n > 1 || (n == 1) == (c.from != "") {
-		return usage("-account and one of -mbox, -maildir, -imap and -from are needed")
-	}
-	var from transfer.Source
-	if len(forms) == 1 {
-		from = forms[0]
-	} else {
-		src, err := sqlite.Options{ReadOnly: true}.Open(c.from)
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		if c.fromAccount == "" {
-			c.fromAccount = c.account
-		}
-		from = transfer.Account{Store: src, Name: c.fromAccount, Label: c.from}
-	}
-	st, err := sqlite.Open(c.store)
+	defer func() { err = errors.Join(err, done()) }()
+	st, err := c.engineOf(c.engine).open(c, c.store)
 	if err != nil {
 		return err
 	}

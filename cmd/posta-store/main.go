@@ -16,17 +16,25 @@
 // has been done: the same command goes on there after it was interrupted, and
 // nothing is there twice. -mailbox NAME copies one mailbox only; with import it
 // names the mailbox that a single mbox file becomes. -create makes the account.
-// An IMAP URL is imaps://USER@HOST[:PORT] or imap://…, which uses STARTTLS; the
-// password is read from the file -password-file, or from the environment's
-// POSTA_IMAP_PASSWORD.
 //
-// Every command takes -engine (sqlite) and -json: a line of JSON for each thing
-// that is told, on standard output. Without it text is written there, and, if
-// standard error is a terminal, progress on one line of that.
+// An IMAP URL is imaps://USER@HOST[:PORT][/PREFIX], or imap://…, which uses
+// STARTTLS, or no TLS at all with -insecure. PREFIX is what stands before the
+// names of all mailboxes there but INBOX, as in "INBOX.". The password is the
+// first line of the file -password-file, or in the environment's
+// POSTA_IMAP_PASSWORD, and nowhere else.
 //
-// The exit status is 0 if all is well; 1 if there were problems: damage found
-// or mended, messages left out; 2 for wrong usage; 3 if the command failed or
-// was interrupted. An interrupt ends it cleanly.
+// Every command takes -engine, what made the folder: sqlite, or maildir. The
+// latter's folders may be open anywhere for everything but restore; opening
+// mends its indexes, so that repair only names what cannot be mended; backup
+// copies the mail into an empty folder, where UIDs are given anew.
+//
+// Every command takes -json: a line of JSON for each thing that is told, on
+// standard output. Without it text is written there, and, if standard error is
+// a terminal, progress on one line of that.
+//
+// The exit status is 0 if all is well; 1 if there are problems: damage found
+// and not mended, messages or mailboxes left out; 2 for wrong usage; 3 if the
+// command failed or was interrupted. An interrupt ends it cleanly.
 package main
 
 import (
@@ -69,7 +77,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"check", "reads everything and names what is damaged", nil, check},
-		{"repair", "mends what is damaged, as far as it can be", nil, repair},
+		{"repair", "mends what is damaged, as far as it can be", nil, func(ctx context.Context, c *config) error { return c.engineOf(c.engine).repair(ctx, c) }},
 		{"backup", "copies the store to another folder; into an earlier backup, only what is new", backupFlags, backup},
 		{"restore", "brings a backup back into an empty folder", restoreFlags, restore},
 		{"stat", "lists accounts and mailboxes", statFlags, stat},
@@ -115,7 +123,7 @@ func runCommand(ctx context.Context, c command, args []string, stdout, stderr io
 	fs := flag.NewFlagSet("posta-store "+c.name, flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&cfg.store, "store", "", "the store's folder")
-	fs.StringVar(&cfg.engine, "engine", "sqlite", "what the folder was made by")
+	fs.StringVar(&cfg.engine, "engine", "sqlite", "what made the folder: sqlite or maildir")
 	fs.BoolVar(&cfg.json, "json", false, "tell everything as lines of JSON")
 	if c.flags != nil {
 		c.flags(fs, cfg)
@@ -164,7 +172,11 @@ type config struct {
 	imap, passwordFile      string
 	insecure, create        bool
 	checkpoint              string
+	choices                 string // of forms, for an error
 }
+
+// engineOf is what check has found to be there.
+func (c *config) engineOf(name string) engine { return engines()[name] }
 
 func (c *config) check(fs *flag.FlagSet) error {
 	switch {
@@ -172,8 +184,14 @@ func (c *config) check(fs *flag.FlagSet) error {
 		return usage("unexpected argument %q", fs.Arg(0))
 	case c.store == "":
 		return usage("-store is missing")
-	case c.engine != "sqlite":
-		return usage("unknown engine %q", c.engine)
+	}
+	if c.fromEngine == "" {
+		c.fromEngine = c.engine
+	}
+	for _, name := range []string{c.engine, c.fromEngine} {
+		if _, ok := engines()[name]; !ok {
+			return usage("unknown engine %q", name)
+		}
 	}
 	// Checkpoints know a store by its path.
 	for _, dir := range []*string{&c.store, &c.from} {

@@ -14,7 +14,7 @@ func statFlags(fs *flag.FlagSet, c *config) {
 
 // stat lists what is there.
 func stat(ctx context.Context, c *config) (err error) {
-	st, err := c.reader()
+	st, err := c.engineOf(c.engine).read(c, c.store)
 	if err != nil {
 		return err
 	}
