@@ -43,6 +43,13 @@ func (f *folders) config() storetest.Config {
 			f.mu.Unlock()
 			return f.open(t, dir)
 		},
+		Second: storetest.Shared,
+		OpenAgain: func(_ testing.TB, st store.Store) (store.Store, error) {
+			f.mu.Lock()
+			dir := f.dir[st]
+			f.mu.Unlock()
+			return f.opt.Open(dir)
+		},
 		Abilities: []storetest.Ability{storetest.Leases, storetest.Quotas, storetest.UIDLs},
 		SetUIDNext: func(t testing.TB, st store.Store, account, mailbox string, next store.UID) {
 			require.NoError(t, maildir.SetUIDNext(st.(*maildir.Store), account, mailbox, next))
