@@ -17,6 +17,17 @@ type Criteria struct {
 	Since, Before time.Time
 	// Date header field, likewise.
 	SentSince, SentBefore time.Time
+	// Bounds of the internal date to the second, both included: NotBefore ≤
+	// date ≤ NotAfter. Zero: no bound. OLDER and YOUNGER are these, the caller
+	// having subtracted the interval from his clock (RFC 5032 §2).
+	NotBefore, NotAfter time.Time
+	// Date at which the message came into its mailbox, by day like Since and
+	// Before (RFC 8514 §4.3).
+	SavedSince, SavedBefore time.Time
+	// EmailIDs and ThreadIDs, unless nil, hold the message's id (RFC 8474 §6),
+	// compared octet by octet. An empty list that is not nil matches nothing,
+	// and a message without a thread id is on no list.
+	EmailIDs, ThreadIDs []string
 	// ModSeq is the least mod-sequence (RFC 7162 §3.1.5).
 	ModSeq ModSeq
 	// Header fields that must contain a text; an empty Text matches any

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"slices"
 	"time"
 )
 
@@ -96,8 +98,11 @@ type node struct {
 	c          *Criteria
 	never      bool // asks for a keyword that the mailbox does not have
 	flags, not FlagBits
-	since, end int64 // bounds of the internal date; end exclusive
+	since, end int64    // bounds of the internal date; end exclusive
+	saved      [2]int64 // likewise of the save date
+	exact      [2]int64 // of the internal date to the second; both included
 	dated      bool
+	identified bool
 	sent       [2]int64 // likewise of the Date field, as a day
 	fields     []int    // numbers in search.fields
 	texts      []int    // numbers in search.texts
@@ -129,8 +134,9 @@ type search struct {
 	texts  []textTerm
 	terms  int
 	scan   scanner
-	sent   int64 // day of the present message's Date field
-	known  bool  // sent is valid
+	sent   int64     // day of the present message's Date field
+	known  bool      // sent and ids are valid
+	ids    [2]string // of the present message and its thread
 }
 
 const minDay, maxDay = -1 << 62, 1 << 62
@@ -143,10 +149,11 @@ func day(t time.Time) int64 {
 
 // compile prepares c and what is in it.
 func (s *search) compile(c *Criteria, depth int) (*node, error) {
-	if s.terms += 1 + len(c.UIDs) + len(c.Header) + len(c.Body) + len(c.Text); depth > MaxSearchDepth || s.terms > MaxSearchTerms {
+	if s.terms += 1 + len(c.UIDs) + len(c.Header) + len(c.Body) + len(c.Text) + len(c.EmailIDs) + len(c.ThreadIDs); depth > MaxSearchDepth || s.terms > MaxSearchTerms {
 		return nil, fmt.Errorf("%w: search too complex", ErrLimit)
 	}
-	n := &node{c: c, since: minDay, end: maxDay, sent: [2]int64{minDay, maxDay}}
+	n := &node{c: c, since: minDay, end: maxDay, sent: [2]int64{minDay, maxDay},
+		saved: [2]int64{minDay, maxDay}, exact: [2]int64{math.MinInt64, math.MaxInt64}, identified: c.EmailIDs != nil || c.ThreadIDs != nil}
 	bits, ok := s.snap.Bits(c.Flags...)
 	n.flags, n.never = bits, !ok
 	n.not, _ = s.snap.Bits(c.NotFlags...)
@@ -161,6 +168,20 @@ func (s *search) compile(c *Criteria, depth int) (*node, error) {
 	}
 	if !c.SentBefore.IsZero() {
 		n.dated, n.sent[1] = true, day(c.SentBefore)
+	}
+	if !c.SavedSince.IsZero() {
+		n.saved[0] = day(c.SavedSince)
+	}
+	if !c.SavedBefore.IsZero() {
+		n.saved[1] = day(c.SavedBefore)
+	}
+	if t := c.NotBefore; !t.IsZero() {
+		if n.exact[0] = t.Unix(); t.Nanosecond() > 0 {
+			n.exact[0]++
+		}
+	}
+	if !c.NotAfter.IsZero() {
+		n.exact[1] = c.NotAfter.Unix()
 	}
 	for _, h := range c.Header {
 		n.fields = append(n.fields, len(s.fields))
@@ -201,6 +222,9 @@ func (n *node) columns(r Row) bool {
 	if n.never || r.Flags&n.flags != n.flags || r.Flags&n.not != 0 || r.ModSeq < c.ModSeq || r.Date < n.since || r.Date >= n.end {
 		return false
 	}
+	if r.Saved < n.saved[0] || r.Saved >= n.saved[1] || r.Date < n.exact[0] || r.Date > n.exact[1] {
+		return false
+	}
 	if c.Larger != nil && int64(r.Size) <= *c.Larger || c.Smaller != nil && int64(r.Size) >= *c.Smaller {
 		return false
 	}
@@ -222,6 +246,13 @@ func (s *search) judge(n *node, r Row) verdict {
 		if !s.known {
 			v = open
 		} else if s.sent < n.sent[0] || s.sent >= n.sent[1] {
+			return no
+		}
+	}
+	if n.identified {
+		if !s.known {
+			v = open
+		} else if !listed(n.c.EmailIDs, s.ids[0]) || !listed(n.c.ThreadIDs, s.ids[1]) {
 			return no
 		}
 	}
@@ -248,6 +279,11 @@ func (s *search) judge(n *node, r Row) verdict {
 		v = v.and(a)
 	}
 	return v
+}
+
+// listed reports whether an id is on a list of which nil holds every id.
+func listed(list []string, id string) bool {
+	return list == nil || id != "" && slices.Contains(list, id)
 }
 
 // forget clears what is known of the message before.

@@ -53,6 +53,13 @@ func (b *searchBox) add(text string, date time.Time, flags ...store.Flag) store.
 	return p[0].UID
 }
 
+func rowsIn(s *store.Snapshot) (rows []store.Row) {
+	for _, r := range s.All() {
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 func (b *searchBox) snap() *store.Snapshot {
 	s, err := b.mb.Snapshot(b.t.Context())
 	require.NoError(b.t, err)
@@ -79,6 +86,12 @@ func TestSearchColumns(t *testing.T) {
 	b.add("Subject: d\n\nxxxx\n", time.Date(2021, 5, 5, 12, 0, 0, 0, time.UTC), store.FlagDeleted)
 	s := b.snap()
 	size := func(i int) *int64 { n := int64(s.At(i).Size); return &n }
+	saved := s.At(0).SaveDate()
+	var ids []string
+	for d, err := range b.mb.Details(t.Context(), rowsIn(s)) {
+		require.NoError(t, err)
+		ids = append(ids, d.EmailID)
+	}
 	for name, c := range map[string]struct {
 		store.Criteria
 		want []store.UID
@@ -96,11 +109,25 @@ func TestSearchColumns(t *testing.T) {
 		"since, any hour":    {store.Criteria{Since: time.Date(2020, 1, 1, 22, 0, 0, 0, time.FixedZone("", -11*3600))}, []store.UID{1, 2, 3, 4}},
 		"before":             {store.Criteria{Before: on(2020, 1, 2)}, []store.UID{1, 2, 3}},
 		"on":                 {store.Criteria{Since: on(2021, 5, 5), Before: on(2021, 5, 6)}, []store.UID{4}},
-		"mod-sequence":       {store.Criteria{ModSeq: s.At(2).ModSeq}, []store.UID{3, 4}},
-		"uids":               {store.Criteria{UIDs: []store.UIDSet{{{From: 2, To: 1<<32 - 1}}}}, []store.UID{2, 3, 4}},
-		"uids twice":         {store.Criteria{UIDs: []store.UIDSet{{{From: 2, To: 1<<32 - 1}}, store.UIDs(1, 2, 4)}}, []store.UID{2, 4}},
-		"no uids":            {store.Criteria{UIDs: []store.UIDSet{nil}}, []store.UID{}},
-		"not":                {store.Criteria{Not: []store.Criteria{{Flags: []store.Flag{store.FlagSeen}}, {Flags: []store.Flag{store.FlagDeleted}}}}, []store.UID{3}},
+		"not before":         {store.Criteria{NotBefore: time.Date(2020, 1, 1, 23, 59, 59, 0, time.UTC)}, []store.UID{2, 4}},
+		"not before, half":   {store.Criteria{NotBefore: time.Date(2020, 1, 1, 23, 59, 59, 1, time.UTC)}, []store.UID{4}},
+		"not after":          {store.Criteria{NotAfter: time.Date(2020, 1, 1, 23, 30, 0, 999, time.UTC)}, []store.UID{1, 3}},
+		"saved since":        {store.Criteria{SavedSince: saved}, []store.UID{1, 2, 3, 4}},
+		"saved later":        {store.Criteria{SavedSince: saved.AddDate(0, 0, 2)}, []store.UID{}},
+		"saved before":       {store.Criteria{SavedBefore: saved}, []store.UID{}},
+		"saved on":           {store.Criteria{SavedSince: saved, SavedBefore: saved.AddDate(0, 0, 2)}, []store.UID{1, 2, 3, 4}},
+		"email id":           {store.Criteria{EmailIDs: []string{"no-such", ids[2]}}, []store.UID{3}},
+		"email ids":          {store.Criteria{EmailIDs: []string{ids[3], ids[0]}, Flags: []store.Flag{store.FlagSeen}}, []store.UID{1}},
+		"not email id":       {store.Criteria{Not: []store.Criteria{{EmailIDs: []string{ids[1]}}}}, []store.UID{1, 3, 4}},
+		"no email id":        {store.Criteria{EmailIDs: []string{}}, []store.UID{}},
+		"thread id":          {store.Criteria{ThreadIDs: []string{"no-such", ""}}, []store.UID{}},
+		"email id or flag": {store.Criteria{Or: [][2]store.Criteria{{{EmailIDs: []string{ids[3]}}, {Flags: []store.Flag{store.FlagSeen}}}}},
+			[]store.UID{1, 2, 4}},
+		"mod-sequence": {store.Criteria{ModSeq: s.At(2).ModSeq}, []store.UID{3, 4}},
+		"uids":         {store.Criteria{UIDs: []store.UIDSet{{{From: 2, To: 1<<32 - 1}}}}, []store.UID{2, 3, 4}},
+		"uids twice":   {store.Criteria{UIDs: []store.UIDSet{{{From: 2, To: 1<<32 - 1}}, store.UIDs(1, 2, 4)}}, []store.UID{2, 4}},
+		"no uids":      {store.Criteria{UIDs: []store.UIDSet{nil}}, []store.UID{}},
+		"not":          {store.Criteria{Not: []store.Criteria{{Flags: []store.Flag{store.FlagSeen}}, {Flags: []store.Flag{store.FlagDeleted}}}}, []store.UID{3}},
 		"or": {store.Criteria{Or: [][2]store.Criteria{{{Flags: []store.Flag{store.FlagDeleted}}, {UIDs: []store.UIDSet{store.UIDs(1)}}}}},
 			[]store.UID{1, 4}},
 		"not nothing": {store.Criteria{Not: []store.Criteria{{}}}, []store.UID{}},

@@ -11,6 +11,7 @@ import (
 func (s *search) message(d Detail) (bool, error) {
 	s.forget()
 	s.date(d)
+	s.ids = [2]string{d.EmailID, d.ThreadID}
 	s.envelope(d.Outline)
 	if v := s.judge(s.root, d.Row); v != open {
 		return v == yes, nil

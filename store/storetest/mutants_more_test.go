@@ -146,6 +146,29 @@ var moreMutants = map[string]seenMutant{
 			}
 		},
 		lock: true}},
+	"outline of another message": {"Search/same-answers", mutant{
+		details: func(_ *sync.RWMutex, mb store.Mailbox, ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
+			return func(yield func(store.Detail, error) bool) {
+				var last store.Detail
+				for d, err := range mb.Details(ctx, rows) {
+					if err == nil && last.Outline != nil && d.Row.UID%16 == 0 {
+						d.Outline = last.Outline
+					}
+					last = d
+					if !yield(d, err) {
+						return
+					}
+				}
+			}
+		}}},
+	"seconds of the internal date lost": {"Search/same-answers", mutant{
+		snapshot: func(_ *boxState, s *store.Snapshot) *store.Snapshot {
+			rows := rowsIn(s)
+			for i := range rows {
+				rows[i].Date -= rows[i].Date % 3600
+			}
+			return store.NewSnapshot(s.Mailbox(), s.UIDValidity(), s.UIDNext(), s.ModSeq(), s.Keywords(), rows)
+		}}},
 	"every snapshot kept": {"SlowReader/pins-its-snapshot", mutant{
 		snapshot: func(b *boxState, s *store.Snapshot) *store.Snapshot {
 			b.all = append(b.all, s)

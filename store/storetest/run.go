@@ -60,7 +60,7 @@ func checks() []check {
 	for _, group := range [][]check{
 		stagingChecks, placeChecks, tokenChecks, accountChecks, mailboxChecks, renameChecks,
 		flagChecks, expungeChecks, copyChecks, readChecks, changesChecks, watchChecks,
-		savedChecks, concurrencyChecks, atomicChecks, modelChecks, lifecycleChecks, duringChecks, largeChecks, hostileChecks, secondChecks,
+		savedChecks, concurrencyChecks, atomicChecks, modelChecks, lifecycleChecks, duringChecks, searchChecks, largeChecks, hostileChecks, secondChecks,
 		reopenChecks, {{"Abilities", declared}},
 	} {
 		all = append(all, group...)
