@@ -177,7 +177,9 @@ type performer struct {
 func (p *performer) do(o *op) error {
 	switch o.kind {
 	case opFile:
-		return p.rename(o.from, o.to)
+		err := p.rename(o.from, o.to)
+		delete(p.touched, filepath.Dir(o.from)) // that it is gone from tmp/ need not last
+		return err
 	case opBury:
 		return p.bury(o)
 	case opFlags:
