@@ -8,6 +8,13 @@ import (
 	"github.com/posta-mail/posta/internal/faultfs"
 )
 
+// Hurried is o with a clock that runs fast, so that grace times end.
+func Hurried(o Options) Options {
+	start := time.Now()
+	o.clock = func() time.Time { return start.Add(300 * time.Since(start)) }
+	return o
+}
+
 // Broken is o with one thing wrong that only a crash can show.
 func Broken(o Options, how string) Options {
 	switch how {

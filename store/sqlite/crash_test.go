@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // crashOptions make everything happen often: segments, files, checkpoints,
 // sweeps.
 var crashOptions = sqlite.Options{
-	SegmentSize: 128 << 10, WALSize: 128 << 10, StageMemory: 32 << 10, SnapshotMemory: 64 << 10, SweepEvery: 10 * time.Millisecond, Grace: -1,
+	SegmentSize: 64 << 10, WALSize: 128 << 10, StageMemory: 32 << 10, SnapshotMemory: 64 << 10, SweepEvery: 10 * time.Millisecond, Grace: -1,
 }
 
 // brokenEnv tells a child what is to be wrong with its store.
@@ -34,7 +34,7 @@ const brokenEnv = "POSTA_CRASH_BROKEN"
 
 func openCrash(dir string) (store.Store, error) {
 	how := os.Getenv(brokenEnv)
-	st, err := sqlite.Broken(crashOptions, how).Open(dir)
+	st, err := sqlite.Broken(sqlite.Hurried(crashOptions), how).Open(dir)
 	if err == nil && how == "acknowledged before commit" {
 		return &hasty{Store: st, next: make(map[store.MailboxID]store.UID)}, nil
 	}

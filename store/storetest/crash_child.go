@@ -201,10 +201,10 @@ func placeToken(i *crashItem) string { return i.Token + " " + i.Mailbox }
 func (c *crashChild) deliverer(w int, tokens string) error {
 	for n := 0; n < c.steps; n++ {
 		to := []crashItem{{Account: crashUser0, Mailbox: store.Inbox}}
-		if n%2 == 1 {
+		if n%4 == 1 {
 			to = append(to, crashItem{Account: crashUser0, Mailbox: crashLists})
 		}
-		if n%4 == 2 {
+		if n%8 == 2 {
 			to = append(to, crashItem{Account: crashUser1, Mailbox: store.Inbox})
 		}
 		if err := c.place(fmt.Sprint("deliverer", w), fmt.Sprint(tokens, "-", n), to...); err != nil {
@@ -285,7 +285,7 @@ var crashFlags = []store.Flag{store.FlagFlagged, "kept"}
 
 func (c *crashChild) expunger() error {
 	for n := 0; c.busy(); n++ {
-		mb, set, items, err := c.pick([]string{store.Inbox, store.Inbox, crashCopies}[n%3], 0.7, 30)
+		mb, set, items, err := c.pick([]string{store.Inbox, store.Inbox, crashCopies}[n%3], 0.9, 60)
 		if err != nil {
 			return err
 		}
@@ -396,7 +396,7 @@ func (c *crashChild) spooler(sp store.Spool, tokens string) error {
 		c.say(e)
 		ids, err := sp.Enqueue(c.ctx, []store.SpoolItem{
 			{Body: body, Prefix: crashPrefix(token), Envelope: []byte(token), Site: "a"},
-			{Body: body, Prefix: crashPrefix(token), Envelope: []byte(token), Site: "b", Hold: n%4 != 0},
+			{Body: body, Prefix: crashPrefix(token), Envelope: []byte(token), Site: "b", Hold: n%2 != 0},
 		})
 		if err != nil {
 			return err

@@ -111,7 +111,7 @@ func (p *powerLosses) record() error {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(append(os.Environ(), p.cfg.Env...), crashDirEnv+"="+filepath.Join(p.root, "store"),
-		crashRoundEnv+"=p", crashStepsEnv+"=10", crashTurnsEnv+"=3")
+		crashRoundEnv+"=p", crashStepsEnv+"=20", crashTurnsEnv+"=3")
 	cmd.Stderr = os.Stderr
 	p.calls, err = powerloss.Record(p.ctx, cmd)
 	return err
