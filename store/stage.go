@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/posta-mail/posta/message"
 )
@@ -89,11 +90,20 @@ type tempStaged struct {
 	discard sync.Once
 }
 
+// diskError gives an error of the system its kind.
+func diskError(err error) error {
+	kind := ErrUnavailable
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		kind = ErrNoSpace
+	}
+	return fmt.Errorf("%w: staging: %w", kind, err)
+}
+
 // spill moves on to a file. The first size octets are in buf, which it reuses.
 func (t *tempStaged) spill(ctx context.Context, dir string, r io.Reader, buf []byte) error {
 	f, err := os.CreateTemp(dir, "posta-stage-*")
 	if err != nil {
-		return fmt.Errorf("store: staging: %w", err)
+		return diskError(err)
 	}
 	t.file = f
 	if os.Remove(f.Name()) != nil {
@@ -101,7 +111,7 @@ func (t *tempStaged) spill(ctx context.Context, dir string, r io.Reader, buf []b
 	}
 	for n := len(buf); n > 0; {
 		if _, err := f.Write(buf[:n]); err != nil {
-			return fmt.Errorf("store: staging: %w", err)
+			return diskError(err)
 		}
 		if n, err = ReadChunk(ctx, r, buf); err != nil {
 			return err

@@ -35,7 +35,11 @@ func (b *body) ReadAt(p []byte, off int64) (int, error) {
 	if b.closed.Load() {
 		return 0, fs.ErrClosed
 	}
-	return b.Joined.ReadAt(p, off)
+	n, err := b.Joined.ReadAt(p, off)
+	if err != io.EOF {
+		err = segmentError(err)
+	}
+	return n, err
 }
 
 // bytesAt is a body in memory.

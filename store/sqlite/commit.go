@@ -220,6 +220,12 @@ func (s *Store) attempt(reqs []*request, bodies bool) error {
 	err := t.commit()
 	if err == nil {
 		t.publish()
+		if err := s.broken(); err != nil {
+			// A checkpoint may have failed to sync what this batch rests on.
+			for _, r := range planned {
+				r.err = err
+			}
+		}
 		return nil
 	}
 	t.rollback()

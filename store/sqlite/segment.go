@@ -94,8 +94,11 @@ func (g *segments) reserve() uint64 {
 // cut. Less than committed means that acknowledged mail is gone.
 func (g *segments) resume(num uint64, committed int64) (cut int64, err error) {
 	f, err := g.fs.Open(g.path(num))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("%w: segment %d: %w", store.ErrCorrupt, num, err)
+	}
+	if err != nil {
+		return 0, err
 	}
 	defer func() {
 		if err != nil {

@@ -100,7 +100,7 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 	var err error
 	if st.outline, err = store.Parse(st, st.size); err != nil {
 		st.Discard()
-		return nil, err
+		return nil, stageError(err) // of reading it back
 	}
 	return st, nil
 }
@@ -333,8 +333,11 @@ func (t *staged) release() error {
 		err = errors.Join(err, t.s.seg.fs.Remove(t.name))
 	case t.spare != 0:
 		err = errors.Join(err, t.s.seg.remove(t.spare))
-	case t.loc.seg != 0 && !t.kept:
+	case t.loc.seg != 0 && !t.kept && t.s.broken() == nil: // else a commit whose outcome is unknown may refer to it
 		err = errors.Join(err, t.s.seg.remove(t.loc.seg))
+	}
+	if err != nil {
+		err = stageError(err)
 	}
 	return err
 }

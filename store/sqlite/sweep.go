@@ -53,7 +53,13 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	return s.sweep(ctx)
+	err := s.sweep(ctx)
+	for _, kind := range []error{nil, ctx.Err(), store.ErrUnavailable, store.ErrNoSpace, store.ErrCorrupt} {
+		if errors.Is(err, kind) {
+			return err
+		}
+	}
+	return readError(err) // of a query, or of removing a file
 }
 
 func (s *Store) sweep(ctx context.Context) error {

@@ -98,11 +98,14 @@ func (l *crashLedger) done(kind crashKind, i *crashItem) error {
 	switch kind {
 	case crashEnqueue, crashLease, crashSettle:
 		return l.doneSpool(kind, i)
-	case crashAccount:
-		if b != nil { // was there
-			return nil
+	case crashAccount, crashExists:
+		if b == nil { // the making was never acknowledged
+			return l.made(name, i.Validity)
 		}
-		return l.made(name, i.Validity)
+		if b.validity != i.Validity {
+			return fmt.Errorf("%s: UIDVALIDITY %d became %d", name, b.validity, i.Validity)
+		}
+		return nil
 	case crashCreate:
 		if b != nil {
 			return fmt.Errorf("%s was there already", name)

@@ -29,6 +29,7 @@ const (
 	crashError   crashKind = "error"   // Text says what failed that must not
 	crashAccount crashKind = "account" // made
 	crashCreate  crashKind = "create"  // a mailbox
+	crashExists  crashKind = "exists"  // a mailbox that was to be made
 	crashRename  crashKind = "rename"
 	crashDelete  crashKind = "delete"
 	crashPlace   crashKind = "place"

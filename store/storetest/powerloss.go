@@ -146,11 +146,7 @@ func (p *powerLosses) try(states []*powerloss.State, ledger *crashLedger) error 
 
 // state makes a state, opens it and checks it.
 func (p *powerLosses) state(s *powerloss.State, ledger *crashLedger) (err error) {
-	parent := ""
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		parent = "/dev/shm" // what is made here need not survive anything
-	}
-	dir, err := os.MkdirTemp(parent, "posta-crash-")
+	dir, err := os.MkdirTemp(memoryFolder(), "posta-crash-")
 	if err != nil {
 		return err
 	}
@@ -168,4 +164,12 @@ func (p *powerLosses) state(s *powerloss.State, ledger *crashLedger) (err error)
 		}
 	}()
 	return ledger.verify(p.ctx, st, p.cfg.Check, false)
+}
+
+// memoryFolder is where files need not survive anything and cost little.
+func memoryFolder() string {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		return "/dev/shm"
+	}
+	return os.TempDir()
 }
