@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -66,3 +67,12 @@ func TestContractTight(t *testing.T) {
 }
 
 func BenchmarkContract(b *testing.B) { storetest.Bench(b, (&folders{}).config()) }
+
+// BenchmarkLarge is a mailbox of 500,000 messages, which is built only when
+// asked for.
+func BenchmarkLarge(b *testing.B) {
+	if os.Getenv("POSTA_BENCH_LARGE") == "" {
+		b.Skip("POSTA_BENCH_LARGE is not set: half a million messages take a minute and a gigabyte of disk")
+	}
+	storetest.BenchLarge(b, (&folders{}).config(), 0)
+}

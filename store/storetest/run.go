@@ -43,6 +43,9 @@ type Config struct {
 	// The suite closes what it returns.
 	Second    Sharing
 	OpenAgain func(t testing.TB, st store.Store) (store.Store, error)
+	// Written tells Bench how many octets have been written to disk so far;
+	// nil: by this process, where the system tells (Linux).
+	Written func() int64
 	// Patience is how long a check waits for what has to happen, such as a
 	// wake-up, before it fails; 0 means 30 s.
 	Patience time.Duration
