@@ -37,6 +37,7 @@
 //	UIDLs             Mailbox  POP3 unique-ids that survive a migration
 //	Pipeliner         Store    deliveries of one connection that share a commit
 //	Spooler           Store    the queue of mta
+//	Searcher          Mailbox  searching by an index instead of looking at each message
 //	Righted           Account  telling what is permitted, where not everything is
 //
 // All else is in every engine:

@@ -56,6 +56,15 @@ func Search(ctx context.Context, mb Mailbox, snap *Snapshot, c *Criteria) iter.S
 	}
 }
 
+// Searcher is an optional ability of a Mailbox: an index that narrows a search
+// down before any message is looked at.
+type Searcher interface {
+	// Candidates returns UIDs among which are those of all messages of snap
+	// that match c; others may be there too, since Search looks at each. ok is
+	// false where the index is of no help, or fails: then all are looked at.
+	Candidates(ctx context.Context, snap *Snapshot, c *Criteria) (uids UIDSet, ok bool)
+}
+
 // verdict is what is known about a message and a criterion.
 type verdict int8
 
@@ -300,9 +309,15 @@ func (s *search) forget() {
 // run goes through the candidates batch by batch.
 func (s *search) run(c *Criteria, yield func(Row, error) bool) {
 	rows := s.snap.All()
-	if len(c.UIDs) > 0 {
-		set := c.UIDs[0]
-		for _, more := range c.UIDs[1:] {
+	sets := c.UIDs
+	if x, ok := s.mb.(Searcher); ok {
+		if set, ok := x.Candidates(s.ctx, s.snap, c); ok {
+			sets = append(slices.Clone(sets), set)
+		}
+	}
+	if len(sets) > 0 {
+		set := sets[0]
+		for _, more := range sets[1:] {
 			set = set.Intersect(more)
 		}
 		rows = s.snap.Select(set)
