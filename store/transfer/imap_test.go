@@ -250,6 +250,8 @@ func TestIMAPHostile(t *testing.T) {
 		{"refuses to list", hello("TAG NO\r\n"), ErrRefused},
 		{"another message", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 6 BODY[] {3}\r\nabc)\r\nTAG OK\r\n"), ErrProtocol},
 		{"another message, told late", hello(list, lsub, examine, uids, meta, "* 1 FETCH (BODY[] {3}\r\nabc UID 6)\r\nTAG OK\r\n"), ErrProtocol},
+		{"two UIDs", hello(list, lsub, examine, "* 1 FETCH (UID 5)\r\n* 2 FETCH (UID 6)\r\nTAG OK\r\n", "* 1 FETCH (UID 5)\r\n* 2 FETCH (UID 6)\r\nTAG OK\r\n",
+			"* 1 FETCH (UID 5 BODY[] a UID 6)\r\nTAG OK\r\n"), ErrProtocol},
 		{"twice", hello(list, lsub, examine, uids, meta, "* 1 FETCH (UID 5 BODY[] a)\r\n* 1 FETCH (UID 5 BODY[] b)\r\nTAG OK\r\n"), ErrProtocol},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -276,6 +278,7 @@ func TestIMAPForms(t *testing.T) {
 		"* FLAGS (\\Seen)\r\n* 2 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 4294967295] x\r\nTAG OK [READ-ONLY]\r\n",
 		"* 2 FETCH (UID 9)\r\n* 3 EXISTS\r\n* 1 FETCH (UID 5 MODSEQ (7))\r\nTAG OK\r\n",
 		"* 1 FETCH (FLAGS (\\Seen k) X ({2}\r\n)( NIL \"a\\\"\") INTERNALDATE \"01-Feb-2026 01:00:00 +0100\" RFC822.SIZE 3 UID 5)\r\n* 2 FETCH (UID 9 FLAGS () INTERNALDATE NIL RFC822.SIZE 0)\r\nTAG OK\r\n",
+		"* 2 FETCH (UID 9 BODY[] \"\")\r\n* 1 FETCH (BODY[] {3}\r\nabc UID 5)\r\nTAG OK\r\n",
 		"* OK [X] {3}\r\n* 1 FETCH (BODY[] {3}\r\nabc UID 5)\r\n* 2 FETCH (FLAGS (x))\r\nTAG OK\r\n",
 		"* 2 FETCH (UID 9 BODY[] \"\")\r\nTAG OK\r\n",
 	)...))
@@ -310,7 +313,7 @@ func TestIMAPBroken(t *testing.T) {
 		"* 5 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK\r\n",
 		"* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\n* 4 FETCH (UID 4)\r\n* 5 FETCH (UID 6)\r\nTAG OK\r\n",
 		"* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\n* 5 FETCH (UID 6)\r\nTAG OK\r\n", // 4 is gone
-		"* 1 FETCH (UID 1 BODY[] one)\r\nTAG OK\r\n",
+		"* 1 FETCH (UID 1 BODY[] one)\r\n* 3 FETCH (UID 3 BODY[] NIL)\r\n* 5 FETCH (UID 6 BODY[] six)\r\nTAG NO [SERVERBUG] lost one\r\n",
 		"TAG NO [SERVERBUG] lost it\r\n",
 		"* 3 FETCH (UID 3 BODY[] NIL)\r\nTAG OK\r\n",
 		"* 5 FETCH (UID 6 BODY[] six)\r\nTAG OK\r\n",

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -119,6 +118,9 @@ func (k *imapSink) put(a *imapAppend) error {
 	return k.settle()
 }
 
+// imapAhead is how many messages are sent before the answers are waited for.
+const imapAhead = 16
+
 // askAbove is the size in octets above which the server is asked first, so that
 // it can refuse a message without reading it.
 const askAbove = 1 << 20
@@ -202,12 +204,9 @@ func (k *imapSink) settle() error {
 	if err := k.s.flush(); err != nil {
 		return err
 	}
-	for _, a := range k.waiting {
-		if a.refusal == nil {
-			if err := k.answer(a); err != nil {
-				return err
-			}
-		}
+	k.s.in.begin()
+	if err := k.answers(k.waiting); err != nil {
+		return err
 	}
 	waiting := k.waiting
 	k.waiting, k.octets = nil, 0
@@ -224,19 +223,51 @@ func (k *imapSink) settle() error {
 	return nil
 }
 
-// answer reads the answer to an APPEND.
-func (k *imapSink) answer(a *imapAppend) error {
-	r, err := k.s.until(a.tag, func(r *imapResponse) error {
-		if r.tag == "+" {
-			return protocolError("unexpected continuation")
+// answers reads the answers to APPENDs, which may come in any order (RFC 9051
+// §5.5).
+func (k *imapSink) answers(of []*imapAppend) error {
+	open := make(map[string]*imapAppend)
+	for _, a := range of {
+		if a.refusal == nil {
+			open[a.tag] = a
 		}
-		return nil
-	})
-	if errors.As(err, &a.refusal) {
-		return nil
 	}
-	if err != nil {
-		return err
+	for n := 0; len(open) > 0; n++ {
+		if n > maxIMAPLines {
+			return k.s.fail(fmt.Errorf("%w: more than %d responses", ErrLimit, maxIMAPLines))
+		}
+		r, err := k.s.response()
+		if err != nil {
+			return err
+		}
+		a := open[r.tag]
+		switch {
+		case a != nil:
+			delete(open, r.tag)
+			k.s.in.begin()
+			if err := k.answer(a, r); err != nil {
+				return k.s.fail(err)
+			}
+		case r.tag == "*":
+			if err := r.skip(); err != nil {
+				return k.s.fail(err)
+			}
+		default:
+			return k.s.fail(protocolError("answer %.40q", r.buf))
+		}
+	}
+	return nil
+}
+
+// answer takes the answer to an APPEND.
+func (k *imapSink) answer(a *imapAppend, r *imapResponse) error {
+	switch r.kind {
+	case "NO", "BAD":
+		a.refusal = &imapRefusal{kind: r.kind, text: clip(r.b)}
+		return nil
+	case "OK":
+	default:
+		return protocolError("answer %.40q", r.buf)
 	}
 	// [APPENDUID uidvalidity uid] (RFC 4315 §3)
 	if words := strings.Fields(strings.TrimPrefix(string(r.b), "[")); len(words) >= 3 && strings.EqualFold(words[0], "APPENDUID") {
@@ -261,7 +292,7 @@ func (k *imapSink) outcome(a *imapAppend) error {
 				err = k.s.flush()
 			}
 			if err == nil && a.refusal == nil {
-				err = k.answer(a)
+				err = k.answers([]*imapAppend{a})
 			}
 			if err != nil {
 				return err

@@ -183,3 +183,30 @@ func TestIMAPPlainList(t *testing.T) {
 	_, err = store.CanonicalName(folders[0].Name)
 	require.NoError(t, err)
 }
+
+// A name that a server does not take is made simpler.
+func TestIMAPSimpleName(t *testing.T) {
+	from := anna(t, mail{"a.b/ä'", nil, 1, "", "1"})
+	s := connect(t, scriptAppend(t, hello(
+		"* STATUS INBOX (MESSAGES 0 UIDVALIDITY 7 UIDNEXT 1)\r\nTAG OK\r\n",
+		"* LIST () \"/\" \"\"\r\nTAG OK\r\n", "TAG NO\r\n", "TAG NO [CANNOT] no dots\r\n",
+		"TAG NO\r\n", "TAG OK\r\n", "* STATUS x (MESSAGES 0 UIDVALIDITY 7 UIDNEXT 1)\r\nTAG OK\r\n", "+\r\n", "TAG OK\r\n",
+	)...))
+	r, err := Copy(t.Context(), from, s, Options{Mailbox: func(name string) (string, bool) { return name, name == store.Inbox || name == "a.b/ä'" }})
+	require.NoError(t, err)
+	assert.Zero(t, r.Skipped, "%v", r.Skips)
+	assert.Equal(t, int64(1), r.Messages)
+	assert.Contains(t, s.opened, "a_b/&AOQ-_")
+}
+
+// Answers to commands under way may come in any order.
+func TestIMAPAnswersInAnyOrder(t *testing.T) {
+	says := hello("* STATUS INBOX (MESSAGES 0 UIDVALIDITY 7 UIDNEXT 1)\r\nTAG OK\r\n",
+		"", "", "", "A6 NO [TOOBIG] x\r\nA5 OK [APPENDUID 7 1] x\r\n")
+	says[3] = "* CAPABILITY IMAP4rev1 LITERAL+\r\nTAG OK\r\n"
+	s := connect(t, script(t, says...))
+	r := copyAll(t, anna(t, mail{"INBOX", nil, 1, "", "1"}, mail{"INBOX", nil, 2, "", "2"}), s, Options{})
+	assert.Equal(t, int64(1), r.Messages)
+	require.Len(t, r.Skips, 1)
+	assert.ErrorIs(t, r.Skips[0].Err, ErrRefused)
+}

@@ -55,6 +55,11 @@ func (s *IMAPSession) rawName(name string) (string, error) {
 	if s.delim == string(store.Separator) {
 		raw = s.config.Prefix + s.encode(name)
 	}
+	return s.distinct(raw, name), nil
+}
+
+// distinct changes a mailbox's name for the server if another has it.
+func (s *IMAPSession) distinct(raw, name string) string {
 	if other, taken := s.opened[raw]; taken && other != name {
 		raw = distinct(raw, name)
 	}
@@ -62,7 +67,33 @@ func (s *IMAPSession) rawName(name string) (string, error) {
 		s.opened = make(map[string]string)
 	}
 	s.opened[raw] = name
-	return raw, nil
+	return raw
+}
+
+// simpleName has "_" for what stands between levels, letters and digits.
+func (s *IMAPSession) simpleName(raw string) string {
+	rest, _ := strings.CutPrefix(raw, s.config.Prefix)
+	return raw[:len(raw)-len(rest)] + strings.Map(func(r rune) rune {
+		switch {
+		case r >= 0x80, r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune(" -_&,+", r), string(r) == s.delim:
+			return r // "&", "," and "+" are those of modified UTF-7
+		}
+		return '_'
+	}, rest)
+}
+
+// ready finds a mailbox, or makes it.
+func (s *IMAPSession) ready(raw, use string) (arg string, st imapStatus, err error) {
+	if arg, err = mailboxArg(raw); err != nil {
+		return "", st, err
+	}
+	st, err = s.status(arg)
+	if errors.Is(err, ErrRefused) {
+		if err = s.create(arg, use); err == nil {
+			st, err = s.status(arg)
+		}
+	}
+	return arg, st, err
 }
 
 // encode gives a name the form in which it is sent (RFC 9051 §A.1).
@@ -80,15 +111,12 @@ func (s *IMAPSession) Open(ctx context.Context, f Folder, at string) (FolderSink
 	if err != nil {
 		return nil, s.orContext(ctx, err)
 	}
-	arg, err := mailboxArg(raw)
-	if err != nil {
-		return nil, err
-	}
-	st, err := s.status(arg)
-	if errors.Is(err, ErrRefused) {
-		if err = s.create(arg, f.SpecialUse); err == nil {
-			st, err = s.status(arg)
-		}
+	arg, st, err := s.ready(raw, f.SpecialUse)
+	if plain := s.simpleName(raw); errors.Is(err, ErrRefused) && plain != raw {
+		// Some servers have characters that they do not take.
+		delete(s.opened, raw)
+		raw = s.distinct(plain, f.Name)
+		arg, st, err = s.ready(raw, f.SpecialUse)
 	}
 	if errors.Is(err, ErrRefused) {
 		return nil, fmt.Errorf("%w: %w", ErrFolder, err)

@@ -284,7 +284,7 @@ func (s *IMAPSession) uids(first store.UID, exists uint32) ([]store.UID, error) 
 // How many messages are asked for at once.
 const (
 	imapMetadata = 200 // flags, dates and sizes
-	imapAhead    = 16  // bodies
+	imapBodies   = 50
 )
 
 // Messages implements Source.
@@ -320,8 +320,8 @@ func (s *IMAPSession) messages(f Folder, after string, yield func(*Message, erro
 	return nil
 }
 
-// some yields a few messages: first what is small is asked for of all, then
-// each body, some commands ahead of what is read.
+// some yields a few messages: first what is small is asked for of all, then the
+// bodies.
 func (s *IMAPSession) some(validity uint32, uids []store.UID, yield func(*Message, error) bool) error {
 	known := make(map[store.UID]*imapFetch, len(uids))
 	set := fmt.Sprintf("%d:%d", uids[0], uids[len(uids)-1])
@@ -339,27 +339,68 @@ func (s *IMAPSession) some(validity uint32, uids []store.UID, yield func(*Messag
 		return err
 	}
 	uids = slices.DeleteFunc(slices.Clone(uids), func(u store.UID) bool { return known[u] == nil }) // expunged
-	tags := make([]string, 0, imapAhead)
-	for i, uid := range uids {
-		for len(tags) < imapAhead && i+len(tags) < len(uids) {
-			tag, next := "", uids[i+len(tags)]
-			if known[next].size <= store.MaxMessageSize {
-				var err error
-				if tag, err = s.send(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[])", next)); err != nil {
-					return err
-				}
-			}
-			tags = append(tags, tag)
+	for len(uids) > 0 {
+		n := 0
+		for n < min(len(uids), imapBodies) && known[uids[n]].size <= store.MaxMessageSize {
+			n++
 		}
-		if err := s.flush(); err != nil {
+		done, err := s.bodies(validity, uids[:n], known, yield)
+		for ; err == nil && done < max(n, 1); done++ {
+			err = s.one(validity, known[uids[done]], yield)
+		}
+		if err != nil {
 			return err
 		}
-		if err := s.one(tags[0], validity, uid, known[uid], yield); err != nil {
-			return err
-		}
-		tags = tags[1:]
+		uids = uids[done:]
 	}
 	return nil
+}
+
+// bodies yields messages that one command asks for, as long as they come in
+// order, and returns how many these were. What comes otherwise, because one is
+// missing or the server has an order of its own, is not looked at.
+func (s *IMAPSession) bodies(validity uint32, uids []store.UID, known map[store.UID]*imapFetch, yield func(*Message, error) bool) (done int, err error) {
+	if len(uids) < 2 {
+		return 0, nil
+	}
+	var set strings.Builder
+	for _, u := range uids {
+		fmt.Fprintf(&set, ",%d", u)
+	}
+	err = s.each("UID FETCH "+set.String()[1:]+" (UID BODY.PEEK[])", nil, func(r *imapResponse) error {
+		if r.kind != "FETCH" {
+			return nil
+		}
+		uid := store.UID(0)
+		got, err := r.fetch(func(got *imapFetch, body io.Reader) error {
+			if done == len(uids) || got.uid != uids[done] {
+				return nil
+			}
+			uid = got.uid
+			m := known[uid].message(validity)
+			m.Body = body
+			if !yield(m, nil) {
+				return errStopped
+			}
+			done++
+			return nil
+		})
+		if err == nil && uid != 0 && got.uid != uid {
+			err = protocolError("UID %d and %d", uid, got.uid)
+		}
+		return err
+	})
+	var refusal *imapRefusal
+	if errors.As(err, &refusal) {
+		err = nil // which are concerned shows when each is asked for alone
+	}
+	return done, err
+}
+
+// message is what is known of a message before its body.
+func (f *imapFetch) message(validity uint32) *Message {
+	id := fmt.Sprintf("%d:%d", validity, f.uid)
+	return &Message{ID: id, Position: id, Flags: f.flags, Date: parseInternalDate(f.date), Size: f.size}
 }
 
 func (f *imapFetch) orZero() store.UID {
@@ -369,24 +410,22 @@ func (f *imapFetch) orZero() store.UID {
 	return f.uid
 }
 
-// one yields one message while its octets come. It has not been asked for
-// without a tag.
-func (s *IMAPSession) one(tag string, validity uint32, uid store.UID, f *imapFetch, yield func(*Message, error) bool) error {
-	id := fmt.Sprintf("%d:%d", validity, uid)
-	m := &Message{ID: id, Position: id, Flags: f.flags, Date: parseInternalDate(f.date), Size: f.size}
-	if tag == "" {
+// one yields one message while its octets come, or says why they do not.
+func (s *IMAPSession) one(validity uint32, f *imapFetch, yield func(*Message, error) bool) error {
+	m := f.message(validity)
+	if f.size > store.MaxMessageSize {
 		if !yield(m, fmt.Errorf("%w: %d octets", ErrTooBig, m.Size)) {
 			return errStopped
 		}
 		return nil
 	}
 	seen, empty := false, false
-	_, err := s.until(tag, func(r *imapResponse) error {
+	err := s.each(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[])", f.uid), nil, func(r *imapResponse) error {
 		if r.kind != "FETCH" {
 			return nil
 		}
 		got, err := r.fetch(func(got *imapFetch, body io.Reader) error {
-			if got.uid != 0 && got.uid != uid || seen {
+			if got.uid != 0 && got.uid != f.uid || seen {
 				return protocolError("a message that was not asked for")
 			}
 			seen = true
@@ -399,10 +438,10 @@ func (s *IMAPSession) one(tag string, validity uint32, uid store.UID, f *imapFet
 		if err != nil {
 			return err
 		}
-		if got.body && got.uid != uid {
-			return protocolError("UID %d instead of %d", got.uid, uid)
+		if got.body && got.uid != f.uid {
+			return protocolError("UID %d instead of %d", got.uid, f.uid)
 		}
-		empty = empty || got.uid == uid && !got.body
+		empty = empty || got.uid == f.uid && !got.body
 		return nil
 	})
 	var refusal *imapRefusal
