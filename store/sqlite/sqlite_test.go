@@ -43,6 +43,7 @@ func (f *folders) config() storetest.Config {
 			f.mu.Unlock()
 			return f.open(t, dir)
 		},
+		Huge:   os.Getenv("POSTA_TEST_HUGE") != "",
 		Second: storetest.Exclusive,
 		OpenAgain: func(_ testing.TB, st store.Store) (store.Store, error) {
 			f.mu.Lock()

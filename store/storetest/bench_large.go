@@ -2,9 +2,11 @@ package storetest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func BenchLarge(b *testing.B, cfg Config, n int) {
 	}
 	k := newKit(b, cfg)
 	start := time.Now()
-	k.fillBox(k.account("anna"), n, 0)
+	k.fillVaried(k.account("anna"), n)
 	b.Logf("%d messages filed in %v", n, time.Since(start))
 	mailbox := func() store.Mailbox { return k.box(k.open("anna"), store.Inbox) }
 	if cfg.Reopen != nil {
@@ -66,6 +68,39 @@ func BenchLarge(b *testing.B, cfg Config, n int) {
 	})
 }
 
+// fillVaried files n messages that differ in what a snapshot holds of them,
+// and changes some of them since.
+func (k *kit) fillVaried(a store.Account, n int) {
+	k.Helper()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	now := seconds()
+	bodies := make([]store.Staged, 500)
+	for done := 0; done < n; {
+		if done%50_000 == 0 {
+			for i := range bodies {
+				bodies[i] = k.stage(mail(done+i) + strings.Repeat("x", rnd.IntN(400)))
+			}
+		}
+		targets := make([]store.Target, min(500, n-done))
+		for i := range targets {
+			targets[i] = store.Target{Account: a.Name(), Mailbox: store.Inbox, Body: bodies[rnd.IntN(len(bodies))],
+				Flags: flagsOf(uint8(rnd.Uint32() & rnd.Uint32() & 0x7f)), Date: now.Add(-time.Duration(rnd.Int64N(3e8)) * time.Second)}
+		}
+		for _, p := range k.place(targets...) {
+			require.NoError(k, p.Err)
+		}
+		done += len(targets)
+	}
+	mb := k.box(a, store.Inbox)
+	for i := range 40 {
+		var some store.UIDSet
+		for uid := 1 + rnd.IntN(200); uid <= n; uid += 1 + rnd.IntN(200) {
+			some.Add(store.UID(uid))
+		}
+		k.flag(mb, store.FlagOp(i%2), some, store.FlagSeen)
+	}
+}
+
 // benchCold opens the mailbox after the store has been opened anew, and tells
 // what its snapshot takes in memory.
 func benchCold(b *testing.B, k *kit, mailbox func() store.Mailbox, n int) {
@@ -97,27 +132,31 @@ func benchOneFlag(b *testing.B, mb store.Mailbox, n int) {
 	require.NoError(b, err)
 	defer f.Close()
 	page := make([]byte, 4<<10)
+	now := first
 	var flags, syncs []time.Duration
 	var allocated uint64
 	var m runtime.MemStats
-	for i := range b.N {
+	for range b.N {
 		b.StopTimer()
 		start := time.Now()
 		_, err := f.Write(page)
 		require.NoError(b, err)
 		require.NoError(b, syncData(f))
 		syncs = append(syncs, time.Since(start))
-		uid := first.At(i * 7919 % n).UID
+		row, op := now.At(rand.IntN(n)), store.FlagsAdd
+		if row.Flags&store.BitSeen != 0 {
+			op = store.FlagsRemove
+		}
 		runtime.ReadMemStats(&m)
 		allocated -= m.TotalAlloc
 		b.StartTimer()
 		start = time.Now()
-		r, err := mb.Flag(ctx, store.UIDs(uid), store.FlagUpdate{Op: store.FlagOp(i / n % 2), Flags: []store.Flag{store.FlagSeen}})
+		r, err := mb.Flag(ctx, store.UIDs(row.UID), store.FlagUpdate{Op: op, Flags: []store.Flag{store.FlagSeen}})
 		flags = append(flags, time.Since(start))
 		if err != nil || r.Changed.Len() != 1 {
 			b.Fatal(r.Changed, err)
 		}
-		if _, err := mb.Snapshot(ctx); err != nil {
+		if now, err = mb.Snapshot(ctx); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
