@@ -151,6 +151,13 @@ func TestCheck(t *testing.T) {
 	assert.EqualValues(t, len(all)-1, last["problems"])
 	r = posta(t, "check", "-store", dir)
 	assert.Equal(t, exitProblems, r.code)
+	r = posta(t, "repair", "-store", dir)
+	assert.Equal(t, exitOK, r.code, r.err)
+	assert.Contains(t, r.out, "(mended)\n")
+	assert.Contains(t, r.out, "1 problems mended\n")
+	r = posta(t, "check", "-store", dir)
+	assert.Equal(t, exitOK, r.code)
+	assert.Equal(t, "no problems\n", r.out)
 }
 
 func TestBackupAndRestore(t *testing.T) {

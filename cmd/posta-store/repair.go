@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
+
+	"github.com/posta-mail/posta/store/sqlite"
 )
 
-// repair is not offered by the engine yet.
+// repair mends the store, which nobody may have open, and tells what it found.
 func repair(ctx context.Context, c *config) error {
-	return errors.New("this engine cannot be repaired")
+	n := 0
+	if err := (sqlite.Options{}).Repair(ctx, c.store, c.counted(&n)); err != nil {
+		return err
+	}
+	c.out.say(event{"event": "done", "problems": n}, "%d problems mended", n)
+	return nil
 }

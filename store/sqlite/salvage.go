@@ -303,6 +303,9 @@ func (s *salvager) read(query string, args ...any) (last int64, n int, ok bool, 
 		if err := rows.Scan(into...); err != nil {
 			return last, n, false, s.ctx.Err()
 		}
+		for i, v := range values[1:] {
+			values[i+1] = notNull(v, s.table.columns[i].kind)
+		}
 		if _, err := s.to.ExecContext(s.ctx, s.insert, values[1:]...); err != nil && sqlCode(err) != sqlite3.SQLITE_CONSTRAINT {
 			return last, n, false, err
 		}
@@ -310,4 +313,19 @@ func (s *salvager) read(query string, args ...any) (last int64, n int, ok bool, 
 		n++
 	}
 	return last, n, rows.Err() == nil, s.ctx.Err()
+}
+
+// notNull is a value, or the empty one of its kind: no column may be without,
+// and an empty blob comes as nil.
+func notNull(v any, kind string) any {
+	if b, ok := v.([]byte); v != nil && (!ok || b != nil) {
+		return v
+	}
+	switch kind {
+	case "BLOB":
+		return []byte{}
+	case "TEXT":
+		return ""
+	}
+	return 0
 }
