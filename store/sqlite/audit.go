@@ -103,9 +103,9 @@ func (a *audit) tables() error {
 
 func (a *audit) loadState() error {
 	err := a.state.load(a.ctx, a.db)
-	if err == sql.ErrNoRows {
+	if err == errNoState {
 		a.state = a.freshState()
-		err = a.found(Problem{Err: damage("the store's counters are missing")}, a.sql(
+		err = a.found(Problem{Err: err}, a.sql(
 			"INSERT OR REPLACE INTO state (id, next_ref, next_body, next_box, next_item, uidvalidity, modseq, segment, committed) VALUES (1,1,1,1,1,0,0,0,0)"))
 		return readError(err) // stateOld stays, so that it is written
 	}

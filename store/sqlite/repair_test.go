@@ -85,6 +85,7 @@ type damageCase struct {
 	damage func(r *rig)
 	says   string   // by Check, or by opening
 	lost   []string // what is gone for good
+	shut   bool     // it does not open
 	more   bool     // other messages may be there besides
 	aside  int      // files in lost/
 }
@@ -110,7 +111,7 @@ var damageCases = []damageCase{
 	{name: "uidvalidity", says: "out of range", damage: func(r *rig) { r.sql("UPDATE mailbox SET uidvalidity=0 WHERE id=1") }},
 	{name: "keywords", says: "no names for", lost: []string{"anna/Work/1"}, more: true, damage: func(r *rig) { r.sql("UPDATE mailbox SET keywords='' WHERE name='Work'") }},
 	{name: "counters", says: "counter of references is 1", damage: func(r *rig) { r.sql("UPDATE state SET next_ref=1, next_box=1, next_item=1") }},
-	{name: "no counters", says: "", damage: func(r *rig) { r.sql("DELETE FROM state") }},
+	{name: "no counters", shut: true, says: "", damage: func(r *rig) { r.sql("DELETE FROM state") }},
 	{name: "kind", says: "values of another kind", more: true, damage: func(r *rig) { r.sql("UPDATE mailbox SET deleted='many' WHERE id=2") }},
 	{name: "tombstone", says: "tombstone", damage: func(r *rig) { r.sql("UPDATE tombstone SET uids=x'80'") }},
 	{name: "expunged and there", says: "was expunged", damage: func(r *rig) { r.sql("UPDATE tombstone SET uids=?", encodeUIDs(store.UIDs(4, 5, 6))) }},
@@ -166,27 +167,27 @@ var damageCases = []damageCase{
 		require.NoError(r.t, os.WriteFile(r.st.seg.path(r.big), []byte(strings.Repeat("something else\n", 50_000)), 0o600))
 	}},
 	{name: "segment's header", says: "segment 1: store: data damaged", damage: func(r *rig) { flip(r.t, r.st.seg.path(1), 13, 1) }},
-	{name: "segments exchanged", says: "it is segment 1", damage: func(r *rig) {
+	{name: "segments exchanged", shut: true, says: "it is segment 1", damage: func(r *rig) {
 		a, b := r.st.seg.path(1), r.st.seg.path(r.big)
 		require.NoError(r.t, os.Rename(a, a+"x"))
 		require.NoError(r.t, os.Rename(b, a))
 		require.NoError(r.t, os.Rename(a+"x", b))
 	}},
-	{name: "active segment truncated", says: "octets of", damage: func(r *rig) {
+	{name: "active segment truncated", shut: true, says: "octets of", damage: func(r *rig) {
 		require.NoError(r.t, os.Truncate(r.st.seg.path(1), r.spot.off+5))
 	}, lost: append(inbox(9, 31), "anna/Work/1", "bob/INBOX/1"), aside: -1},
-	{name: "database is gone", says: "not found", damage: func(r *rig) { require.NoError(r.t, os.Remove(r.dbPath())) },
+	{name: "database is gone", shut: true, says: "not found", damage: func(r *rig) { require.NoError(r.t, os.Remove(r.dbPath())) },
 		lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
-	{name: "database is empty", says: "", damage: func(r *rig) { require.NoError(r.t, os.Truncate(r.dbPath(), 0)) },
+	{name: "database is empty", shut: true, says: "", damage: func(r *rig) { require.NoError(r.t, os.Truncate(r.dbPath(), 0)) },
 		lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
-	{name: "database is none", says: "not a database", damage: func(r *rig) {
+	{name: "database is none", shut: true, says: "not a database", damage: func(r *rig) {
 		require.NoError(r.t, os.WriteFile(r.dbPath(), []byte(strings.Repeat("no database at all\n", 1000)), 0o600))
 	}, lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
-	{name: "another database", says: "not a database of this store", damage: func(r *rig) {
+	{name: "another database", shut: true, says: "not a database of this store", damage: func(r *rig) {
 		require.NoError(r.t, os.Remove(r.dbPath()))
 		r.sql("CREATE TABLE state (id INTEGER); INSERT INTO state VALUES (5);")
 	}, lost: []string{"anna/INBOX/1", "anna/INBOX/7", "anna/INBOX/8", "anna/Work/Old/", "anna/Spam/"}, more: true, aside: 1},
-	{name: "database truncated", says: "", damage: func(r *rig) {
+	{name: "database truncated", shut: true, says: "", damage: func(r *rig) {
 		info, err := os.Stat(r.dbPath())
 		require.NoError(r.t, err)
 		require.NoError(r.t, os.Truncate(r.dbPath(), info.Size()*2/3))
@@ -216,6 +217,9 @@ func TestDamage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := filled(t, Options{})
 			before := content(t, r.st)
+			info, err := r.inbox().Info(t.Context())
+			require.NoError(t, err)
+			modSeq := info.ModSeq
 			r.spot = r.refOf(9)
 			r.big = r.refOf(31).bodySeg
 			require.NoError(t, r.st.Close())
@@ -226,10 +230,22 @@ func TestDamage(t *testing.T) {
 			}
 			require.Contains(t, strings.Join(problems, "\n"), c.says)
 			require.NotEmpty(t, problems)
+			st, err := Options{SweepEvery: -1}.Open(copyFolder(t, r.dir))
+			if err == nil {
+				require.NoError(t, st.Close())
+			} else {
+				require.ErrorIs(t, err, store.ErrCorrupt)
+			}
+			require.Equal(t, c.shut, err != nil, "%v", err)
 			mended := r.repair()
 			require.NotEmpty(t, mended)
 			t.Logf("said\n%s\nmended\n%s", strings.Join(problems, "\n"), strings.Join(mended, "\n"))
 			after := content(t, r.st)
+			if has(c.lost, "anna/INBOX/9") {
+				c, err := r.inbox().Changes(t.Context(), modSeq)
+				require.NoError(t, err)
+				require.True(t, c.Vanished.Contains(9), "clients are told")
+			}
 			same := 0
 			for key, text := range before {
 				if has(c.lost, key) {
@@ -318,6 +334,16 @@ func TestRebuild(t *testing.T) {
 	require.NoError(t, os.Remove(r.dbPath()))
 	_, err = r.opt.Open(r.dir)
 	require.ErrorIs(t, err, store.ErrCorrupt)
+
+	// With a damaged record too, all the others.
+	damaged := &rig{t: t, opt: r.opt, dir: copyFolder(t, r.dir)}
+	flip(t, filepath.Join(damaged.dir, "segments", filepath.Base(r.st.seg.path(1))), 1500, 1)
+	damaged.repair()
+	require.Len(t, content(t, damaged.st), len(bodies)-1)
+	require.NoError(t, damaged.st.Close())
+	aside, err := os.ReadDir(filepath.Join(damaged.dir, "lost"))
+	require.NoError(t, err)
+	require.Len(t, aside, 3) // its placement, its body, and that of the spool alone
 	r.skew.Add(2e9)
 	r.repair()
 	var again []string

@@ -112,12 +112,8 @@ func (g *segments) resume(num uint64, committed int64) (cut int64, err error) {
 	if info.Size() < committed || committed < segHeaderSize {
 		return 0, fmt.Errorf("%w: segment %d has %d octets of %d", store.ErrCorrupt, num, info.Size(), committed)
 	}
-	var head [segHeaderSize]byte
-	if err := readFull(f, head[:], 0); err != nil {
-		return 0, err
-	}
-	if got, err := decodeSegmentHeader(head[:]); err != nil || got != num {
-		return 0, fmt.Errorf("%w: segment %d is another file", store.ErrCorrupt, num) // cut nothing
+	if err := isSegment(f, num); err != nil {
+		return 0, fmt.Errorf("segment %d: %w", num, err) // cut nothing
 	}
 	end, why := scanRecords(f, committed, info.Size(), nil)
 	if why != nil && !errors.Is(why, store.ErrCorrupt) {
@@ -133,6 +129,24 @@ func (g *segments) resume(num uint64, committed int64) (cut int64, err error) {
 	}
 	g.active = activeSegment{num, f, end}
 	return cut, nil
+}
+
+// isSegment looks whether a file is the segment of this number that was active.
+// Damage of the header alone does no harm.
+func isSegment(f io.ReaderAt, num uint64) error {
+	var head [segHeaderSize + recHeaderSize]byte
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	got, why := decodeSegmentHeader(head[:min(n, segHeaderSize)])
+	if why == nil && got != num {
+		return errOtherSegment(got)
+	}
+	if why != nil && n == len(head) {
+		_, why = decodeRecordHeader(head[segHeaderSize:])
+	}
+	return why
 }
 
 // roll starts a new active segment. Its header and its name are durable when

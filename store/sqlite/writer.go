@@ -3,7 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"strings"
+
+	"github.com/posta-mail/posta/store"
 )
 
 // Statements of the committer.
@@ -199,10 +203,16 @@ type state struct {
 }
 
 func (s *state) load(ctx context.Context, db queryer) error {
-	return db.QueryRowContext(ctx, `SELECT next_ref, next_body, next_box, next_item, uidvalidity, modseq, segment,
+	err := db.QueryRowContext(ctx, `SELECT next_ref, next_body, next_box, next_item, uidvalidity, modseq, segment,
 		committed FROM state WHERE id=1`).Scan(&s.nextRef, &s.nextBody, &s.nextBox, &s.nextItem, &s.uidValidity,
 		&s.modSeq, &s.segment, &s.committed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errNoState
+	}
+	return err
 }
+
+var errNoState = fmt.Errorf("%w: the store's counters are missing", store.ErrCorrupt)
 
 func (s *state) save(ctx context.Context, w *writerConn) error {
 	return w.exec(ctx, stState, int64(s.nextRef), int64(s.nextBody), int64(s.nextBox), int64(s.nextItem),
