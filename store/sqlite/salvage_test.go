@@ -134,3 +134,62 @@ func TestRepairOlder(t *testing.T) {
 		require.GreaterOrEqual(t, len(content(t, r.st)), len(want)/2)
 	}
 }
+
+// Segments of the same layout in each other's place: nobody reads another's
+// message, and a repair gives them their names back.
+func TestExchanged(t *testing.T) {
+	r := newRig(t, Options{SegmentSize: 1})
+	for i := range 12 {
+		require.NoError(t, r.place(strings.Repeat(letter(100+i), 1000)).Err)
+	}
+	want := content(t, r.st)
+	require.Greater(t, r.segmentFiles(), 3)
+	require.NoError(t, r.st.Close())
+	one, two := r.st.seg.path(1), r.st.seg.path(2)
+	require.NoError(t, os.Rename(one, one+"x"))
+	require.NoError(t, os.Rename(two, one))
+	require.NoError(t, os.Rename(one+"x", two))
+	r.open()
+	mb := r.inbox()
+	snap, err := mb.Snapshot(t.Context())
+	require.NoError(t, err)
+	bad := 0
+	for _, row := range snap.All() {
+		b, err := mb.Open(t.Context(), row)
+		if err != nil {
+			require.ErrorIs(t, err, store.ErrCorrupt)
+			bad++
+			continue
+		}
+		require.NoError(t, b.Close())
+	}
+	require.Greater(t, bad, 4)
+	require.Less(t, bad, 12)
+	require.NotEmpty(t, r.check())
+	require.NoError(t, r.st.Close())
+	require.Len(t, r.repair(), 1)
+	require.Equal(t, want, content(t, r.st))
+}
+
+// References that are sound and lead to another's message are seen.
+func TestAnothersPlacement(t *testing.T) {
+	r := filled(t, Options{})
+	want := content(t, r.st)
+	require.NoError(t, r.st.Close())
+	db, err := openDB(r.dbPath(), false, 1, busyLong)
+	require.NoError(t, err)
+	var data []byte
+	require.NoError(t, db.QueryRow("SELECT data FROM ref WHERE id=0").Scan(&data))
+	p, err := decodeRefPage(0, data)
+	require.NoError(t, err)
+	p[11], p[12] = p[12], p[11]
+	_, err = db.Exec("UPDATE ref SET data=? WHERE id=0", p.encode(0))
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	problems, err := r.problems()
+	require.NoError(t, err)
+	require.Len(t, problems, 2)
+	require.Contains(t, problems[0], "another message's placement")
+	r.repair()
+	require.Equal(t, want, content(t, r.st))
+}
