@@ -56,9 +56,15 @@ type IMAP struct {
 
 // Connect opens a connection and logs in.
 //
-// Whatever the server says is bounded: lines have at most 64 KiB, messages as
-// much as Options.MaxMessage, of which none is held in memory, mailboxes at
-// most 10 million messages, at 4 octets each.
+// Whatever the server says is bounded, else the error is ErrLimit or
+// ErrProtocol: lines have at most 64 KiB, names of mailboxes 16 KiB each and 16
+// MiB in all, lists 32 levels, mailboxes at most 10 million messages, of which 4
+// octets each are held to read them and 8 to append. Messages are as large as
+// Options.MaxMessage allows; none is held in memory. Answers may take Timeout,
+// and a second more for each KiB.
+//
+// Errors besides those: ErrRefused, ErrInsecure, those of the network and of
+// crypto/tls, and ctx's. None of them holds the password.
 func (c IMAP) Connect(ctx context.Context) (*IMAPSession, error) {
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {

@@ -29,14 +29,15 @@ const (
 // Source and Sink, but not both at the same time. After an error it is of no
 // more use. Not safe for concurrent use. Close it.
 //
-// As a Source it reads mailboxes without changing them, not even \Seen, and
-// asks for messages one by one, so that one that the server cannot give ends
-// nothing.
+// As a Source it reads mailboxes without changing them, not even \Seen. A
+// message that the server cannot give ends nothing.
 //
 // As a Sink it creates mailboxes and appends. Messages that are there already,
 // of the same date and content, are not appended again: those that came after
 // the Checkpoint, or all if there is none. Servers that do not tell UIDs
-// (RFC 4315) have all looked at that came since the first call.
+// (RFC 4315) have all looked at that came since the first call. Names that a
+// server does not take are made simpler, or distinct where two would be the
+// same there. NUL becomes a space for servers without BINARY (RFC 3516).
 type IMAPSession struct {
 	config   IMAP
 	identity string

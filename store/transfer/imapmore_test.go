@@ -210,3 +210,26 @@ func TestIMAPAnswersInAnyOrder(t *testing.T) {
 	require.Len(t, r.Skips, 1)
 	assert.ErrorIs(t, r.Skips[0].Err, ErrRefused)
 }
+
+// Nothing that came in the clear is taken for what TLS protects, and no
+// password goes where STARTTLS is not offered.
+func TestIMAPStartTLS(t *testing.T) {
+	caps := "* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN\r\nTAG OK\r\n"
+	for _, c := range []struct {
+		name string
+		says []string
+		want error
+	}{
+		{"not offered", []string{"* OK\r\n", "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nTAG OK\r\n"}, ErrInsecure},
+		{"logged in already", []string{"* PREAUTH\r\n", caps}, ErrInsecure},
+		{"refused", []string{"* OK\r\n", caps, "TAG NO\r\n"}, ErrRefused},
+		{"injected", []string{"* OK\r\n", caps, "TAG OK\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n"}, ErrProtocol},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conf := script(t, c.says...)
+			conf.Security = IMAPStartTLS
+			_, err := conf.Connect(t.Context())
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}

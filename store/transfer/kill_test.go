@@ -184,7 +184,7 @@ func TestKill(t *testing.T) {
 // killed runs a job to its end, killing it twice on the way.
 func killed(t *testing.T, j killJob, n int) {
 	t.Helper()
-	most := 0
+	most, began := 0, time.Now()
 	for _, at := range []int{n / 3, n / 2, 0} {
 		j.At = at
 		r, dead := runChild(t, j)
@@ -192,8 +192,8 @@ func killed(t *testing.T, j killJob, n int) {
 		if dead {
 			continue
 		}
-		t.Logf("%s: the last of three runs: %d messages, %d earlier, %d were there, %d ms; peak %d MiB",
-			j.Kind, r.Report.Messages, r.Report.Earlier, r.Report.Duplicates, r.Millis, most>>10)
+		t.Logf("%s: three runs, %.1f s; the last: %d messages, %d earlier, %d were there, %d ms; peak %d MiB",
+			j.Kind, time.Since(began).Seconds(), r.Report.Messages, r.Report.Earlier, r.Report.Duplicates, r.Millis, most>>10)
 		assert.Zero(t, r.Report.Skipped)
 		assert.Equal(t, int64(n), r.Report.Messages+r.Report.Duplicates+r.Report.Earlier)
 		assert.Positive(t, r.Report.Earlier, "it did not go on where it was")
