@@ -172,6 +172,9 @@ func TestBackupAndRestore(t *testing.T) {
 	assert.Contains(t, posta(t, "stat", "-store", back).out, "50 messages")
 	r = posta(t, "restore", "-store", back, "-from", backup)
 	assert.Equal(t, exitFailure, r.code, "not empty")
+	r = posta(t, "restore", "-store", back+"2", "-from", backup, "-exact")
+	require.Equal(t, exitOK, r.code, r.err)
+	assert.Equal(t, posta(t, "stat", "-store", dir, "-json").out, posta(t, "stat", "-store", back+"2", "-json").out, "every number")
 
 	damage(t, dir, "Text 3\r")
 	r = posta(t, "backup", "-store", dir, "-to", filepath.Join(t.TempDir(), "damaged"))
@@ -191,7 +194,7 @@ func TestInUse(t *testing.T) {
 		r := posta(t, append(args, "-store", dir)...)
 		assert.Equal(t, exitOK, r.code, "%s: %s", args, r.err)
 	}
-	for _, args := range [][]string{{"import", "-account", "anna", "-mbox", out}} {
+	for _, args := range [][]string{{"import", "-account", "anna", "-mbox", out}, {"repair"}} {
 		r := posta(t, append(args, "-store", dir)...)
 		assert.Equal(t, exitFailure, r.code, args)
 		assert.Contains(t, r.err, "in use: stop the server first")
