@@ -87,3 +87,15 @@ func TestLargeOutline(t *testing.T) {
 		require.Equal(t, "many", d.Outline.Envelope.Subject)
 	}
 }
+
+// What a crash can leave of a segment that was being made is no damage.
+func TestCheckUnfinishedSegment(t *testing.T) {
+	r := newRig(t, Options{})
+	require.NoError(t, r.place(letter(1)).Err)
+	for size := range segHeaderSize + 1 {
+		require.NoError(t, os.WriteFile(r.st.seg.path(99), make([]byte, size), 0o600))
+		require.Empty(t, r.check(), "%d octets", size)
+	}
+	require.NoError(t, os.WriteFile(r.st.seg.path(99), make([]byte, segHeaderSize+1), 0o600))
+	require.Len(t, r.check(), 1)
+}

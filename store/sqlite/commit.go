@@ -186,7 +186,11 @@ func (s *Store) runBatch(batch []*request) {
 	err := s.attempt(live, true)
 	if errors.Is(err, store.ErrNoSpace) && s.broken() == nil {
 		// Expunging is what makes room: let pass what writes no bodies.
-		if again := s.attempt(live, false); again != nil {
+		again := s.attempt(live, false)
+		if errors.Is(again, store.ErrNoSpace) && s.broken() == nil && s.spendReserve() {
+			again = s.attempt(live, false)
+		}
+		if again != nil {
 			err = again
 		}
 	}

@@ -251,7 +251,11 @@ func (s *Store) recover(ctx context.Context, nums []uint64) error {
 	if err := s.tokens.load(ctx, s.reader, s.now(), s.opt.Tokens); err != nil {
 		return err
 	}
-	return s.spool.load(ctx, s)
+	if err := s.spool.load(ctx, s); err != nil {
+		return err
+	}
+	s.keepReserve()
+	return nil
 }
 
 // openError makes errors of SQLite at opening one of the store's kinds.

@@ -73,6 +73,7 @@ func (s *Store) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	s.keepReserve()
 	return nil
 }
 
