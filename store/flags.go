@@ -87,6 +87,28 @@ func TranslateFlags(bits FlagBits, from, to []Flag) (FlagBits, []Flag, error) {
 	return InternFlags(to, FlagNames(bits, from))
 }
 
+// Bits gives the bits of the flags that an update names, and the mailbox's table
+// after it, for engines. What a removal names and no message has is no keyword of
+// the mailbox because of that. ErrInvalid for a malformed flag or an unknown
+// operation, ErrLimit beyond MaxKeywords.
+func (u FlagUpdate) Bits(table []Flag) (FlagBits, []Flag, error) {
+	if u.Op > FlagsReplace {
+		return 0, nil, fmt.Errorf("%w: flag operation %d", ErrInvalid, u.Op)
+	}
+	if u.Op != FlagsRemove {
+		return InternFlags(table, u.Flags)
+	}
+	var bits FlagBits
+	for _, f := range u.Flags {
+		b := FlagBit(f, table)
+		if b == 0 && !ValidKeyword(f) {
+			return 0, nil, fmt.Errorf("%w: flag %.40q", ErrInvalid, f)
+		}
+		bits |= b
+	}
+	return bits, table, nil
+}
+
 // Apply is the set after the operation.
 func (op FlagOp) Apply(old, bits FlagBits) FlagBits {
 	switch op {

@@ -30,10 +30,10 @@ var (
 
 // with runs f with the account open.
 func (o openAccount) with(ctx context.Context, f func(*account) error) error {
-	if err := o.s.gate.enter(ctx); err != nil {
+	if err := o.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer o.s.gate.leave()
+	defer o.s.gate.Leave()
 	a, err := o.s.pin(ctx, o.name)
 	if err != nil {
 		return err
@@ -351,7 +351,7 @@ func (m mailbox) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.
 				return err
 			})
 			d.Row = row
-			if !yield(d, err) || err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) && m.o.s.closed()) {
+			if !yield(d, err) || err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) && m.o.s.gate.Closed()) {
 				return
 			}
 		}
@@ -427,11 +427,4 @@ func (m mailbox) keep(ctx context.Context, parsed map[store.UID][]byte) {
 	if err != nil && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
 		m.o.s.opt.Logger.Warn("maildir: outlines not kept", "account", m.o.name, "error", err)
 	}
-}
-
-// closed reports whether Close has begun.
-func (s *Store) closed() bool {
-	s.gate.mu.Lock()
-	defer s.gate.mu.Unlock()
-	return s.gate.closed
 }

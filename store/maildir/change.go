@@ -36,29 +36,9 @@ func (m mailbox) update(ctx context.Context, f func(*tx, *boxTx, *store.Snapshot
 	})
 }
 
-// flagBits gives the bits of an update and the table after it. What a removal
-// names and nobody has is no keyword of the mailbox because of that.
-func flagBits(table []store.Flag, u store.FlagUpdate) (store.FlagBits, []store.Flag, error) {
-	if u.Op > store.FlagsReplace {
-		return 0, nil, fmt.Errorf("%w: flag operation %d", store.ErrInvalid, u.Op)
-	}
-	if u.Op != store.FlagsRemove {
-		return store.InternFlags(table, u.Flags)
-	}
-	var bits store.FlagBits
-	for _, f := range u.Flags {
-		b := store.FlagBit(f, table)
-		if b == 0 && !store.ValidKeyword(f) {
-			return 0, nil, fmt.Errorf("%w: flag %.40q", store.ErrInvalid, f)
-		}
-		bits |= b
-	}
-	return bits, table, nil
-}
-
 func (m mailbox) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (out store.Flagged, err error) {
 	err = m.update(ctx, func(t *tx, b *boxTx, snap *store.Snapshot) error {
-		bits, table, err := flagBits(b.keywords, update)
+		bits, table, err := update.Bits(b.keywords)
 		if err != nil {
 			return err
 		}

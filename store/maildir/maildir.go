@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/posta-mail/posta/internal/gate"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -26,7 +27,7 @@ const hidden = ".posta"
 type Store struct {
 	root  string
 	opt   Options
-	gate  gate
+	gate  gate.Gate
 	done  chan struct{} // closed by Close
 	tasks sync.WaitGroup
 	namer *namer
@@ -54,7 +55,7 @@ func (o Options) Open(root string) (*Store, error) {
 			return nil, err
 		}
 	}
-	s := &Store{root: root, opt: o.withDefaults(), done: make(chan struct{}), namer: newNamer(),
+	s := &Store{gate: gate.Gate{Refusal: store.ErrUnavailable}, root: root, opt: o.withDefaults(), done: make(chan struct{}), namer: newNamer(),
 		accounts: map[string]*account{}, wakers: map[string]*watched{}}
 	s.sweep()
 	s.tasks.Go(s.janitor)
@@ -80,10 +81,10 @@ func (s *Store) sweep() {
 // Stage implements store.Store. Bodies above 64 KiB are in a file below the
 // root until they are discarded.
 func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	st, err := store.StageTemp(ctx, filepath.Join(s.root, hidden, "stage"), r)
 	if err != nil && (errors.Is(err, errDiskFull) || errors.Is(err, errQuota)) {
 		err = fmt.Errorf("%w: %w", store.ErrNoSpace, err)
@@ -97,10 +98,10 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
 // Account implements store.Store. An existing Maildir is taken over when it is
 // opened first.
 func (s *Store) Account(ctx context.Context, name, actor string) (store.Account, error) {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if name != actor {
 		if _, err := s.folder(name); err != nil {
 			return nil, err
@@ -140,10 +141,10 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	tmp, err := os.MkdirTemp(filepath.Join(s.root, hidden), "deleted-") // swept if this ends early
 	if err != nil {
 		return kindOf(err)
@@ -180,10 +181,10 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 
 // DeleteAccount implements store.Store.
 func (s *Store) DeleteAccount(ctx context.Context, name string) error {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	a, err := s.pin(ctx, name)
 	if err != nil {
 		return err
@@ -214,12 +215,12 @@ func (s *Store) DeleteAccount(ctx context.Context, name string) error {
 // Accounts implements store.Store: the folders of the root that hold a cur.
 func (s *Store) Accounts(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		if err := s.gate.enter(ctx); err != nil {
+		if err := s.gate.Enter(ctx); err != nil {
 			yield("", err)
 			return
 		}
 		names, err := s.list()
-		s.gate.leave()
+		s.gate.Leave()
 		if err != nil {
 			yield("", err)
 			return
@@ -255,7 +256,7 @@ func (s *Store) list() ([]string, error) {
 
 // Close implements store.Store. A second call returns ErrUnavailable.
 func (s *Store) Close() error {
-	if !s.gate.close() {
+	if !s.gate.Close() {
 		return store.ErrUnavailable
 	}
 	close(s.done)

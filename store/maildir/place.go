@@ -38,10 +38,10 @@ func (s *Store) Place(ctx context.Context, targets []store.Target) []store.Place
 
 // placeGroup files the targets of one account.
 func (s *Store) placeGroup(ctx context.Context, name string, targets []store.Target, group []int, placed []store.Placed) error {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	a, err := s.pin(ctx, name)
 	if err != nil {
 		return err

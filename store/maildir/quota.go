@@ -36,10 +36,10 @@ func (s *Store) SetQuota(ctx context.Context, name string, limit store.Usage) er
 
 // open runs f with an account open.
 func (s *Store) open(ctx context.Context, name string, f func(*account) error) error {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	a, err := s.pin(ctx, name)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (s *Store) janitor() {
 		}
 		s.mu.Unlock()
 		for _, name := range names {
-			if err := s.tidyAccount(name); err != nil && !s.closed() {
+			if err := s.tidyAccount(name); err != nil && !s.gate.Closed() {
 				s.opt.Logger.Warn("maildir: tidying up", "account", name, "error", err)
 			}
 		}
@@ -46,10 +46,10 @@ func (s *Store) janitor() {
 
 func (s *Store) tidyAccount(name string) error {
 	ctx := context.Background()
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	s.mu.Lock()
 	a := s.accounts[name]
 	if a != nil {

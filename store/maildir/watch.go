@@ -29,7 +29,7 @@ func (o openAccount) Watch(ctx context.Context) <-chan struct{} {
 	s := o.s
 	s.mu.Lock()
 	w := s.watchedLocked(o.name)
-	if s.opt.Interval > 0 && ctx.Err() == nil && !s.closed() {
+	if s.opt.Interval > 0 && ctx.Err() == nil && !s.gate.Closed() {
 		w.watchers++
 		context.AfterFunc(ctx, func() {
 			s.mu.Lock()

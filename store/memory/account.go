@@ -67,10 +67,10 @@ func newAccount(s *Store, name string, w *store.Waker) *account {
 
 // read runs f with the account locked for reading.
 func (a *account) read(ctx context.Context, f func() error) error {
-	if err := a.s.gate.enter(ctx); err != nil {
+	if err := a.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer a.s.gate.leave()
+	defer a.s.gate.Leave()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.gone {
@@ -82,10 +82,10 @@ func (a *account) read(ctx context.Context, f func() error) error {
 // write runs f in a commit: all that f does to it happens, or nothing if it
 // fails.
 func (a *account) write(ctx context.Context, f func(*commit) error) error {
-	if err := a.s.gate.enter(ctx); err != nil {
+	if err := a.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer a.s.gate.leave()
+	defer a.s.gate.Leave()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.gone {

@@ -79,10 +79,10 @@ func (s *staged) Discard() error {
 
 // Stage implements store.Store.
 func (s *Store) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	return s.stage(ctx, r)
 }
 

@@ -2,34 +2,13 @@ package memory
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/posta-mail/posta/store"
 )
 
-// flagBits gives the bits of an update and the table after it. What a removal
-// names and nobody has is no keyword of the mailbox because of that.
-func flagBits(table []store.Flag, u store.FlagUpdate) (store.FlagBits, []store.Flag, error) {
-	if u.Op > store.FlagsReplace {
-		return 0, nil, fmt.Errorf("%w: flag operation %d", store.ErrInvalid, u.Op)
-	}
-	if u.Op != store.FlagsRemove {
-		return store.InternFlags(table, u.Flags)
-	}
-	var bits store.FlagBits
-	for _, f := range u.Flags {
-		b := store.FlagBit(f, table)
-		if b == 0 && !store.ValidKeyword(f) {
-			return 0, nil, fmt.Errorf("%w: flag %.40q", store.ErrInvalid, f)
-		}
-		bits |= b
-	}
-	return bits, table, nil
-}
-
 func (mb openMailbox) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (out store.Flagged, err error) {
 	err = mb.write(ctx, func(c *commit) error {
-		bits, table, err := flagBits(mb.snap.Keywords(), update)
+		bits, table, err := update.Bits(mb.snap.Keywords())
 		if err != nil {
 			return err
 		}

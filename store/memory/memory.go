@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/posta-mail/posta/internal/gate"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -36,7 +37,7 @@ type Options struct {
 // Store is a store.Store and store.Spooler in memory. Make it with New.
 type Store struct {
 	opt      Options
-	gate     gate
+	gate     gate.Gate
 	budget   budget
 	validity atomic.Uint32 // the UIDVALIDITY given last
 	refs     atomic.Uint64 // the Row.Ref given last
@@ -73,7 +74,7 @@ func (o Options) New() *Store {
 	if o.History == 0 {
 		o.History = 10_000
 	}
-	s := &Store{opt: o, accounts: map[string]*account{}, wakers: map[string]*store.Waker{}}
+	s := &Store{gate: gate.Gate{Refusal: store.ErrUnavailable}, opt: o, accounts: map[string]*account{}, wakers: map[string]*store.Waker{}}
 	s.budget.limit = o.MaxBytes
 	s.spool = newSpool(s)
 	return s
@@ -113,10 +114,10 @@ func (s *Store) Account(ctx context.Context, name, actor string) (store.Account,
 
 // open is find as a call by itself.
 func (s *Store) open(ctx context.Context, name string) (*account, error) {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	return s.find(name)
 }
 
@@ -126,10 +127,10 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 	if err := store.CheckAccountName(name); err != nil {
 		return err
 	}
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.accounts[name] != nil {
@@ -144,10 +145,10 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 
 // DeleteAccount implements store.Store.
 func (s *Store) DeleteAccount(ctx context.Context, name string) error {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	s.mu.Lock()
 	a := s.accounts[name]
 	delete(s.accounts, name)
@@ -162,14 +163,14 @@ func (s *Store) DeleteAccount(ctx context.Context, name string) error {
 // Accounts implements store.Store.
 func (s *Store) Accounts(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		if err := s.gate.enter(ctx); err != nil {
+		if err := s.gate.Enter(ctx); err != nil {
 			yield("", err)
 			return
 		}
 		s.mu.RLock()
 		names := slices.Sorted(maps.Keys(s.accounts))
 		s.mu.RUnlock()
-		s.gate.leave()
+		s.gate.Leave()
 		for _, name := range names {
 			if err := ctx.Err(); err != nil {
 				yield("", err)
@@ -187,10 +188,10 @@ func (s *Store) Spool() store.Spool { return s.spool }
 
 // Lease implements store.Leaser.
 func (s *Store) Lease(ctx context.Context, account, name string, ttl time.Duration) (store.Lease, error) {
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if _, err := s.find(account); err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func (s *Store) Lease(ctx context.Context, account, name string, ttl time.Durati
 
 // Close implements store.Store. A second call returns ErrUnavailable.
 func (s *Store) Close() error {
-	if !s.gate.close() {
+	if !s.gate.Close() {
 		return store.ErrUnavailable
 	}
 	s.mu.Lock()

@@ -169,10 +169,10 @@ func (sp *spool) add(items []*item) []store.ItemID {
 }
 
 func (sp *spool) Enqueue(ctx context.Context, in []store.SpoolItem) ([]store.ItemID, error) {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	items, _, err := sp.prepare(ctx, in)
 	if err != nil || len(items) == 0 {
 		return nil, err
@@ -188,10 +188,10 @@ func (sp *spool) Lease(ctx context.Context, now time.Time, most int, ttl time.Du
 	if ttl <= 0 {
 		return nil, fmt.Errorf("%w: lease of %v", store.ErrInvalid, ttl)
 	}
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	for len(sp.leased) > 0 && !sp.leased[0].at.After(now) {
@@ -229,10 +229,10 @@ func (sp *spool) holder(id store.ItemID, fence uint64) (*item, error) {
 }
 
 func (sp *spool) Extend(ctx context.Context, id store.ItemID, fence uint64, now time.Time, ttl time.Duration) error {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	it, err := sp.holder(id, fence)
@@ -245,10 +245,10 @@ func (sp *spool) Extend(ctx context.Context, id store.ItemID, fence uint64, now 
 }
 
 func (sp *spool) Settle(ctx context.Context, id store.ItemID, fence uint64, next *store.Reschedule, enqueue []store.SpoolItem) ([]store.ItemID, error) {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	var grown int64
 	if next != nil {
 		if err := next.Check(); err != nil {
@@ -289,10 +289,10 @@ func (sp *spool) Settle(ctx context.Context, id store.ItemID, fence uint64, next
 }
 
 func (sp *spool) NextDue(ctx context.Context, except ...string) (due time.Time, ok bool, err error) {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return due, false, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if n := sp.ready.First(except...); n != nil {
@@ -307,10 +307,10 @@ func (sp *spool) NextDue(ctx context.Context, except ...string) (due time.Time, 
 func (sp *spool) Watch(ctx context.Context) <-chan struct{} { return sp.waker.Watch(ctx) }
 
 func (sp *spool) Open(ctx context.Context, id store.ItemID) (store.Body, error) {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	it := sp.items[id]
@@ -321,10 +321,10 @@ func (sp *spool) Open(ctx context.Context, id store.ItemID) (store.Body, error) 
 }
 
 func (sp *spool) List(ctx context.Context, after store.ItemID, most int) ([]store.SpoolEntry, error) {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return nil, err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(sp.order, after+1, func(a, b store.ItemID) int { return cmp.Compare(a, b) })
@@ -338,10 +338,10 @@ func (sp *spool) List(ctx context.Context, after store.ItemID, most int) ([]stor
 }
 
 func (sp *spool) Steer(ctx context.Context, id store.ItemID, steer store.Steer) error {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	it := sp.items[id]
@@ -360,10 +360,10 @@ func (sp *spool) Steer(ctx context.Context, id store.ItemID, steer store.Steer) 
 }
 
 func (sp *spool) Remove(ctx context.Context, id store.ItemID) error {
-	if err := sp.s.gate.enter(ctx); err != nil {
+	if err := sp.s.gate.Enter(ctx); err != nil {
 		return err
 	}
-	defer sp.s.gate.leave()
+	defer sp.s.gate.Leave()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	it := sp.items[id]

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/posta-mail/posta/store"
@@ -54,11 +53,7 @@ func (m *mailboxHandle) Flag(ctx context.Context, uids store.UIDSet, update stor
 }
 
 func (b *boxTx) flag(snap *store.Snapshot, actor string, uids store.UIDSet, update store.FlagUpdate) (res store.Flagged, err error) {
-	bits, table, err := store.InternFlags(b.m.keywords, update.Flags)
-	if update.Op == store.FlagsRemove && !errors.Is(err, store.ErrInvalid) {
-		// A keyword no message has needs no place in the table.
-		bits, table, err = knownBits(b.m.keywords, update.Flags), b.m.keywords, nil
-	}
+	bits, table, err := update.Bits(b.m.keywords)
 	if err != nil {
 		return res, err
 	}
@@ -106,12 +101,4 @@ func (b *boxTx) flag(snap *store.Snapshot, actor string, uids store.UIDSet, upda
 	}
 	b.apply(res.ModSeq, rows, nil)
 	return res, nil
-}
-
-// knownBits is the set of those flags the table knows.
-func knownBits(table, flags []store.Flag) (bits store.FlagBits) {
-	for _, f := range flags {
-		bits |= store.FlagBit(f, table)
-	}
-	return bits
 }
