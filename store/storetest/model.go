@@ -232,7 +232,7 @@ func (m *model) flag(s step) string {
 	snap := m.snap(b.mb)
 	unless := ""
 	if s.since > 0 {
-		since := snap.ModSeq() * store.ModSeq(s.since) / 8
+		since := sinceRank(snap, s.since)
 		update.UnchangedSince = &since
 		unless = fmt.Sprint(", unless changed since ", since)
 	}
@@ -258,10 +258,22 @@ func (m *model) flag(s step) string {
 	require.True(m, failed.Equal(got.Failed), "failed %v, want %v", got.Failed, failed)
 	m.commit(got.ModSeq, changed.Len(), b)
 	m.check(b)
-	if s.since > 0 {
-		return "" // mod-sequences are each engine's own
-	}
 	return fmt.Sprint("changed ", b.bodies(changed))
+}
+
+// sinceRank is the mod-sequence that so many eighths of the messages do not
+// exceed. Numbers are each engine's own, and so is how many it leaves out; the
+// order of changes is not.
+func sinceRank(snap *store.Snapshot, eighths int) store.ModSeq {
+	var all []store.ModSeq
+	for _, r := range snap.All() {
+		all = append(all, r.ModSeq)
+	}
+	slices.Sort(all)
+	if n := len(all) * eighths / 8; n > 0 {
+		return all[n-1]
+	}
+	return 1
 }
 
 // applied is the flags of a message after a change.

@@ -39,7 +39,7 @@ type actorStep struct {
 	flags     uint8 // of actorFlags; the highest bit is \Seen
 	op        store.FlagOp
 	move      bool
-	since     int // UnchangedSince, as so many eighths of the mod-sequence; 0: none
+	since     int // UnchangedSince, see sinceRank; 0: none
 	n         int // how many; which key; which limit
 	size      int // octets beyond the least
 }
@@ -290,7 +290,7 @@ func (m *actorModel) flag(s actorStep, b *actorBox) {
 	now := m.snap(mb)
 	unless := ""
 	if s.since > 0 {
-		since := now.ModSeq() * store.ModSeq(s.since) / 8
+		since := sinceRank(now, s.since)
 		update.UnchangedSince = &since
 		unless = fmt.Sprint(", unless changed since ", since)
 	}

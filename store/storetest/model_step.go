@@ -47,7 +47,7 @@ type step struct {
 	beyond    bool // and UIDs that do not exist yet
 	flags     uint8
 	op        store.FlagOp
-	since     int  // UnchangedSince, as so many eighths of the mod-sequence; 0: none
+	since     int  // UnchangedSince, see sinceRank; 0: none
 	odd       bool // place: to fail; expunge: with \Deleted; subscribe: on
 }
 

@@ -80,7 +80,7 @@ func TestModelShrinks(t *testing.T) {
 				return mb.Copy(ctx, set, to)
 			}}},
 		"expunge without looking at flags": {2, modelRandom, mutants["expunge without looking at flags"].mutant},
-		"UnchangedSince ignored":           {2, modelRandom, mutants["UnchangedSince ignored"].mutant},
+		"UnchangedSince ignored":           {4, modelRandom, mutants["UnchangedSince ignored"].mutant},
 		"token ignored":                    {2, modelRandom, mutants["token ignored"].mutant},
 		"tombstone dropped":                {4, modelRandom, mutants["tombstone dropped"].mutant},
 		"rename not told":                  {4, modelRandom, mutants["rename not told"].mutant},
