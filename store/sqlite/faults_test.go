@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) { storetest.Faults(t, faultConfig(sqlite.OpenFault
 // TestFaultsNoticed proves that Faults can fail.
 func TestFaultsNoticed(t *testing.T) {
 	cfg := faultConfig(sqlite.OpenDeaf)
-	cfg.Every = 1
+	cfg.Every = 4
 	msg := testfail.Run(t, func(t testing.TB) { storetest.Faults(t, cfg) })
 	require.Contains(t, msg, "failed and was tried again")
 }
