@@ -158,8 +158,9 @@ func parseLine(list []Call, open map[string]unfinished, n int, line string) ([]C
 
 // parse takes "name(args)" and the result apart.
 func (c *Call) parse(text, result string) error {
-	name, args, ok := strings.Cut(text, "(")
-	if args, ok = strings.CutSuffix(args, ")"); !ok {
+	name, args, _ := strings.Cut(text, "(")
+	args, ok := strings.CutSuffix(args, ")")
+	if !ok {
 		return fmt.Errorf("%w: %.40q", ErrTrace, text)
 	}
 	c.Name, c.Args = name, splitArgs(args)

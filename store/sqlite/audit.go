@@ -190,11 +190,13 @@ func (a *audit) loadAccounts() error {
 	var bad []*auditAccount
 	err := eachRow(a.ctx, a.db, "SELECT id, name, modseq FROM account ORDER BY id", func(rows *sql.Rows) error {
 		acc := &auditAccount{names: make(map[string]store.MailboxID)}
-		if err := rows.Scan(&acc.id, &acc.name, &acc.modSeq); err != nil {
+		var modSeq int64
+		if err := rows.Scan(&acc.id, &acc.name, &modSeq); err != nil {
 			return err
 		}
+		acc.modSeq = store.ModSeq(max(modSeq, 0))
 		a.accounts[acc.id] = acc
-		if store.CheckAccountName(acc.name) != nil || acc.modSeq < 0 {
+		if store.CheckAccountName(acc.name) != nil || modSeq < 0 {
 			bad = append(bad, acc)
 		}
 		return nil
@@ -204,7 +206,7 @@ func (a *audit) loadAccounts() error {
 	}
 	for _, acc := range bad {
 		was := acc.name
-		acc.name, acc.modSeq = a.freeAccount(strings.ToValidUTF8(was, ""), acc.id), max(acc.modSeq, 0)
+		acc.name = a.freeAccount(strings.ToValidUTF8(was, ""), acc.id)
 		err := a.found(Problem{Account: acc.name, Err: damage("account has the name %q", was)},
 			a.sql("UPDATE account SET name=?, modseq=? WHERE id=?", acc.name, int64(acc.modSeq), acc.id))
 		if err != nil {

@@ -185,11 +185,7 @@ func (q *queries) snapshot(id store.MailboxID, hidden bool) (*store.Snapshot, er
 	return snap, err
 }
 
-// mailbox reads a mailbox and what its row says of it.
-func (q *queries) mailbox(id store.MailboxID) (*store.Snapshot, *store.MailboxInfo, error) {
-	return q.read(q.box, id)
-}
-
+// read reads a mailbox and what its row says of it.
 func (q *queries) read(row *sql.Stmt, id store.MailboxID) (*store.Snapshot, *store.MailboxInfo, error) {
 	ctx := context.Background()
 	// One read transaction, so that the row and the pages belong together.
