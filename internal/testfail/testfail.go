@@ -1,38 +1,17 @@
-// Package testfail runs test code that is expected to fail, so that a test can
-// prove that another one is able to.
+// Package testfail runs test code that may fail, so that a test can prove that
+// another one is able to, or try again with less.
 package testfail
 
 import (
 	"fmt"
 	"runtime"
-	"slices"
+	"runtime/debug"
 	"sync"
 	"testing"
 )
 
-// Run calls f with a testing.TB whose failure is not t's, and returns the first
-// message it failed with; "" if it passed. Skipping counts as passing. What f
-// logs is lost; its clean-ups have run.
-func Run(t testing.TB, f func(t testing.TB)) string {
-	r := &recorder{TB: t}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			if p := recover(); p != nil {
-				r.fail(fmt.Sprint("panic: ", p))
-			}
-		}()
-		f(r)
-	}()
-	<-done
-	for _, f := range slices.Backward(r.cleanups) {
-		f()
-	}
-	return r.first
-}
-
-// recorder keeps the verdict. What has none, such as Context, is t's.
+// recorder keeps the verdict. What has none, such as Context and TempDir, is the
+// test's.
 type recorder struct {
 	testing.TB
 
@@ -40,6 +19,38 @@ type recorder struct {
 	failed   bool
 	first    string
 	cleanups []func()
+}
+
+// Run calls f with a testing.TB whose failure is not t's, and then what f has
+// registered as clean-up. It returns the first message that either failed with,
+// or the panic it ended in; empty if there was none. Skipping counts as passing.
+// What f logs is lost.
+func Run(t testing.TB, f func(t testing.TB)) string {
+	r := &recorder{TB: t}
+	r.guard(func() { f(r) })
+	for len(r.cleanups) > 0 { // they may register more
+		last := len(r.cleanups) - 1
+		c := r.cleanups[last]
+		r.cleanups = r.cleanups[:last]
+		r.guard(c)
+	}
+	return r.first
+}
+
+// guard runs f in a goroutine of its own, which it may end, and takes a panic
+// for a failure.
+func (r *recorder) guard(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				r.fail(fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		f()
+	}()
+	<-done
 }
 
 func (r *recorder) fail(msg string) {
@@ -62,13 +73,7 @@ func (r *recorder) Fatalf(f string, args ...any) { r.fail(fmt.Sprintf(f, args...
 func (r *recorder) Skip(...any)                  { runtime.Goexit() }
 func (r *recorder) Skipf(string, ...any)         { runtime.Goexit() }
 func (r *recorder) SkipNow()                     { runtime.Goexit() }
-
-func (r *recorder) Failed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.failed
-}
-
+func (r *recorder) Failed() bool                 { r.mu.Lock(); defer r.mu.Unlock(); return r.failed }
 func (r *recorder) Cleanup(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

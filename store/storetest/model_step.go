@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/posta-mail/posta/internal/testfail"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
 )
@@ -151,7 +152,7 @@ func runRandom[T any](k *kit, generate func(*rand.Rand, int) []T, run runner[T],
 	var at int
 	attempt := func(steps []T) string {
 		log, at = nil, len(steps)
-		return try(k.TB, func(t testing.TB) { run(newKit(t, k.cfg), steps, &log, &at) })
+		return testfail.Run(k.TB, func(t testing.TB) { run(newKit(t, k.cfg), steps, &log, &at) })
 	}
 	steps := generate(rand.New(rand.NewPCG(seed, 0)), n)
 	why := attempt(steps)

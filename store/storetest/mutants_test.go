@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/posta-mail/posta/internal/testfail"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
 )
@@ -23,7 +24,7 @@ import (
 type recorder struct{ testing.TB }
 
 func (r *recorder) run(c check, cfg Config) string {
-	return try(r.TB, func(t testing.TB) { c.run(newKit(t, cfg)) })
+	return testfail.Run(r.TB, func(t testing.TB) { c.run(newKit(t, cfg)) })
 }
 
 // mutant is one way of being wrong: hooks around a right engine. A nil hook
