@@ -5,14 +5,10 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/posta-mail/posta/internal/testfail"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/sqlite"
 	"github.com/posta-mail/posta/store/storetest"
@@ -54,45 +50,6 @@ func crashConfig() storetest.CrashConfig {
 
 // TestKill kills the process that has the store open at random system calls.
 func TestKill(t *testing.T) { storetest.Kill(t, crashConfig()) }
-
-// TestPowerLoss cuts the power before every sync.
-func TestPowerLoss(t *testing.T) { storetest.PowerLoss(t, crashConfig()) }
-
-// TestCrashControls proves that the two can fail, each for what it is for.
-func TestCrashControls(t *testing.T) {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("strace, which records what reaches the disk, is not installed")
-	}
-	for _, c := range []struct {
-		how     string
-		crash   func(testing.TB, storetest.CrashConfig)
-		noticed bool
-	}{
-		{"synchronous=OFF", storetest.PowerLoss, true},
-		{"segment sync removed", storetest.PowerLoss, true},
-		{"folder sync removed", storetest.PowerLoss, true},
-		{"sync of the segments' folder removed", storetest.PowerLoss, true},
-		{"body after metadata", storetest.PowerLoss, true},
-		{"acknowledged before commit", storetest.PowerLoss, true},
-		{"body after metadata", storetest.Kill, true},
-		{"acknowledged before commit", storetest.Kill, true},
-		{"synchronous=OFF", storetest.Kill, false}, // the system has the octets
-	} {
-		t.Run(c.how, func(t *testing.T) {
-			cfg := crashConfig()
-			cfg.Env = []string{brokenEnv + "=" + c.how}
-			cfg.States = 1000
-			if cfg.Rounds = 200; !c.noticed {
-				cfg.Rounds = 5
-			}
-			msg := testfail.Run(t, func(t testing.TB) { c.crash(t, cfg) })
-			t.Logf("%.300s", msg)
-			require.Equal(t, c.noticed, msg != "")
-			require.NotContains(t, msg, "recording")
-			require.NotContains(t, msg, "the child failed")
-		})
-	}
-}
 
 // hasty reports placements that have not begun.
 type hasty struct {

@@ -1,3 +1,8 @@
+//go:build !race
+
+// Not under the race detector, which makes so many crashes and faults several
+// times slower: TestKill and the contract run there.
+
 package sqlite_test
 
 import (

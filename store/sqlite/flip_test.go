@@ -1,3 +1,8 @@
+//go:build !race
+
+// Not under the race detector, which makes so many crashes and faults several
+// times slower: TestKill and the contract run there.
+
 package sqlite
 
 import (
@@ -57,12 +62,6 @@ func readable(t *testing.T, st *Store) (texts map[string]int, err error) {
 		}
 	}
 	return texts, nil
-}
-
-func copyFolder(t *testing.T, from string) string {
-	to := t.TempDir()
-	require.NoError(t, os.CopyFS(to, os.DirFS(from)))
-	return to
 }
 
 // Any bits of any file inverted: no panic, nothing read that was not filed,

@@ -367,3 +367,9 @@ func inbox(from, to int) (keys []string) {
 	}
 	return keys
 }
+
+func copyFolder(t *testing.T, from string) string {
+	to := t.TempDir()
+	require.NoError(t, os.CopyFS(to, os.DirFS(from)))
+	return to
+}
