@@ -172,6 +172,9 @@ func (s *Store) CreateAccount(ctx context.Context, name string) error {
 		return kindOf(err)
 	}
 	a, err := s.pin(ctx, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // made, and deleted just now
+	}
 	if err != nil {
 		return err
 	}

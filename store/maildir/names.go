@@ -143,6 +143,9 @@ func (t *tx) renameTree(b *box, to string) error {
 	}
 	tree := t.st.sorted()
 	tree = slices.DeleteFunc(tree, func(c *box) bool { return c.ID != b.ID && !store.Below(c.Name, from) })
+	// Shorter names first: what a longer one is to be called may be one that is
+	// given up.
+	slices.SortStableFunc(tree, func(x, y *box) int { return len(x.Name) - len(y.Name) })
 	for _, c := range tree {
 		now, err := store.CanonicalName(to + c.Name[len(from):])
 		if err != nil {

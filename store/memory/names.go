@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -89,7 +90,10 @@ func (c *commit) rename(mb *mailbox, to string) error {
 	if p := store.Parent(to); p != "" && c.find(p) == nil {
 		c.create(p, "")
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.a.byName)) {
+	// Shorter names first: what a longer one is to be called may be one that is
+	// given up.
+	names := slices.SortedFunc(maps.Keys(c.a.byName), func(x, y string) int { return cmp.Or(len(x)-len(y), cmp.Compare(x, y)) })
+	for _, name := range names {
 		child := c.a.byName[name]
 		if child != mb && !store.Below(name, from) {
 			continue
@@ -98,7 +102,7 @@ func (c *commit) rename(mb *mailbox, to string) error {
 		if err != nil {
 			return err
 		}
-		if c.a.byName[now] != nil {
+		if c.find(now) != nil {
 			return fmt.Errorf("%w: %s", store.ErrExists, now)
 		}
 		c.setName(name, nil)

@@ -106,8 +106,10 @@ func (m *model) rename(s step) string {
 	for name := range m.boxes {
 		if store.Below(name, from) {
 			moved[name] = to + name[len(from):]
-			clash = clash || m.boxes[moved[name]] != nil
 		}
+	}
+	for _, now := range moved {
+		clash = clash || m.boxes[now] != nil && moved[now] == "" // unless it is given up
 	}
 	if clash {
 		require.Error(m, err)

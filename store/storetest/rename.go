@@ -10,6 +10,7 @@ import (
 
 var renameChecks = []check{
 	{"Rename/tree", renameTree},
+	{"Rename/one-level-up", renameUp},
 	{"Rename/refused", renameRefused},
 	{"Rename/inbox", renameInbox},
 }
@@ -63,6 +64,23 @@ func renameRefused(k *kit) {
 	deep := strings.Repeat("d/", store.MaxNameLevels-2) + "d"
 	require.ErrorIs(k, a.Rename(ctx, "a", deep+"/a"), store.ErrInvalidName, "a/b would be too deep")
 	require.Equal(k, want, k.names(a))
+}
+
+// A name that is given up in the same call is free, whichever comes first.
+func renameUp(k *kit) {
+	a := k.account("anna")
+	k.create(a, "p/c/c/d")
+	k.create(a, "p/c/d")
+	ids := map[string]store.MailboxID{}
+	for _, name := range k.names(a) {
+		ids[name] = k.box(a, name).ID()
+	}
+	require.NoError(k, a.Delete(k.Context(), "p"))
+	require.NoError(k, a.Rename(k.Context(), "p/c", "p"))
+	require.Equal(k, []string{"INBOX", "p", "p/c", "p/c/d", "p/d"}, k.names(a))
+	for old, now := range map[string]string{"p/c": "p", "p/c/c": "p/c", "p/c/c/d": "p/c/d", "p/c/d": "p/d"} {
+		require.Equal(k, ids[old], k.box(a, now).ID(), "%s is now %s", old, now)
+	}
 }
 
 // Renaming INBOX moves its messages, not the mailbox (RFC 9051 §6.3.6).

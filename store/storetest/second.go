@@ -155,6 +155,8 @@ func secondWatch(k *kit) {
 	its := o.box(b, store.Inbox)
 	const n = 20
 	ch := b.Watch(k.Context())
+	now, err := its.Snapshot(k.Context())
+	require.NoError(k, err)
 	failed := make(chan error, 1)
 	s := k.stage(mail(1))
 	go func() {
@@ -167,18 +169,15 @@ func secondWatch(k *kit) {
 		failed <- nil
 	}()
 	deadline := time.After(k.cfg.Patience)
-	for {
-		now, err := its.Snapshot(k.Context())
-		require.NoError(k, err)
-		if now.Len() == n {
-			break
-		}
+	for now.Len() < n {
 		select {
 		case _, ok := <-ch:
 			require.True(k, ok)
 		case <-deadline:
 			k.Fatalf("no wake-up after message %d of %d", now.Len(), n)
 		}
+		now, err = its.Snapshot(k.Context())
+		require.NoError(k, err)
 	}
 	require.NoError(k, <-failed)
 }
@@ -195,6 +194,9 @@ func secondWriters(k *kit) {
 		body store.Staged
 	}{{k, k.box(a, store.Inbox), k.stage(mail(1))}, {o, o.box(b, store.Inbox), o.stage(mail(2))}}
 	first := k.add(a, store.Inbox, 1, 1)[0]
+	for _, side := range sides { // what is seen now must not be all that is ever seen
+		require.Equal(k, 1, side.snap(side.mb).Len())
+	}
 	var mu sync.Mutex
 	given := map[store.UID]bool{first.UID: true}
 	var want []store.Flag
