@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/store"
+	"github.com/posta-mail/posta/store/maildir"
 	"github.com/posta-mail/posta/store/sqlite"
 	"github.com/posta-mail/posta/store/storetest"
 )
@@ -67,7 +68,16 @@ func TestContractTight(t *testing.T) {
 	}}).config())
 }
 
-func BenchmarkContract(b *testing.B) { storetest.Bench(b, (&folders{}).config()) }
+// BenchmarkContract has the engine of one file for each message beside it.
+func BenchmarkContract(b *testing.B) {
+	cfg := (&folders{}).config()
+	cfg.Rival = func(t testing.TB) store.Store {
+		st, err := maildir.Open(t.TempDir())
+		require.NoError(t, err)
+		return st
+	}
+	storetest.Bench(b, cfg)
+}
 
 // BenchmarkLarge is a mailbox of 500,000 messages, which is built only when
 // asked for.

@@ -15,7 +15,7 @@ import (
 )
 
 // Bench measures an engine, as a set of sub-benchmarks: what mail systems do
-// most. Config.Steps and Config.Seed play no part. Those named against-limits
+// most; the spool where Abilities has it. Config.Steps and Config.Seed play no part. Those named against-limits
 // measure what the disk gives in the same run too, for figures that hold on
 // other machines, and take 15 s each; -benchtime=1x is enough for them.
 func Bench(b *testing.B, cfg Config) {
@@ -32,6 +32,9 @@ func Bench(b *testing.B, cfg Config) {
 	b.Run("snapshot-10000", func(b *testing.B) { benchSnapshot(b, cfg) })
 	b.Run("open-4KiB", func(b *testing.B) { benchOpen(b, cfg) })
 	b.Run("details-1000", func(b *testing.B) { benchDetails(b, cfg) })
+	if !slices.Contains(cfg.Abilities, Spool) {
+		return
+	}
 	for _, workers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("spool-cycle/workers=%d", workers), func(b *testing.B) { benchSpool(b, cfg, workers) })
 	}

@@ -86,8 +86,9 @@ func (cfg *Config) written() int64 {
 
 // benchLimits compares durable appends by 64 writers with what the same disk
 // gives in the same minute to one fdatasync for all that wait, without any
-// index, and to one file for each message. Five rounds of a second each are
-// interleaved, all on folders that have been used; medians are reported.
+// index, to one file for each message, without any index either, and to
+// Config.Rival. Five rounds of a second each are interleaved, all on folders
+// that have been used; medians are reported.
 func benchLimits(b *testing.B, cfg Config, size int) {
 	rounds, slice := 5, time.Second
 	if testing.Short() {
@@ -105,6 +106,13 @@ func benchLimits(b *testing.B, cfg Config, size int) {
 		{name: "raw", put: raw},
 		{name: "files", put: filePerMessage(b, text)},
 	}
+	if cfg.Rival != nil {
+		r := newKit(b, Config{New: cfg.Rival})
+		for w := range benchWriters {
+			r.account(fmt.Sprint("user", w))
+		}
+		all = append(all, &contender{name: "rival", put: func(w int) error { return r.deliver(b.Context(), w, text) }})
+	}
 	for range b.N {
 		for range rounds {
 			for _, c := range all {
@@ -119,6 +127,11 @@ func benchLimits(b *testing.B, cfg Config, size int) {
 	b.ReportMetric(files, "file-per-message/s")
 	b.ReportMetric(100*engine/limit, "%-of-one-fsync")
 	b.ReportMetric(engine/files, "x-file-per-message")
+	if cfg.Rival != nil {
+		rival := median(all[3].rates)
+		b.ReportMetric(rival, "rival/s")
+		b.ReportMetric(engine/rival, "x-rival")
+	}
 	reportLatency(b, all[0].times)
 	if len(all[0].wrote) > 0 {
 		b.ReportMetric(median(all[0].wrote), "octets-written/octet")
@@ -187,15 +200,16 @@ func rawBatches(b *testing.B, text string) (put func(int) error, stop func()) {
 		}
 }
 
-// filePerMessage writes each message to a file of its own, durably, with its
-// entry in the worker's folder.
+// filePerMessage delivers as into a Maildir, a folder for each worker: what is
+// named has been synced whole, and then its name is.
 func filePerMessage(b *testing.B, text string) func(int) error {
-	dir := b.TempDir()
+	top := b.TempDir()
 	folders := make([]*os.File, benchWriters)
 	for w := range folders {
-		name := filepath.Join(dir, fmt.Sprint(w))
-		require.NoError(b, os.Mkdir(name, 0o700))
-		f, err := os.Open(name)
+		dir := filepath.Join(top, fmt.Sprint(w))
+		require.NoError(b, os.MkdirAll(filepath.Join(dir, "tmp"), 0o700))
+		require.NoError(b, os.Mkdir(filepath.Join(dir, "new"), 0o700))
+		f, err := os.Open(filepath.Join(dir, "new"))
 		require.NoError(b, err)
 		b.Cleanup(func() { f.Close() })
 		folders[w] = f
@@ -203,11 +217,16 @@ func filePerMessage(b *testing.B, text string) func(int) error {
 	counts := make([]int, benchWriters)
 	return func(w int) error {
 		counts[w]++
-		f, err := os.Create(filepath.Join(folders[w].Name(), fmt.Sprint(counts[w])))
+		to := filepath.Join(folders[w].Name(), fmt.Sprint(counts[w]))
+		tmp := filepath.Join(top, fmt.Sprint(w), "tmp", fmt.Sprint(counts[w]))
+		f, err := os.Create(tmp)
 		if err != nil {
 			return err
 		}
 		_, err = f.WriteString(text)
-		return errors.Join(err, f.Sync(), f.Close(), folders[w].Sync())
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		return errors.Join(os.Rename(tmp, to), folders[w].Sync())
 	}
 }

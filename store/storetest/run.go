@@ -46,6 +46,9 @@ type Config struct {
 	// Written tells Bench how many octets have been written to disk so far;
 	// nil: by this process, where the system tells (Linux).
 	Written func() int64
+	// Rival is another engine that Bench measures in the same rounds, such as
+	// one that keeps a file for each message; nil: none.
+	Rival func(t testing.TB) store.Store
 	// Patience is how long a check waits for what has to happen, such as a
 	// wake-up, before it fails; 0 means 30 s.
 	Patience time.Duration
