@@ -93,7 +93,7 @@ func (l *load) run(t *testing.T) {
 					if err != nil {
 						return
 					}
-					env.To = append(env.To, p)
+					env.To = append(env.To, smtp.Recipient{Path: p})
 				}
 				res, err := c.Send(ctx, env, strings.NewReader(m.raw))
 				if err != nil {

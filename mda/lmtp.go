@@ -27,17 +27,17 @@ type lmtpSession struct {
 	to    []smtp.Path
 }
 
-func (s *lmtpSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) error {
+func (s *lmtpSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) (smtp.Reply, error) {
 	s.from, s.opts = from, opts
-	return nil
+	return smtp.Reply{}, nil
 }
 
-func (s *lmtpSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) error {
+func (s *lmtpSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) (smtp.Reply, error) {
 	if err := s.agent.Check(ctx, to); err != nil {
-		return err
+		return smtp.Reply{}, err
 	}
 	s.to = append(s.to, to)
-	return nil
+	return smtp.Reply{}, nil
 }
 
 func (s *lmtpSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {

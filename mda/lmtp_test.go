@@ -134,8 +134,10 @@ func TestLMTPReaderFails(t *testing.T) {
 	a := &Agent{Store: testStore(t)}
 	s, err := a.LMTP().NewSession(t.Context(), &smtp.Conn{})
 	require.NoError(t, err)
-	require.NoError(t, s.Mail(t.Context(), smtp.Path{}, smtp.MailOptions{}))
-	require.NoError(t, s.Rcpt(t.Context(), path(t, "anna@example.org"), smtp.RcptOptions{}))
+	_, err = s.Mail(t.Context(), smtp.Path{}, smtp.MailOptions{})
+	require.NoError(t, err)
+	_, err = s.Rcpt(t.Context(), path(t, "anna@example.org"), smtp.RcptOptions{})
+	require.NoError(t, err)
 	tooBig := smtp.Errorf(552, smtp.EnhancedCode{5, 3, 4}, "Message too big")
 	_, err = s.Data(t.Context(), errReader{tooBig})
 	require.ErrorIs(t, err, tooBig)

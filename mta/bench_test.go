@@ -49,7 +49,7 @@ func BenchmarkInbound(b *testing.B) {
 			client, err := smtp.Dial(b.Context(), l.Addr().String(), &smtp.ClientConfig{Hostname: "client.pass.test"})
 			require.NoError(b, err)
 			defer client.Close()
-			env := &smtp.Envelope{From: path(b, "alice@pass.test"), To: []smtp.Path{path(b, "bob@ours.test")}}
+			env := &smtp.Envelope{From: path(b, "alice@pass.test"), To: smtp.To(path(b, "bob@ours.test"))}
 			b.SetBytes(int64(len(msg)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -229,7 +229,7 @@ func TestVerdictsEnd(t *testing.T) {
 	require.NoError(t, err)
 	c, err := smtp.NewClient(t.Context(), nc, nil)
 	require.NoError(t, err)
-	env := &smtp.Envelope{To: []smtp.Path{path(t, "bob@ours.test")}}
+	env := &smtp.Envelope{To: smtp.To(path(t, "bob@ours.test"))}
 	for range 2 {
 		_, err = c.Send(t.Context(), env, strings.NewReader("Subject: x\r\n\r\n"))
 		require.NoError(t, err)

@@ -59,7 +59,7 @@ func ExampleAgent_Inbound() {
 		env := new(smtp.Envelope)
 		env.From, _ = smtp.ParseAddress(from)
 		rcpt, _ := smtp.ParseAddress(to)
-		env.To = []smtp.Path{rcpt}
+		env.To = smtp.To(rcpt)
 		_, err := smtp.SendMail(ctx, l.Addr().String(), nil, env, strings.NewReader("Subject: hello\n\nHello.\n"))
 		fmt.Println(answer(err))
 	}
@@ -111,7 +111,7 @@ func ExampleAgent_Submission() {
 		env := new(smtp.Envelope)
 		env.From, _ = smtp.ParseAddress("bob@example.org")
 		rcpt, _ := smtp.ParseAddress("alice@example.net")
-		env.To = []smtp.Path{rcpt}
+		env.To = smtp.To(rcpt)
 		cfg := &smtp.ClientConfig{Auth: sasl.NewPlainClient("", "bob@example.org", "correct horse battery"), InsecureAuth: true}
 		_, err := smtp.SendMail(ctx, l.Addr().String(), cfg, env, strings.NewReader("From: "+from+"\nSubject: hello\n\nHello.\n"))
 		fmt.Println(answer(err))

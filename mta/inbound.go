@@ -46,31 +46,31 @@ type inboundSession struct {
 	trusted func(auth.Peer) bool
 }
 
-func (s *inboundSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) error {
+func (s *inboundSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) (smtp.Reply, error) {
 	s.Reset()
-	return s.begin(ctx, from, opts)
+	return smtp.Reply{}, s.begin(ctx, from, opts)
 }
 
-func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) error {
+func (s *inboundSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) (smtp.Reply, error) {
 	a := s.agent
 	switch {
 	case !a.isLocal(to):
 		if !s.mayRelay() {
-			return errRelay
+			return smtp.Reply{}, errRelay
 		}
 		if a.Queue.Spool == nil {
-			return errNoQueue
+			return smtp.Reply{}, errNoQueue
 		}
 	case a.Local == nil && to.Domain == "":
-		return errRelay // a mere relay has no postmaster
+		return smtp.Reply{}, errRelay // a mere relay has no postmaster
 	case a.Local == nil:
-		return errNotConfigured
+		return smtp.Reply{}, errNotConfigured
 	default:
 		if err := a.Local.Check(ctx, to); err != nil {
-			return err
+			return smtp.Reply{}, err
 		}
 	}
-	return s.add(ctx, to)
+	return smtp.Reply{}, s.add(ctx, to)
 }
 
 // mayRelay asks anew each time: a client may have proved itself by TLS

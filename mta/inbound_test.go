@@ -121,7 +121,7 @@ func TestLMTPTakesWhatComes(t *testing.T) {
 	c, err := smtp.NewClient(t.Context(), nc, &smtp.ClientConfig{LMTP: true})
 	require.NoError(t, err)
 	msg := "Authentication-Results: mx.ours.test; dmarc=pass\r\n" + letter
-	_, err = c.Send(t.Context(), &smtp.Envelope{To: []smtp.Path{path(t, "bob@ours.test")}}, strings.NewReader(msg))
+	_, err = c.Send(t.Context(), &smtp.Envelope{To: smtp.To(path(t, "bob@ours.test"))}, strings.NewReader(msg))
 	require.NoError(t, err)
 	require.NoError(t, c.Quit(t.Context()))
 	got := s.one("bob@ours.test", store.Inbox)

@@ -383,7 +383,7 @@ func TestChecksDoNotLeak(t *testing.T) {
 		require.NoError(t, err)
 		c, err := smtp.NewClient(t.Context(), nc, nil)
 		require.NoError(t, err)
-		env := &smtp.Envelope{From: path(t, "a@slow.test"), To: []smtp.Path{path(t, "bob@ours.test")}}
+		env := &smtp.Envelope{From: path(t, "a@slow.test"), To: smtp.To(path(t, "bob@ours.test"))}
 		_, err = c.Send(t.Context(), env, strings.NewReader(sig+strings.Repeat("Received: x\r\n", 100)+letter))
 		refuses(t, err, 554, smtp.EnhancedCode{5, 4, 6})
 		synctest.Wait()

@@ -117,7 +117,7 @@ func (s *session) finish(ctx context.Context, m *accepted) (smtp.Result, error) 
 	if err := a.route(ctx, m); err != nil {
 		return smtp.Result{}, err
 	}
-	env := &smtp.Envelope{Peer: s.conn.Peer(), Identity: s.conn.Identity(), From: m.from, MailOptions: m.options, To: m.to}
+	env := &smtp.Envelope{Peer: s.conn.Peer(), Identity: s.conn.Identity(), From: m.from, MailOptions: m.options, To: smtp.To(m.to...)}
 	a.traceAccepted(ctx, m, env)
 	return done, nil
 }

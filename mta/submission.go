@@ -39,37 +39,37 @@ var (
 	errUnsignable  = smtp.Errorf(554, smtp.EnhancedCode{5, 6, 0}, "Message header is malformed")
 )
 
-func (s *submissionSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) error {
+func (s *submissionSession) Mail(ctx context.Context, from smtp.Path, opts smtp.MailOptions) (smtp.Reply, error) {
 	s.Reset()
 	id := s.conn.Identity()
 	if id == nil {
-		return errNotLoggedIn
+		return smtp.Reply{}, errNotLoggedIn
 	}
 	// The null path is for receipts (RFC 8098 §3); From is checked all the same.
 	if !from.IsNull() && !id.MaySend(from.Address()) {
-		return errSender
+		return smtp.Reply{}, errSender
 	}
-	return s.begin(ctx, from, opts)
+	return smtp.Reply{}, s.begin(ctx, from, opts)
 }
 
-func (s *submissionSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) error {
+func (s *submissionSession) Rcpt(ctx context.Context, to smtp.Path, opts smtp.RcptOptions) (smtp.Reply, error) {
 	a := s.agent
 	switch {
 	case s.conn.Identity() == nil:
-		return errNotLoggedIn
+		return smtp.Reply{}, errNotLoggedIn
 	case a.isLocal(to):
 		if a.Local == nil {
-			return errNotConfigured
+			return smtp.Reply{}, errNotConfigured
 		}
 		if err := a.Local.Check(ctx, to); err != nil {
-			return err
+			return smtp.Reply{}, err
 		}
 	case to.Domain == "":
-		return errNoDomain // RFC 6409 §6.2
+		return smtp.Reply{}, errNoDomain // RFC 6409 §6.2
 	case a.Queue.Spool == nil:
-		return errNoQueue
+		return smtp.Reply{}, errNoQueue
 	}
-	return s.add(ctx, to)
+	return smtp.Reply{}, s.add(ctx, to)
 }
 
 func (s *submissionSession) Data(ctx context.Context, r io.Reader) (smtp.Result, error) {

@@ -130,7 +130,7 @@ func (s *system) send(nc net.Conn, cfg *smtp.ClientConfig, sender, data string, 
 	defer c.Close()
 	env := &smtp.Envelope{From: path(s.t, sender)}
 	for _, a := range to {
-		env.To = append(env.To, path(s.t, a))
+		env.To = append(env.To, smtp.To(path(s.t, a))...)
 	}
 	res, err := c.Send(s.t.Context(), env, strings.NewReader(data))
 	if err == nil {

@@ -19,10 +19,10 @@ func (nullHandler) NewSession(context.Context, *Conn) (Session, error) { return 
 
 type nullSession struct{}
 
-func (nullSession) Mail(context.Context, Path, MailOptions) error { return nil }
-func (nullSession) Rcpt(context.Context, Path, RcptOptions) error { return nil }
-func (nullSession) Reset()                                        {}
-func (nullSession) Close()                                        {}
+func (nullSession) Mail(context.Context, Path, MailOptions) (Reply, error) { return Reply{}, nil }
+func (nullSession) Rcpt(context.Context, Path, RcptOptions) (Reply, error) { return Reply{}, nil }
+func (nullSession) Reset()                                                 {}
+func (nullSession) Close()                                                 {}
 
 func (nullSession) Data(_ context.Context, r io.Reader) (Result, error) {
 	_, err := io.Copy(io.Discard, r)
@@ -111,7 +111,7 @@ func BenchmarkSend(b *testing.B) {
 			defer s.Close()
 			c, err := Dial(b.Context(), l.Addr().String(), nil)
 			require.NoError(b, err)
-			env := &Envelope{From: mustPath(b, "a@example.com"), To: paths(b, "b@example.org")}
+			env := &Envelope{From: mustPath(b, "a@example.com"), To: To(paths(b, "b@example.org")...)}
 			body := bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), size/72)
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()

@@ -31,7 +31,7 @@ func FuzzClient(f *testing.F) {
 		}
 		c, err := NewClient(context.Background(), conn, &ClientConfig{LMTP: lmtp, InsecureAuth: true, Auth: sasl.NewPlainClient("", "u", "p")})
 		if err == nil {
-			env := &Envelope{From: Path{"a", "example.com"}, To: []Path{{"b", "example.org"}, {"ü", "example.org"}}, MailOptions: MailOptions{SMTPUTF8: true}}
+			env := &Envelope{From: Path{"a", "example.com"}, To: To(Path{"b", "example.org"}, Path{"ü", "example.org"}), MailOptions: MailOptions{SMTPUTF8: true}}
 			for range 2 {
 				res, err := c.Send(context.Background(), env, strings.NewReader("a\n.\nb"))
 				require.Len(t, res.Recipients, 2)

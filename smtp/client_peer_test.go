@@ -40,7 +40,7 @@ func envelope(to ...string) *smtp.Envelope {
 		if err != nil {
 			panic(err)
 		}
-		env.To = append(env.To, p)
+		env.To = append(env.To, smtp.Recipient{Path: p})
 	}
 	return env
 }
@@ -268,7 +268,7 @@ func TestManyRecipients(t *testing.T) {
 	defer rec.Close()
 	env := envelope()
 	for i := range 1000 {
-		env.To = append(env.To, smtp.Path{Local: string(rune('0'+i%10)) + "x", Domain: "example.org"})
+		env.To = append(env.To, smtp.Recipient{Path: smtp.Path{Local: string(rune(48+i%10)) + "x", Domain: "example.org"}})
 	}
 	res, err := smtp.SendMail(t.Context(), "mx:25", &smtp.ClientConfig{DialContext: rec.Dial}, env, strings.NewReader("x"))
 	require.NoError(t, err)
@@ -294,7 +294,7 @@ func TestNotSent(t *testing.T) {
 		"UTF-8 recipient": {func(env *smtp.Envelope) { env.To[0].Local = "ü" }, 553},
 		"sender":          {func(env *smtp.Envelope) { env.From.Local = "x>\r\nRSET\r\n" }, 501},
 		"recipient":       {func(env *smtp.Envelope) { env.To[0].Domain = "x>\r\nRSET\r\n" }, 501},
-		"null recipient":  {func(env *smtp.Envelope) { env.To[0] = smtp.Path{} }, 501},
+		"null recipient":  {func(env *smtp.Envelope) { env.To[0] = smtp.Recipient{} }, 501},
 		"nobody":          {func(env *smtp.Envelope) { env.To = nil }, 554},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestClientAndServer(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.NotNil(t, c.TLS())
-	env := &Envelope{From: mustPath(t, "a@example.com"), To: paths(t, "b@example.org", "nobody@example.org", "later@example.org", "c@example.org")}
+	env := &Envelope{From: mustPath(t, "a@example.com"), To: To(paths(t, "b@example.org", "nobody@example.org", "later@example.org", "c@example.org")...)}
 	res, err := c.Send(ctx, env, strings.NewReader("Subject: x\n\n.\nbody"))
 	require.NoError(t, err)
 	require.NoError(t, res.Recipients[0])
@@ -56,11 +56,11 @@ func TestClientAndServer(t *testing.T) {
 	require.False(t, IsTemporary(res.Recipients[1]))
 	require.True(t, IsTemporary(res.Recipients[2]))
 
-	env.To = paths(t, "nobody@example.org")
+	env.To = To(paths(t, "nobody@example.org")...)
 	_, err = c.Send(ctx, env, strings.NewReader("x"))
 	require.ErrorAs(t, err, &e)
 	require.True(t, c.Alive())
-	env.To = paths(t, "d@example.org")
+	env.To = To(paths(t, "d@example.org")...)
 	_, err = c.Send(ctx, env, strings.NewReader("again\r\n"))
 	require.NoError(t, err)
 	require.NoError(t, c.Quit(ctx))
@@ -70,7 +70,7 @@ func TestClientAndServer(t *testing.T) {
 	require.Equal(t, "Subject: x\r\n\r\n.\r\nbody\r\n", got[0].body)
 	require.Equal(t, "ESMTPSA", got[0].with)
 	require.Equal(t, "tim", got[0].env.Identity.Account)
-	require.Equal(t, paths(t, "b@example.org", "c@example.org"), got[0].env.To)
+	require.Equal(t, To(paths(t, "b@example.org", "c@example.org")...), got[0].env.To)
 	require.Equal(t, "client.example.com", got[0].env.Peer.HELO)
 }
 
@@ -81,7 +81,7 @@ func TestClientLMTP(t *testing.T) {
 	require.NoError(t, err)
 	c, err := NewClient(t.Context(), nc, &ClientConfig{LMTP: true})
 	require.NoError(t, err)
-	env := &Envelope{To: paths(t, "a@example.org", "full@example.org", "nobody@example.org", "a@example.org")}
+	env := &Envelope{To: To(paths(t, "a@example.org", "full@example.org", "nobody@example.org", "a@example.org")...)}
 	res, err := c.Send(t.Context(), env, strings.NewReader("x"))
 	require.NoError(t, err)
 	require.NoError(t, res.Recipients[0])
@@ -118,7 +118,7 @@ func TestUnaskedReplyTCP(t *testing.T) {
 	defer c.Close()
 	close(more)
 	require.Eventually(t, func() bool { return inputWaits(c.conn.Conn) }, 10*time.Second, time.Millisecond)
-	_, err = c.Send(t.Context(), &Envelope{To: paths(t, "b@example.org")}, strings.NewReader("x"))
+	_, err = c.Send(t.Context(), &Envelope{To: To(paths(t, "b@example.org")...)}, strings.NewReader("x"))
 	require.ErrorIs(t, err, ErrProtocol)
 	require.False(t, c.Alive())
 }

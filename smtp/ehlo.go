@@ -24,6 +24,7 @@ func (c *session) ehlo(args string) {
 	if mechs := c.login.Mechanisms(p); len(mechs) > 0 && c.identity() == nil {
 		lines = append(lines, "AUTH "+strings.Join(mechs, " "))
 	}
+	c.extend()
 	lines = append(lines, c.keywords()...)
 	if c.trace.Reply != nil {
 		c.trace.Reply(p, c.verb, Reply{Code: 250, Text: strings.Join(lines, "\n")})

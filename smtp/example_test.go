@@ -40,7 +40,7 @@ func Example() {
 	from, _ := smtp.ParseAddress("alice@example.com")
 	bob, _ := smtp.ParseAddress("Bob@EXAMPLE.org")
 	eve, _ := smtp.ParseAddress("eve@example.net")
-	res, err := c.Send(ctx, &smtp.Envelope{From: from, To: []smtp.Path{bob, eve}}, strings.NewReader("Subject: lunch\n\nAt noon?\n"))
+	res, err := c.Send(ctx, &smtp.Envelope{From: from, To: smtp.To(bob, eve)}, strings.NewReader("Subject: lunch\n\nAt noon?\n"))
 	fmt.Println(err, "/", res.Recipients[1], "/", res.Reply)
 	_ = c.Quit(ctx)
 	_ = srv.Shutdown(ctx)

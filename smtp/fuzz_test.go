@@ -127,7 +127,7 @@ func FuzzSession(f *testing.F) {
 			require.Equal(t, m.body, again[i].body)
 			text := strings.ReplaceAll(m.body, "\r\n", "")
 			require.False(t, strings.ContainsAny(text, "\r\n"), "%q", m.body)
-			for _, p := range append(m.env.To, m.env.From) {
+			for _, p := range append(m.env.To, Recipient{Path: m.env.From}) {
 				require.NoError(t, p.check())
 			}
 		}

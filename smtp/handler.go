@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/posta-mail/posta/auth"
 )
@@ -22,12 +23,15 @@ type Handler interface {
 // other is logged and answered 451 4.3.0 without its text.
 //
 // The Server keeps the order of commands, the syntax and its own limits; a
-// Session sees only what has passed them.
+// Session sees only what has passed them. What it can do beyond the core it
+// says by being an [Extender].
 type Session interface {
-	// Mail begins a transaction.
-	Mail(ctx context.Context, from Path, opts MailOptions) error
-	// Rcpt adds a recipient; it is one of the transaction's if nil is returned.
-	Rcpt(ctx context.Context, to Path, opts RcptOptions) error
+	// Mail begins a transaction. With a nil error the Reply is the answer; its
+	// zero value is 250 2.1.0.
+	Mail(ctx context.Context, from Path, opts MailOptions) (Reply, error)
+	// Rcpt adds a recipient; it is one of the transaction's if the error is nil.
+	// The zero Reply is 250 2.1.5; 251 says that the address is another's.
+	Rcpt(ctx context.Context, to Path, opts RcptOptions) (Reply, error)
 	// Data receives the message, CRLF line ends and dots unstuffed, and
 	// takes durable responsibility for it when it returns without error
 	// (RFC 5321 §6.1). The result says so for all recipients or each.
@@ -65,18 +69,109 @@ type Path struct {
 // IsNull reports whether the path is <>.
 func (p Path) IsNull() bool { return p == Path{} }
 
-// MailOptions are the parameters of MAIL.
+// MailOptions are the parameters of MAIL. The zero value has none. Those that
+// need an [Extension] arrive only where the Session has it, and are sent by a
+// Client only where the server offers it.
 type MailOptions struct {
 	Size     int64    // SIZE (RFC 1870), 0 if not declared
-	Body     BodyType // BODY (RFC 6152)
+	Body     BodyType // BODY (RFC 6152, RFC 3030)
 	SMTPUTF8 bool     // RFC 6531
 	// Auth is the AUTH parameter (RFC 4954 §5): nil if absent, pointing to
 	// "" for AUTH=<>. To be trusted only from authenticated peers.
 	Auth *string
+	// Return is RET: what of the message a report of failure shall contain
+	// (RFC 3461 §4.3); empty if not given.
+	Return Return
+	// EnvelopeID is ENVID, decoded (RFC 3461 §4.4): up to 100 printable
+	// characters; empty if not given.
+	EnvelopeID string
+	// RequireTLS is REQUIRETLS (RFC 8689): only over verified TLS, to the end.
+	RequireTLS bool
+	// HoldUntil is when the message may be released, from HOLDFOR or HOLDUNTIL
+	// (RFC 4865); zero: at once.
+	HoldUntil time.Time
+	// DeliverBy is BY (RFC 2852); its zero value if not given.
+	DeliverBy DeliverBy
+	// Priority is MT-PRIORITY (RFC 6710), -9 to 9; 0 is also what a message
+	// without it has.
+	Priority int
+	// Params are the values of parameters that the Session's own Extensions
+	// have added, by name in upper case; "" for one without value.
+	Params map[string]string
 }
 
-// RcptOptions are the parameters of RCPT. There are none yet.
-type RcptOptions struct{}
+// RcptOptions are the parameters of RCPT. The zero value has none.
+type RcptOptions struct {
+	// Notify is NOTIFY (RFC 3461 §4.1); 0 if not given, which is for failures
+	// and perhaps delays.
+	Notify Notify
+	// Original is ORCPT, decoded (RFC 3461 §4.2).
+	Original OriginalRecipient
+	// ValidSince is RRVS (RFC 7293).
+	ValidSince ValidSince
+	// Params are as in MailOptions.
+	Params map[string]string
+}
+
+// Recipient is a recipient with its parameters.
+type Recipient struct {
+	Path
+	RcptOptions
+}
+
+// To makes recipients without parameters.
+func To(paths ...Path) []Recipient {
+	list := make([]Recipient, len(paths))
+	for i, p := range paths {
+		list[i].Path = p
+	}
+	return list
+}
+
+// Return is the value of RET.
+type Return string
+
+// What a report of failure contains; empty: as the reporting system likes.
+const (
+	ReturnFull    Return = "FULL"
+	ReturnHeaders Return = "HDRS"
+)
+
+// Notify is a set of occasions for a report to the sender, the value of NOTIFY.
+type Notify uint8
+
+// Occasions. NotifyNever stands alone.
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// OriginalRecipient is the value of ORCPT. The zero value means that it was
+// not given.
+type OriginalRecipient struct {
+	Type    string // of address, such as "rfc822" or "utf-8" (RFC 6533 §3)
+	Address string
+}
+
+// DeliverBy is the value of BY: when a message is to be delivered at the latest.
+// The zero value means that there is no such time.
+type DeliverBy struct {
+	Deadline time.Time
+	// Return gives the message back after Deadline; otherwise its delay is
+	// reported and it is tried further (RFC 2852 §4).
+	Return bool
+	Trace  bool // report each system it passes to that does not have BY
+}
+
+// ValidSince is the value of RRVS: the mailbox must have been the same
+// person's since Time. The zero value means that it was not given.
+type ValidSince struct {
+	Time time.Time
+	// Continue allows a next system that does not know RRVS (RFC 7293 §3.1).
+	Continue bool
+}
 
 // BodyType is the value of BODY.
 type BodyType string
@@ -85,6 +180,7 @@ type BodyType string
 const (
 	Body7Bit     BodyType = "7BIT"
 	Body8BitMIME BodyType = "8BITMIME"
+	BodyBinary   BodyType = "BINARYMIME" // by BDAT only (RFC 3030 §3)
 )
 
 // Envelope is a message's sender and recipients.
@@ -93,5 +189,5 @@ type Envelope struct {
 	Identity *auth.Identity // nil if not logged in
 	From     Path
 	MailOptions
-	To []Path
+	To []Recipient
 }

@@ -69,13 +69,13 @@ func (s *strictSession) enter(t string) func() {
 	return func() { s.busy.Store(false) }
 }
 
-func (s *strictSession) Mail(ctx context.Context, from Path, opts MailOptions) error {
+func (s *strictSession) Mail(ctx context.Context, from Path, opts MailOptions) (Reply, error) {
 	defer s.enter("mail")()
 	s.inMail = true
 	return s.testSession.Mail(ctx, from, opts)
 }
 
-func (s *strictSession) Rcpt(ctx context.Context, to Path, opts RcptOptions) error {
+func (s *strictSession) Rcpt(ctx context.Context, to Path, opts RcptOptions) (Reply, error) {
 	defer s.enter("rcpt")()
 	return s.testSession.Rcpt(ctx, to, opts)
 }
@@ -163,7 +163,7 @@ func TestReceive(t *testing.T) {
 	c.hear("250 ", "550 5.7.1", "250 ", "354 ")
 	c.say(".\r\n")
 	c.hear("250 ")
-	require.Equal(t, []Path{{"b", "example.org"}, {"Postmaster", ""}, {"c", "example.org"}}, got[0].To)
+	require.Equal(t, To(Path{"b", "example.org"}, Path{"Postmaster", ""}, Path{"c", "example.org"}), got[0].To)
 	require.Equal(t, "x", got[0].Peer.HELO)
 
 	l = testServer(t, &Server{Handler: Receive(nil, func(context.Context, *Envelope, io.Reader) error { return nil })})

@@ -22,7 +22,8 @@ func (c *session) mail(args string) {
 		return
 	}
 	c.utf8 = opts.SMTPUTF8
-	if err := c.handler.Mail(c.ctx, from, opts); err != nil {
+	r, herr := c.handler.Mail(c.ctx, from, opts)
+	if err := herr; err != nil {
 		if e := c.asError(err); !c.idled() {
 			c.sendError(e)
 		}
@@ -30,7 +31,7 @@ func (c *session) mail(args string) {
 		return
 	}
 	c.state = stateMail
-	c.reply(250, EnhancedCode{2, 1, 0}, "Sender OK")
+	c.send(r.or(250, EnhancedCode{2, 1, 0}, "Sender OK"))
 }
 
 // parseMail parses the arguments of MAIL. Parameters are for those who said
@@ -46,26 +47,8 @@ func (c *session) parseMail(args string) (Path, MailOptions, *Error) {
 		return Path{}, opts, &Error{501, EnhancedCode{5, 1, 7}, "Bad sender address syntax"}
 	}
 	raw := arg[:len(arg)-len(rest)]
-	seen := map[string]bool(nil)
-	for {
-		p, after, ok, err := nextParam(rest)
-		if err != nil {
-			return Path{}, opts, err
-		}
-		if !ok {
-			break
-		}
-		rest = after
-		if seen[p.name] {
-			return Path{}, opts, badParam("Parameter given twice")
-		}
-		if seen == nil {
-			seen = make(map[string]bool, 4)
-		}
-		seen[p.name] = true
-		if err := c.mailParam(&opts, p); err != nil {
-			return Path{}, opts, err
-		}
+	if err := eachParam(rest, func(p param) *Error { return c.mailParam(&opts, p) }); err != nil {
+		return Path{}, opts, err
 	}
 	if !opts.SMTPUTF8 && !isASCII(raw) {
 		return Path{}, opts, needsUTF8()
@@ -98,7 +81,7 @@ func (c *session) mailParam(opts *MailOptions, p param) (err *Error) {
 	case p.name == "SIZE", p.name == "BODY", p.name == "SMTPUTF8":
 		return badParam("Malformed parameter")
 	default:
-		return unknownParam()
+		return c.extraParam(verbMail, opts, nil, p)
 	}
 	return err
 }

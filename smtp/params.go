@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,6 +40,26 @@ func nextParam(s string) (p param, rest string, ok bool, err *Error) {
 		return param{}, rest, false, badParam("Malformed parameter")
 	}
 	return param{strings.ToUpper(name), value, hasValue}, rest, true, nil
+}
+
+// eachParam takes the parameters that follow a path one by one. None may be
+// there twice (RFC 5321 §4.1.1.11).
+func eachParam(rest string, take func(p param) *Error) *Error {
+	var seen []string
+	for {
+		p, after, ok, err := nextParam(rest)
+		if err != nil || !ok {
+			return err
+		}
+		rest = after
+		if slices.Contains(seen, p.name) {
+			return badParam("Parameter given twice")
+		}
+		seen = append(seen, p.name)
+		if err := take(p); err != nil {
+			return err
+		}
+	}
 }
 
 func isKeyword(s string) bool {

@@ -73,7 +73,7 @@ func FuzzMailArgs(f *testing.F) {
 				require.Empty(t, *opts.Auth, "nobody has logged in")
 			}
 		}
-		if p, err := c.parseRcpt(s); err != nil {
+		if p, _, err := c.parseRcpt(s); err != nil {
 			require.Equal(t, 5, err.Code/100)
 		} else {
 			require.NoError(t, p.check())

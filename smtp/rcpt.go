@@ -4,7 +4,7 @@ import "strings"
 
 // rcpt adds a recipient (RFC 5321 §4.1.1.3).
 func (c *session) rcpt(args string) {
-	to, err := c.parseRcpt(args)
+	to, opts, err := c.parseRcpt(args)
 	switch {
 	case err != nil:
 		c.refuseError(err)
@@ -17,7 +17,8 @@ func (c *session) rcpt(args string) {
 		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
-	if err := c.handler.Rcpt(c.ctx, to, RcptOptions{}); err != nil {
+	r, herr := c.handler.Rcpt(c.ctx, to, opts)
+	if err := herr; err != nil {
 		c.refund(to)
 		e := c.asError(err)
 		if e.Code/100 == 5 && e.Enhanced[1] == 1 {
@@ -31,27 +32,32 @@ func (c *session) rcpt(args string) {
 	}
 	c.rcpts++
 	c.state = stateRcpt
-	c.reply(250, EnhancedCode{2, 1, 5}, "Recipient OK")
+	c.send(r.or(250, EnhancedCode{2, 1, 5}, "Recipient OK"))
 }
 
-// parseRcpt parses the arguments of RCPT. There is no parameter yet.
-func (c *session) parseRcpt(args string) (Path, *Error) {
+// parseRcpt parses the arguments of RCPT.
+func (c *session) parseRcpt(args string) (Path, RcptOptions, *Error) {
+	var opts RcptOptions
 	arg, ok := cutPrefixFold(args, "TO:")
 	if !ok {
-		return Path{}, &Error{501, EnhancedCode{5, 5, 4}, "Write RCPT TO:<address>"}
+		return Path{}, opts, &Error{501, EnhancedCode{5, 5, 4}, "Write RCPT TO:<address>"}
 	}
-	to, rest, err := parsePath(strings.TrimLeft(arg, " "))
-	if err != nil || to.IsNull() {
-		return Path{}, &Error{501, EnhancedCode{5, 1, 3}, "Bad recipient address syntax"}
+	to, rest, perr := parsePath(strings.TrimLeft(arg, " "))
+	if perr != nil || to.IsNull() {
+		return Path{}, opts, &Error{501, EnhancedCode{5, 1, 3}, "Bad recipient address syntax"}
 	}
-	_, _, more, perr := nextParam(rest)
+	raw := arg[:len(arg)-len(rest)]
+	err := eachParam(rest, func(p param) *Error {
+		if !c.conn.isExtended() {
+			return unknownParam() // RFC 5321 §4.1.1.11
+		}
+		return c.extraParam(verbRcpt, nil, &opts, p)
+	})
 	switch {
-	case perr != nil:
-		return Path{}, perr
-	case more:
-		return Path{}, unknownParam()
-	case !c.utf8 && !isASCII(arg):
-		return Path{}, needsUTF8()
+	case err != nil:
+		return Path{}, opts, err
+	case !c.utf8 && !isASCII(raw):
+		return Path{}, opts, needsUTF8()
 	}
-	return to, nil
+	return to, opts, nil
 }

@@ -41,17 +41,17 @@ type receiverSession struct {
 	env  *Envelope
 }
 
-func (s *receiverSession) Mail(_ context.Context, from Path, opts MailOptions) error {
+func (s *receiverSession) Mail(_ context.Context, from Path, opts MailOptions) (Reply, error) {
 	s.env = &Envelope{Peer: s.conn.Peer(), Identity: s.conn.Identity(), From: from, MailOptions: opts}
-	return nil
+	return Reply{}, nil
 }
 
-func (s *receiverSession) Rcpt(_ context.Context, to Path, _ RcptOptions) error {
+func (s *receiverSession) Rcpt(_ context.Context, to Path, opts RcptOptions) (Reply, error) {
 	if s.accept == nil || !s.accept(to) {
-		return Errorf(550, EnhancedCode{5, 7, 1}, "Not accepted here")
+		return Reply{}, Errorf(550, EnhancedCode{5, 7, 1}, "Not accepted here")
 	}
-	s.env.To = append(s.env.To, to)
-	return nil
+	s.env.To = append(s.env.To, Recipient{to, opts})
+	return Reply{}, nil
 }
 
 func (s *receiverSession) Data(ctx context.Context, r io.Reader) (Result, error) {

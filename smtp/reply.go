@@ -28,6 +28,20 @@ func (r Reply) String() string {
 	return fmt.Sprintf("%d %s", r.Code, r.Text)
 }
 
+// or is r, or another reply if r is the zero value.
+func (r Reply) or(code int, e EnhancedCode, text string) Reply {
+	if r == (Reply{}) {
+		return Reply{code, e, text}
+	}
+	if r.Code == 0 {
+		r.Code = code
+	}
+	if r = r.sound(); r.Code/100 != 2 {
+		return Reply{code, e, text} // who refuses returns an error
+	}
+	return r
+}
+
 // Error is a reply that refuses: returned by handlers to say what the server
 // shall answer, and by the client for what the server answered.
 type Error Reply

@@ -55,31 +55,31 @@ type testSession struct {
 	env *Envelope
 }
 
-func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) error {
+func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) (Reply, error) {
 	if from.Local == "refused" {
-		return Errorf(550, EnhancedCode{5, 7, 1}, "Not you")
+		return Reply{}, Errorf(550, EnhancedCode{5, 7, 1}, "Not you")
 	}
 	s.env = &Envelope{Peer: s.c.Peer(), Identity: s.c.Identity(), From: from, MailOptions: opts}
-	return nil
+	return Reply{}, nil
 }
 
-func (s *testSession) Rcpt(_ context.Context, to Path, _ RcptOptions) error {
+func (s *testSession) Rcpt(_ context.Context, to Path, opts RcptOptions) (Reply, error) {
 	switch to.Local {
 	case "nobody":
-		return fmt.Errorf("wrapped: %w", Errorf(550, EnhancedCode{5, 1, 1}, "No such user"))
+		return Reply{}, fmt.Errorf("wrapped: %w", Errorf(550, EnhancedCode{5, 1, 1}, "No such user"))
 	case "later":
-		return Errorf(450, EnhancedCode{4, 2, 0}, "Come back")
+		return Reply{}, Errorf(450, EnhancedCode{4, 2, 0}, "Come back")
 	case "relay":
-		return Errorf(550, EnhancedCode{5, 7, 1}, "No relaying")
+		return Reply{}, Errorf(550, EnhancedCode{5, 7, 1}, "No relaying")
 	case "boom":
-		return errors.New("open /var/secret/path: permission denied")
+		return Reply{}, errors.New("open /var/secret/path: permission denied")
 	case "bye":
-		return Errorf(421, EnhancedCode{4, 3, 2}, "Going away")
+		return Reply{}, Errorf(421, EnhancedCode{4, 3, 2}, "Going away")
 	case "panic":
 		panic("handler bug")
 	}
-	s.env.To = append(s.env.To, to)
-	return nil
+	s.env.To = append(s.env.To, Recipient{to, opts})
+	return Reply{}, nil
 }
 
 func (s *testSession) Data(ctx context.Context, r io.Reader) (Result, error) {

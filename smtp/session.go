@@ -35,7 +35,8 @@ type session struct {
 	// The transaction.
 	utf8    bool
 	rcpts   int
-	charged int // octets of the budget taken for it
+	ext     []Extension // of the Session, as of the last EHLO
+	charged int         // octets of the budget taken for it
 
 	// Abuse budgets used up.
 	bad, noops, authFails, unknown int

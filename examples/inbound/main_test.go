@@ -20,7 +20,7 @@ func TestInbound(t *testing.T) {
 	defer c.Close()
 	env := &smtp.Envelope{
 		From: smtp.Path{Local: "alice", Domain: "a.test"},
-		To:   []smtp.Path{{Local: "in", Domain: "app.example"}, {Local: "bob", Domain: "elsewhere.example"}},
+		To:   smtp.To(smtp.Path{Local: "in", Domain: "app.example"}, smtp.Path{Local: "bob", Domain: "elsewhere.example"}),
 	}
 	res, err := c.Send(t.Context(), env, strings.NewReader("Subject: hello\r\n\r\nbody\r\n"))
 	require.NoError(t, err)

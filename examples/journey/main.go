@@ -250,7 +250,7 @@ func (s *system) send(ctx context.Context, from, to, subject, text string) error
 		return err
 	}
 	msg := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\n%s", from, to, subject, text)
-	_, err = c.Send(ctx, &smtp.Envelope{From: sender, To: []smtp.Path{rcpt}}, strings.NewReader(msg))
+	_, err = c.Send(ctx, &smtp.Envelope{From: sender, To: smtp.To(rcpt)}, strings.NewReader(msg))
 	if err != nil {
 		return err
 	}

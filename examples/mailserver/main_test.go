@@ -82,7 +82,7 @@ func send(t *testing.T, addr, user, password, from, to string) error {
 	require.NoError(t, err)
 	rcpt, err := smtp.ParseAddress(to)
 	require.NoError(t, err)
-	_, err = c.Send(t.Context(), &smtp.Envelope{From: sender, To: []smtp.Path{rcpt}},
+	_, err = c.Send(t.Context(), &smtp.Envelope{From: sender, To: smtp.To(rcpt)},
 		strings.NewReader(fmt.Sprintf("From: <%s>\r\nSubject: hello\r\n\r\nIt works.\r\n", from)))
 	return err
 }

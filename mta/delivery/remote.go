@@ -166,7 +166,7 @@ func (a *attempt) host(h route.Host, addr netip.Addr, sec Security) (res queue.R
 	env := &smtp.Envelope{From: a.message.From, MailOptions: a.message.Options}
 	env.Size = a.body.Size()
 	for _, i := range a.pending {
-		env.To = append(env.To, a.message.Recipients[i].To)
+		env.To = append(env.To, smtp.Recipient{Path: a.message.Recipients[i].To})
 	}
 	sent, err := c.Send(a.ctx, env, io.NewSectionReader(a.body, 0, a.body.Size()))
 	again := err != nil && elsewhere(err)

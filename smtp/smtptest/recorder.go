@@ -134,24 +134,24 @@ type recorderSession struct {
 	env smtp.Envelope
 }
 
-func (s *recorderSession) Mail(_ context.Context, from smtp.Path, opts smtp.MailOptions) error {
+func (s *recorderSession) Mail(_ context.Context, from smtp.Path, opts smtp.MailOptions) (smtp.Reply, error) {
 	if s.r.Mail != nil {
 		if err := s.r.Mail(from, opts); err != nil {
-			return err
+			return smtp.Reply{}, err
 		}
 	}
 	s.env = smtp.Envelope{Peer: s.c.Peer(), Identity: s.c.Identity(), From: from, MailOptions: opts}
-	return nil
+	return smtp.Reply{}, nil
 }
 
-func (s *recorderSession) Rcpt(_ context.Context, to smtp.Path, _ smtp.RcptOptions) error {
+func (s *recorderSession) Rcpt(_ context.Context, to smtp.Path, opts smtp.RcptOptions) (smtp.Reply, error) {
 	if s.r.Rcpt != nil {
 		if err := s.r.Rcpt(to); err != nil {
-			return err
+			return smtp.Reply{}, err
 		}
 	}
-	s.env.To = append(s.env.To, to)
-	return nil
+	s.env.To = append(s.env.To, smtp.Recipient{Path: to, RcptOptions: opts})
+	return smtp.Reply{}, nil
 }
 
 func (s *recorderSession) Data(_ context.Context, body io.Reader) (smtp.Result, error) {
@@ -169,7 +169,7 @@ func (s *recorderSession) Data(_ context.Context, body io.Reader) (smtp.Result, 
 	if s.c.LMTP() && s.r.RcptData != nil {
 		m.To = nil
 		for _, to := range s.env.To {
-			err := s.r.RcptData(&m, to)
+			err := s.r.RcptData(&m, to.Path)
 			if err == nil {
 				m.To = append(m.To, to)
 			}

@@ -21,7 +21,7 @@ func envelope(t testing.TB, to ...string) *smtp.Envelope {
 	for _, s := range to {
 		p, err := smtp.ParseAddress(s)
 		require.NoError(t, err)
-		env.To = append(env.To, p)
+		env.To = append(env.To, smtp.Recipient{Path: p})
 	}
 	return env
 }
@@ -34,7 +34,7 @@ func ExampleRecorder() {
 	to, _ := smtp.ParseAddress("b@example.org")
 	_, err := smtp.SendMail(context.Background(), "mx.example.org:25",
 		&smtp.ClientConfig{DialContext: rec.Dial},
-		&smtp.Envelope{To: []smtp.Path{to}}, strings.NewReader("Subject: hello\n\nHello.\n"))
+		&smtp.Envelope{To: smtp.To(to)}, strings.NewReader("Subject: hello\n\nHello.\n"))
 	fmt.Println(err)
 	m := rec.Messages()[0]
 	fmt.Printf("%s %q\n", m.To[0], m.Data)

@@ -7,20 +7,17 @@ import (
 
 type extendedSession struct{ nullSession }
 
-func (extendedSession) Keywords() []string {
-	return []string{"XCOUNT 1 2", "", "bad\r\n250 INJECTED", "-X", "XGRÜN"}
-}
-
-func (extendedSession) Command(_ context.Context, verb, args string) (Reply, bool) {
-	switch verb {
-	case "XCOUNT":
-		return Reply{250, EnhancedCode{2, 0, 0}, "one\r\n" + args}, true
-	case "XBYE":
-		return Reply{421, EnhancedCode{4, 3, 2}, "Going"}, true
-	case "NOOP":
-		panic("the server's own")
+func (extendedSession) Extensions() []Extension {
+	return []Extension{
+		{Keyword: "XCOUNT 1 2", Verbs: map[string]func(context.Context, string) Reply{
+			"XCOUNT": func(_ context.Context, args string) Reply {
+				return Reply{250, EnhancedCode{2, 0, 0}, "one\r\n" + args}
+			},
+			"XBYE": func(context.Context, string) Reply { return Reply{421, EnhancedCode{4, 3, 2}, "Going"} },
+			"NOOP": func(context.Context, string) Reply { panic("the server's own") },
+		}},
+		{}, {Keyword: "bad\r\n250 INJECTED"}, {Keyword: "-X"}, {Keyword: "XGRÜN"},
 	}
-	return Reply{}, false
 }
 
 func TestExtender(t *testing.T) {
