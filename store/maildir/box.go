@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/store"
 )
@@ -292,8 +293,8 @@ func (a *account) find(ctx context.Context, b *box, row store.Row) (p place, err
 	if errors.Is(err, sql.ErrNoRows) || err == nil && time.Since(time.Unix(at, 0)) > a.s.opt.Grace+time.Second {
 		return p, store.ErrExpunged
 	}
-	v := varints{b: data}
-	if p = (place{file: v.file(), dir: b.dir, grave: true}); err == nil && v.bad {
+	v := varint.Reader{Rest: data}
+	if p = (place{file: readFile(&v), dir: b.dir, grave: true}); err == nil && v.Bad {
 		err = fmt.Errorf("%w: expunged message", store.ErrCorrupt)
 	}
 	return p, err

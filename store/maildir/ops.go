@@ -3,7 +3,6 @@ package maildir
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -53,8 +53,7 @@ func (o ops) encode() []byte {
 		b = append(b, o[i].kind)
 		b = o[i].file.append(b)
 		for _, s := range [...]string{o[i].dir, o[i].from, o[i].to, o[i].add, o[i].remove} {
-			b = binary.AppendUvarint(b, uint64(len(s)))
-			b = append(b, s...)
+			b = varint.AppendString(b, s)
 		}
 	}
 	return b
@@ -62,17 +61,17 @@ func (o ops) encode() []byte {
 
 func decodeOps(b []byte) (ops, error) {
 	var o ops
-	v := varints{b: b}
-	for len(v.b) > 0 {
-		p := op{kind: v.b[0]}
-		v.b = v.b[1:]
-		p.file = v.file()
+	v := varint.Reader{Rest: b}
+	for len(v.Rest) > 0 {
+		p := op{kind: v.Rest[0]}
+		v.Rest = v.Rest[1:]
+		p.file = readFile(&v)
 		for _, s := range [...]*string{&p.dir, &p.from, &p.to, &p.add, &p.remove} {
-			*s = v.string()
+			*s = v.String()
 		}
 		o = append(o, p)
 	}
-	if v.bad {
+	if v.Bad {
 		return nil, fmt.Errorf("%w: operations on files", store.ErrCorrupt)
 	}
 	return o, nil

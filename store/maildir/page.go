@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -47,9 +48,6 @@ type page struct {
 	files []file
 }
 
-func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
-func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
-
 // appendRows packs rows, ascending by UID, of one page: differences to the row
 // before, as varints.
 func appendRows(b []byte, no uint32, rows []store.Row) []byte {
@@ -60,66 +58,34 @@ func appendRows(b []byte, no uint32, rows []store.Row) []byte {
 		b = binary.AppendUvarint(b, uint64(r.UID-prev.UID))
 		b = binary.AppendUvarint(b, uint64(r.Size))
 		b = binary.AppendUvarint(b, uint64(r.Flags))
-		b = binary.AppendUvarint(b, zigzag(int64(r.Created-prev.Created)))
+		b = binary.AppendVarint(b, int64(r.Created-prev.Created))
 		b = binary.AppendUvarint(b, uint64(r.ModSeq-r.Created))
-		b = binary.AppendUvarint(b, zigzag(r.Date-prev.Date))
-		b = binary.AppendUvarint(b, zigzag(r.Saved-prev.Saved))
-		b = binary.AppendUvarint(b, zigzag(int64(r.Ref-prev.Ref)))
+		b = binary.AppendVarint(b, r.Date-prev.Date)
+		b = binary.AppendVarint(b, r.Saved-prev.Saved)
+		b = binary.AppendVarint(b, int64(r.Ref-prev.Ref))
 		prev = *r
 	}
 	return b
 }
 
-// varints reads numbers and strings from b; bad is set when it ends too early.
-type varints struct {
-	b   []byte
-	bad bool
-}
-
-func (v *varints) next() uint64 {
-	if len(v.b) > 0 && v.b[0] < 0x80 { // most of them
-		x := v.b[0]
-		v.b = v.b[1:]
-		return uint64(x)
-	}
-	x, n := binary.Uvarint(v.b)
-	if n <= 0 {
-		v.b, v.bad = nil, true
-		return 0
-	}
-	v.b = v.b[n:]
-	return x
-}
-
-func (v *varints) string() string {
-	n := v.next()
-	if n > uint64(len(v.b)) {
-		v.b, v.bad = nil, true
-		return ""
-	}
-	s := string(v.b[:n])
-	v.b = v.b[n:]
-	return s
-}
-
 // decodeRows appends the rows of a page to rows.
 func decodeRows(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
-	v := varints{b: b}
-	n := v.next()
-	if n > pageRows || v.bad {
+	v := varint.Reader{Rest: b}
+	n := v.Next()
+	if n > pageRows || v.Bad {
 		return rows, fmt.Errorf("%w: page of %d rows", store.ErrCorrupt, n)
 	}
 	prev := store.Row{UID: store.UID(no << pageShift)}
 	for i := range n {
-		r := store.Row{UID: prev.UID + store.UID(v.next())}
-		r.Size = uint32(v.next())
-		r.Flags = store.FlagBits(v.next())
-		r.Created = prev.Created + store.ModSeq(unzigzag(v.next()))
-		r.ModSeq = r.Created + store.ModSeq(v.next())
-		r.Date = prev.Date + unzigzag(v.next())
-		r.Saved = prev.Saved + unzigzag(v.next())
-		r.Ref = prev.Ref + uint64(unzigzag(v.next()))
-		if v.bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
+		r := store.Row{UID: prev.UID + store.UID(v.Next())}
+		r.Size = uint32(v.Next())
+		r.Flags = store.FlagBits(v.Next())
+		r.Created = prev.Created + store.ModSeq(v.Signed())
+		r.ModSeq = r.Created + store.ModSeq(v.Next())
+		r.Date = prev.Date + v.Signed()
+		r.Saved = prev.Saved + v.Signed()
+		r.Ref = prev.Ref + uint64(v.Signed())
+		if v.Bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
 			return rows, fmt.Errorf("%w: page of rows", store.ErrCorrupt)
 		}
 		rows = append(rows, r)
@@ -148,16 +114,15 @@ func (f *file) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, bits)
 	b = binary.AppendUvarint(b, uint64(f.disk))
 	for _, s := range [...]string{f.base, f.suffix, f.email} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
+		b = varint.AppendString(b, s)
 	}
 	return b
 }
 
-func (v *varints) file() file {
-	bits := v.next()
-	f := file{cur: bits&fileCur != 0, plain: bits&filePlain != 0, ours: bits&fileOurs != 0, disk: int64(v.next())}
-	f.base, f.suffix, f.email = v.string(), v.string(), v.string()
+func readFile(v *varint.Reader) file {
+	bits := v.Next()
+	f := file{cur: bits&fileCur != 0, plain: bits&filePlain != 0, ours: bits&fileOurs != 0, disk: int64(v.Next())}
+	f.base, f.suffix, f.email = v.String(), v.String(), v.String()
 	return f
 }
 
@@ -170,12 +135,12 @@ func appendFiles(b []byte, files []file) []byte {
 
 // decodeFiles reads the files of a page with n rows.
 func decodeFiles(n int, b []byte) ([]file, error) {
-	v := varints{b: b}
+	v := varint.Reader{Rest: b}
 	files := make([]file, 0, n)
 	for range n {
-		files = append(files, v.file())
+		files = append(files, readFile(&v))
 	}
-	if v.bad || len(v.b) > 0 {
+	if v.Bad || len(v.Rest) > 0 {
 		return nil, fmt.Errorf("%w: page of files", store.ErrCorrupt)
 	}
 	return files, nil
@@ -205,12 +170,12 @@ func encodeUIDs(set store.UIDSet) []byte {
 }
 
 func decodeUIDs(ranges []store.UIDRange, b []byte) ([]store.UIDRange, error) {
-	v := varints{b: b}
+	v := varint.Reader{Rest: b}
 	prev := uint64(0)
-	for len(v.b) > 0 {
-		from := prev + v.next()
-		to := from + v.next()
-		if v.bad || from == 0 || to > 1<<32-1 {
+	for len(v.Rest) > 0 {
+		from := prev + v.Next()
+		to := from + v.Next()
+		if v.Bad || from == 0 || to > 1<<32-1 {
 			return nil, fmt.Errorf("%w: tombstone", store.ErrCorrupt)
 		}
 		ranges = append(ranges, store.UIDRange{From: store.UID(from), To: store.UID(to)})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -184,23 +185,19 @@ func (w *recordWriter) placement(p *placing, ref uint64, loc bodyLoc) []byte {
 	b = binary.AppendUvarint(b, ref)
 	b = binary.AppendUvarint(b, loc.id)
 	b = binary.AppendUvarint(b, uint64(p.body.size))
-	b = appendString(b, p.account)
-	b = appendString(b, p.mailbox)
+	b = varint.AppendString(b, p.account)
+	b = varint.AppendString(b, p.mailbox)
 	b = binary.AppendUvarint(b, uint64(p.uid))
-	b = binary.AppendUvarint(b, zigzag(p.date))
+	b = binary.AppendVarint(b, p.date)
 	b = binary.AppendUvarint(b, uint64(len(p.flags)))
 	for _, f := range p.flags {
-		b = appendString(b, string(f))
+		b = varint.AppendString(b, string(f))
 	}
-	b = binary.AppendUvarint(b, zigzag(p.saved-p.date))
-	b = appendString(b, p.uidl)
+	b = binary.AppendVarint(b, p.saved-p.date)
+	b = varint.AppendString(b, p.uidl)
 	b = binary.AppendUvarint(b, uint64(p.uidValidity))
 	w.scratch = b
 	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 // splitPlacement returns the parts of a placement record that reading needs.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -22,9 +23,6 @@ func pageNo(uid store.UID) uint32 { return uint32(uid) >> pageShift }
 
 // pageKey is the database key of a page.
 func pageKey(id store.MailboxID, no uint32) int64 { return int64(id)<<pageBits | int64(no) }
-
-func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
-func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
 // A page, of rows or of places, begins with pageRows plus its version, and ends
 // with a checksum. In version 1 both were missing, and the count, which comes
@@ -49,9 +47,9 @@ func pageSum(b []byte, no uint64) uint32 {
 }
 
 // pageHead reads what a page begins with, and checks its checksum.
-func pageHead(b []byte, no uint64, what string) (v varints, version int, n uint64, err error) {
-	v = varints{b: b}
-	version, n = 1, v.next()
+func pageHead(b []byte, no uint64, what string) (v varint.Reader, version int, n uint64, err error) {
+	v = varint.Reader{Rest: b}
+	version, n = 1, v.Next()
 	if n > pageRows {
 		end := len(b) - pageSumSize
 		switch {
@@ -60,11 +58,11 @@ func pageHead(b []byte, no uint64, what string) (v varints, version int, n uint6
 		case end < 0 || binary.LittleEndian.Uint32(b[end:]) != pageSum(b[:end], no):
 			return v, 0, 0, fmt.Errorf("%w: checksum of page of %s", store.ErrCorrupt, what)
 		}
-		v = varints{b: b[:end]}
-		version = int(v.next() - pageRows)
-		n = v.next()
+		v = varint.Reader{Rest: b[:end]}
+		version = int(v.Next() - pageRows)
+		n = v.Next()
 	}
-	if n > pageRows || v.bad {
+	if n > pageRows || v.Bad {
 		return v, 0, 0, fmt.Errorf("%w: page of %d %s", store.ErrCorrupt, n, what)
 	}
 	return v, version, n, nil
@@ -82,35 +80,14 @@ func appendPage(b []byte, no uint32, rows []store.Row) []byte {
 		b = binary.AppendUvarint(b, uint64(r.UID-prev.UID))
 		b = binary.AppendUvarint(b, uint64(r.Size))
 		b = binary.AppendUvarint(b, uint64(r.Flags))
-		b = binary.AppendUvarint(b, zigzag(int64(r.Created-prev.Created)))
+		b = binary.AppendVarint(b, int64(r.Created-prev.Created))
 		b = binary.AppendUvarint(b, uint64(r.ModSeq-r.Created))
-		b = binary.AppendUvarint(b, zigzag(r.Date-prev.Date))
-		b = binary.AppendUvarint(b, zigzag(int64(r.Ref-prev.Ref)))
-		b = binary.AppendUvarint(b, zigzag(r.Saved-r.Date))
+		b = binary.AppendVarint(b, r.Date-prev.Date)
+		b = binary.AppendVarint(b, int64(r.Ref-prev.Ref))
+		b = binary.AppendVarint(b, r.Saved-r.Date)
 		prev = *r
 	}
 	return sealPage(b, from, uint64(no))
-}
-
-// varints reads numbers from b; bad is set when it ends too early.
-type varints struct {
-	b   []byte
-	bad bool
-}
-
-func (v *varints) next() uint64 {
-	if len(v.b) > 0 && v.b[0] < 0x80 { // most of them
-		x := v.b[0]
-		v.b = v.b[1:]
-		return uint64(x)
-	}
-	x, n := binary.Uvarint(v.b)
-	if n <= 0 {
-		v.b, v.bad = nil, true
-		return 0
-	}
-	v.b = v.b[n:]
-	return x
 }
 
 // decodePage appends the rows of a page, of any version, to rows. Version 1
@@ -122,24 +99,24 @@ func decodePage(rows []store.Row, no uint32, b []byte) ([]store.Row, error) {
 	}
 	prev := store.Row{UID: store.UID(no << pageShift)}
 	for i := range n {
-		r := store.Row{UID: prev.UID + store.UID(v.next())}
-		r.Size = uint32(v.next())
-		r.Flags = store.FlagBits(v.next())
-		r.Created = prev.Created + store.ModSeq(unzigzag(v.next()))
-		r.ModSeq = r.Created + store.ModSeq(v.next())
-		r.Date = prev.Date + unzigzag(v.next())
-		r.Ref = prev.Ref + uint64(unzigzag(v.next()))
+		r := store.Row{UID: prev.UID + store.UID(v.Next())}
+		r.Size = uint32(v.Next())
+		r.Flags = store.FlagBits(v.Next())
+		r.Created = prev.Created + store.ModSeq(v.Signed())
+		r.ModSeq = r.Created + store.ModSeq(v.Next())
+		r.Date = prev.Date + v.Signed()
+		r.Ref = prev.Ref + uint64(v.Signed())
 		r.Saved = r.Date
 		if version >= 2 {
-			r.Saved += unzigzag(v.next())
+			r.Saved += v.Signed()
 		}
-		if v.bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
+		if v.Bad || pageNo(r.UID) != no || r.UID == 0 || i > 0 && r.UID <= prev.UID {
 			return rows, fmt.Errorf("%w: page of rows", store.ErrCorrupt)
 		}
 		rows = append(rows, r)
 		prev = r
 	}
-	if len(v.b) > 0 { // or a flipped bit would make version 2 pass for 1
+	if len(v.Rest) > 0 { // or a flipped bit would make version 2 pass for 1
 		return rows, fmt.Errorf("%w: page of rows is too long", store.ErrCorrupt)
 	}
 	return rows, nil
@@ -182,11 +159,11 @@ func (p *refPage) encode(no uint64) []byte {
 		if l.seg == 0 {
 			continue
 		}
-		b = binary.AppendUvarint(b, zigzag(l.off-prev.off))
+		b = binary.AppendVarint(b, l.off-prev.off)
 		b = binary.AppendUvarint(b, uint64(l.size))
 		b = binary.AppendUvarint(b, uint64(l.prefix))
 		b = binary.AppendUvarint(b, l.bodySeg)
-		b = binary.AppendUvarint(b, zigzag(l.bodyOff-l.off))
+		b = binary.AppendVarint(b, l.bodyOff-l.off)
 		b = binary.AppendUvarint(b, uint64(l.bodyBytes))
 		b = binary.AppendUvarint(b, uint64(l.account))
 		prev = *l
@@ -202,23 +179,23 @@ func decodeRefPage(no uint64, b []byte) (*refPage, error) {
 	}
 	var prev place
 	for i := range n {
-		l := place{seg: v.next()}
+		l := place{seg: v.Next()}
 		if l.seg == 0 {
 			continue
 		}
-		l.off = prev.off + unzigzag(v.next())
-		l.size = int64(v.next())
-		l.prefix = int64(v.next())
-		l.bodySeg = v.next()
-		l.bodyOff = l.off + unzigzag(v.next())
-		l.bodyBytes = int64(v.next())
-		l.account = int64(v.next())
+		l.off = prev.off + v.Signed()
+		l.size = int64(v.Next())
+		l.prefix = int64(v.Next())
+		l.bodySeg = v.Next()
+		l.bodyOff = l.off + v.Signed()
+		l.bodyBytes = int64(v.Next())
+		l.account = int64(v.Next())
 		if l.off < 0 || l.size < 0 || l.prefix < 0 || l.prefix > l.size || l.bodyOff < 0 || l.bodyBytes < 0 {
 			return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
 		}
 		p[i], prev = l, l
 	}
-	if v.bad || len(v.b) > 0 {
+	if v.Bad || len(v.Rest) > 0 {
 		return nil, fmt.Errorf("%w: page of places", store.ErrCorrupt)
 	}
 	return p, nil
@@ -237,12 +214,12 @@ func encodeUIDs(set store.UIDSet) []byte {
 }
 
 func decodeUIDs(set *store.UIDSet, b []byte) error {
-	v := varints{b: b}
+	v := varint.Reader{Rest: b}
 	prev := uint64(0)
-	for len(v.b) > 0 {
-		from := prev + v.next()
-		to := from + v.next()
-		if v.bad || from == 0 || to > 1<<32-1 {
+	for len(v.Rest) > 0 {
+		from := prev + v.Next()
+		to := from + v.Next()
+		if v.Bad || from == 0 || to > 1<<32-1 {
 			return fmt.Errorf("%w: tombstone", store.ErrCorrupt)
 		}
 		set.AddRange(store.UID(from), store.UID(to))
@@ -256,7 +233,7 @@ func encodeRefs(refs []uint64) []byte {
 	var b []byte
 	prev := uint64(0)
 	for _, r := range refs {
-		b = binary.AppendUvarint(b, zigzag(int64(r-prev)))
+		b = binary.AppendVarint(b, int64(r-prev))
 		prev = r
 	}
 	return b
@@ -264,13 +241,13 @@ func encodeRefs(refs []uint64) []byte {
 
 func decodeRefs(b []byte) ([]uint64, error) {
 	var refs []uint64
-	v := varints{b: b}
+	v := varint.Reader{Rest: b}
 	prev := uint64(0)
-	for len(v.b) > 0 {
-		prev += uint64(unzigzag(v.next()))
+	for len(v.Rest) > 0 {
+		prev += uint64(v.Signed())
 		refs = append(refs, prev)
 	}
-	if v.bad {
+	if v.Bad {
 		return nil, fmt.Errorf("%w: references", store.ErrCorrupt)
 	}
 	return refs, nil

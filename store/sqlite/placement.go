@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"github.com/posta-mail/posta/internal/varint"
 	"github.com/posta-mail/posta/store"
 )
 
@@ -30,33 +31,28 @@ func parsePlacement(payload []byte, version byte) (p placement, ok bool) {
 	if _, rest, ok = cutBytes(rest); !ok {
 		return p, false
 	}
-	v := varints{b: rest}
-	text := func() string {
-		head, rest, ok := cutBytes(v.b)
-		v.b, v.bad = rest, v.bad || !ok
-		return string(head)
-	}
+	v := varint.Reader{Rest: rest}
 	p.prefix = int64(len(prefix))
-	p.ref, p.body = v.next(), v.next()
-	size := v.next()
-	p.account, p.mailbox = text(), text()
-	uid := v.next()
-	p.date = unzigzag(v.next())
+	p.ref, p.body = v.Next(), v.Next()
+	size := v.Next()
+	p.account, p.mailbox = v.String(), v.String()
+	uid := v.Next()
+	p.date = v.Signed()
 	p.saved = p.date
-	flags := v.next()
-	if v.bad || size > store.MaxMessageSize || uid == 0 || uid > math.MaxUint32 || flags > uint64(len(v.b)) {
+	flags := v.Next()
+	if v.Bad || size > store.MaxMessageSize || uid == 0 || uid > math.MaxUint32 || flags > uint64(len(v.Rest)) {
 		return p, false
 	}
 	for range flags {
-		p.flags = append(p.flags, store.Flag(text()))
+		p.flags = append(p.flags, store.Flag(v.String()))
 	}
 	if version >= 2 {
-		p.saved += unzigzag(v.next())
-		p.uidl = text()
-		p.uidValidity = uint32(min(v.next(), math.MaxUint32))
+		p.saved += v.Signed()
+		p.uidl = v.String()
+		p.uidValidity = uint32(min(v.Next(), math.MaxUint32))
 	}
 	p.bodySize, p.uid = int64(size), store.UID(uid)
-	return p, !v.bad && len(v.b) == 0
+	return p, !v.Bad && len(v.Rest) == 0
 }
 
 // placementIDs returns the reference and the id of the body's record, which is
