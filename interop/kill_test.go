@@ -160,7 +160,7 @@ func killRounds(t *testing.T, service string, n int) {
 	maybe := map[string]sent{} // and those whose sender saw no answer
 	uids := map[string]map[string]imap.UID{bob: {}, carol: {}}
 	validity := map[string]uint32{}
-	l := &load{cfg: smtp.ClientConfig{LMTP: service == "lmtp", TLS: smtp.TLSNone}, from: "x@peer.test", to: [][]string{{bob}, {carol}, {bob, carol}}}
+	l := &load{cfg: smtp.ClientConfig{LMTP: service == "lmtp", TLS: smtp.TLSPolicy{Mode: smtp.TLSNone}}, from: "x@peer.test", to: [][]string{{bob}, {carol}, {bob, carol}}}
 	for round := range n {
 		l.addr, l.round = s.addrs[service], round
 		after := l.killDuring(t, func() { s.kill(t) })

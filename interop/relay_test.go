@@ -103,7 +103,7 @@ func TestKillQueue(t *testing.T) {
 		}
 	})
 	all := map[string]sent{}
-	l := &load{cfg: smtp.ClientConfig{TLS: smtp.TLSNone, InsecureAuth: true}, login: [2]string{alice, alicePassword}, from: alice, to: [][]string{{"x@peer.test"}, {"x@peer.test", "y@peer.test"}}}
+	l := &load{cfg: smtp.ClientConfig{TLS: smtp.TLSPolicy{Mode: smtp.TLSNone}, InsecureAuth: true}, login: [2]string{alice, alicePassword}, from: alice, to: [][]string{{"x@peer.test"}, {"x@peer.test", "y@peer.test"}}}
 	for round := range rounds(t, 20) {
 		// Nothing listens at the second address.
 		site := []string{"127.0.0.77", "127.0.0.1"}[round%2]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -14,35 +15,23 @@ import (
 	"github.com/posta-mail/posta/internal/wire"
 )
 
-// TLSMode says how a Client comes to TLS.
-type TLSMode int
-
-// The modes. In none of them does a failed handshake lead to plain text on the
-// same connection.
-const (
-	TLSIfOffered TLSMode = iota // STARTTLS if the server offers it
-	TLSRequired                 // STARTTLS, or an error
-	TLSImplicit                 // from the first octet (RFC 8314 §3.3)
-	TLSNone                     // plain text, for closed networks and LMTP sockets
-)
-
 // ClientConfig configures a Client. The zero value, and nil, speak SMTP as
-// "localhost" with STARTTLS where it is offered.
+// "localhost", encrypted where that is offered.
 type ClientConfig struct {
 	// Hostname is given in EHLO: a domain or an address literal (RFC 5321
 	// §4.1.4); "localhost" if empty.
 	Hostname string
 	// LMTP speaks LMTP (RFC 2033).
 	LMTP bool
-	// TLS says when to encrypt.
-	TLS TLSMode
-	// TLSConfig is for the handshake; nil verifies the server against the
-	// system's roots. Dial puts the host dialled in for an empty ServerName;
-	// for NewClient it has to be set. TLS 1.2 is the least whatever it says.
-	TLSConfig *tls.Config
+	// TLS says when to encrypt and whom to take for the server.
+	TLS TLSPolicy
+	// ServerName is the host's name, for the handshake and to verify. Dial
+	// takes the host dialled if it is empty.
+	ServerName string
 	// Auth, if not nil, logs in after EHLO and TLS. It serves one connection.
 	Auth gosasl.Client
-	// InsecureAuth allows plaintext mechanisms without TLS.
+	// InsecureAuth allows mechanisms that show the password without TLS, and
+	// to a server that has not been verified.
 	InsecureAuth bool
 	// Allow8Bit sends messages declared 8BITMIME also to servers without that
 	// extension, as most mail systems do; otherwise they are refused with 554
@@ -92,6 +81,7 @@ type Client struct {
 	ext      map[string]string
 	greeting Reply
 	tls      *tls.ConnectionState
+	verified error // nil: the server has proved who it is
 	loggedIn bool
 	open     bool            // a transaction has been left open
 	ctx      context.Context // of the method under way
@@ -124,30 +114,17 @@ func Dial(ctx context.Context, addr string, cfg *ClientConfig) (*Client, error) 
 	if err != nil {
 		return nil, &CommandError{"connect", err}
 	}
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		conf.TLSConfig = clientTLS(conf.TLSConfig, host)
+	if conf.ServerName == "" {
+		conf.ServerName, _, _ = net.SplitHostPort(addr)
 	}
 	return NewClient(ctx, nc, &conf)
-}
-
-// clientTLS is cfg with TLS 1.2 as the least and a name to verify.
-func clientTLS(cfg *tls.Config, host string) *tls.Config {
-	if cfg == nil {
-		cfg = &tls.Config{}
-	}
-	cfg = cfg.Clone()
-	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
-	if cfg.ServerName == "" {
-		cfg.ServerName = host
-	}
-	return cfg
 }
 
 // NewClient makes a Client of a connection: TLS, greeting, EHLO, STARTTLS and
 // login as cfg says. It owns nc from then on and closes it on error. Errors
 // are *CommandError.
 func NewClient(ctx context.Context, nc net.Conn, cfg *ClientConfig) (*Client, error) {
-	c := &Client{conn: &deadlineConn{Conn: nc}}
+	c := &Client{conn: &deadlineConn{Conn: nc}, verified: fmt.Errorf("%w: plain text", ErrUnverified)}
 	if cfg != nil {
 		c.cfg = *cfg
 	}
@@ -155,7 +132,6 @@ func NewClient(ctx context.Context, nc net.Conn, cfg *ClientConfig) (*Client, er
 		c.cfg.Hostname = "localhost"
 	}
 	c.cfg.Timeouts = c.cfg.Timeouts.withDefaults()
-	c.cfg.TLSConfig = clientTLS(c.cfg.TLSConfig, "")
 	c.r = wire.NewReader(c.conn, nil)
 	c.w = bufio.NewWriterSize(c.conn, clientBuffer)
 	done := c.begin(ctx)
@@ -175,8 +151,8 @@ func (c *Client) start(ctx context.Context) error {
 	if name, ok := heloName(c.cfg.Hostname); !ok || name != c.cfg.Hostname {
 		return &CommandError{"EHLO", notSent(501, EnhancedCode{5, 5, 4}, "own host name is malformed")}
 	}
-	if c.cfg.TLS == TLSImplicit {
-		if err := c.handshake(ctx, c.cfg.TLSConfig); err != nil {
+	if c.cfg.TLS.Implicit {
+		if err := c.handshake(ctx, c.cfg.TLS); err != nil {
 			return err
 		}
 	}
@@ -192,9 +168,8 @@ func (c *Client) start(ctx context.Context) error {
 		return err
 	}
 	_, offered := c.ext["STARTTLS"]
-	switch {
-	case c.cfg.TLS == TLSRequired || (c.cfg.TLS == TLSIfOffered && offered):
-		if err := c.startTLS(ctx, c.cfg.TLSConfig); err != nil {
+	if c.tls == nil && (c.cfg.TLS.required() || (c.cfg.TLS.Mode == TLSOpportunistic && offered)) {
+		if err := c.startTLS(ctx, c.cfg.TLS); err != nil {
 			return err
 		}
 	}
@@ -268,17 +243,21 @@ func (c *Client) TLS() *tls.ConnectionState { return c.tls }
 // a broken protocol, a 421, Quit or Close.
 func (c *Client) Alive() bool { return c.err == nil }
 
-// StartTLS encrypts the connection and says EHLO anew (RFC 3207). cfg may be
-// nil. Whatever its error, the connection is not to be used after it.
-func (c *Client) StartTLS(ctx context.Context, cfg *tls.Config) error {
+// Verified is nil if the server has proved who it is, as the policy's Names or
+// Verify ask, whether or not its Mode demands that. Otherwise it says why not:
+// in plain text it wraps ErrUnverified, and without Verify it is a
+// *tls.CertificateVerificationError.
+func (c *Client) Verified() error { return c.verified }
+
+// StartTLS encrypts the connection and says EHLO anew (RFC 3207). Under any Mode
+// plain text is an error. After an error of the handshake the connection is not
+// to be used.
+func (c *Client) StartTLS(ctx context.Context, policy TLSPolicy) error {
 	defer c.begin(ctx)()
-	if cfg == nil {
-		cfg = c.cfg.TLSConfig
-	}
-	return c.startTLS(ctx, clientTLS(cfg, c.cfg.TLSConfig.ServerName))
+	return c.startTLS(ctx, policy)
 }
 
-func (c *Client) startTLS(ctx context.Context, cfg *tls.Config) error {
+func (c *Client) startTLS(ctx context.Context, policy TLSPolicy) error {
 	if _, ok := c.ext["STARTTLS"]; !ok || c.tls != nil {
 		return &CommandError{"STARTTLS", notSent(454, EnhancedCode{4, 7, 0}, "STARTTLS is not offered")}
 	}
@@ -293,26 +272,27 @@ func (c *Client) startTLS(ctx context.Context, cfg *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := c.handshake(ctx, cfg); err != nil {
+	if err := c.handshake(ctx, policy); err != nil {
 		return err
 	}
 	return c.hello() // RFC 3207 §4.2: what was offered before does not count
 }
 
-func (c *Client) handshake(ctx context.Context, cfg *tls.Config) error {
+func (c *Client) handshake(ctx context.Context, policy TLSPolicy) error {
 	if d := c.cfg.Timeouts.Handshake; d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
 	c.conn.within(0)
-	t := tls.Client(c.conn.Conn, cfg)
+	verified := ErrUnverified
+	t := tls.Client(c.conn.Conn, policy.config(c.cfg.ServerName, func(err error) { verified = err }))
 	if err := t.HandshakeContext(ctx); err != nil {
 		return c.fail("STARTTLS", err)
 	}
 	c.conn.replace(t)
 	state := t.ConnectionState()
-	c.tls = &state
+	c.tls, c.verified = &state, verified
 	c.r.Reset(c.conn)
 	c.w.Reset(c.conn)
 	return nil

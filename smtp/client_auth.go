@@ -13,7 +13,7 @@ import (
 )
 
 // Login authenticates (RFC 4954). A mechanism that shows the password is only
-// used under TLS unless the configuration says otherwise. A server that has to
+// used with a server verified under TLS unless the configuration says otherwise. A server that has to
 // prove itself too (SCRAM) and did not is an error, although it said 235.
 func (c *Client) Login(ctx context.Context, mech gosasl.Client) error {
 	defer c.begin(ctx)()
@@ -29,8 +29,8 @@ func (c *Client) login(mech gosasl.Client) error {
 	switch {
 	case !slices.Contains(strings.Fields(strings.ToUpper(offered)), name):
 		return &CommandError{"AUTH", notSent(504, EnhancedCode{5, 5, 4}, "mechanism "+name+" is not offered")}
-	case c.tls == nil && !c.cfg.InsecureAuth && showsSecret(name):
-		return &CommandError{"AUTH", notSent(538, EnhancedCode{5, 7, 11}, "mechanism "+name+" needs TLS")}
+	case c.verified != nil && !c.cfg.InsecureAuth && showsSecret(name):
+		return &CommandError{"AUTH", notSent(538, EnhancedCode{5, 7, 11}, "mechanism "+name+" needs a verified server: "+c.verified.Error())}
 	}
 	args := name
 	if initial != nil {

@@ -436,47 +436,49 @@ func testTLSConfig(t *testing.T) (server, client *tls.Config) {
 
 func TestClientStartTLS(t *testing.T) {
 	serverTLS, clientTLS := testTLSConfig(t)
-	run := func(t *testing.T, script string, mode smtp.TLSMode, addr string) (*smtp.Client, error) {
+	run := func(t *testing.T, script string, policy smtp.TLSPolicy, addr string) (*smtp.Client, error) {
 		p, err := smtptest.NewPeer(script)
 		require.NoError(t, err)
 		p.TLSConfig = serverTLS
 		t.Cleanup(func() { _ = p.Close() })
-		return smtp.Dial(t.Context(), addr, &smtp.ClientConfig{TLS: mode, TLSConfig: clientTLS, DialContext: p.Dial})
+		policy.Config = clientTLS
+		return smtp.Dial(t.Context(), addr, &smtp.ClientConfig{TLS: policy, DialContext: p.Dial})
 	}
+	opportunistic, none, required := smtp.TLSPolicy{}, smtp.TLSPolicy{Mode: smtp.TLSNone}, smtp.TLSPolicy{Mode: smtp.TLSRequired}
 	offer := "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250-AUTH PLAIN\nS: 250 STARTTLS\nC: STARTTLS\n"
 
-	c, err := run(t, offer+"S: 220 go\nTLS\nC: EHLO .*\nS: 250-hi\nS: 250 SIZE 5\nSTALL", smtp.TLSRequired, "mx.example.org:25")
+	c, err := run(t, offer+"S: 220 go\nTLS\nC: EHLO .*\nS: 250-hi\nS: 250 SIZE 5\nSTALL", required, "mx.example.org:25")
 	require.NoError(t, err)
 	require.NotNil(t, c.TLS())
 	_, ok := c.Extension("AUTH")
 	require.False(t, ok, "what was offered before TLS does not count")
 	require.NoError(t, c.Close())
 
-	_, err = run(t, offer+"S- \"220 go\\r\\n250 injected\\r\\n\"\nSTALL", smtp.TLSIfOffered, "mx.example.org:25")
+	_, err = run(t, offer+"S- \"220 go\\r\\n250 injected\\r\\n\"\nSTALL", opportunistic, "mx.example.org:25")
 	require.ErrorIs(t, err, smtp.ErrProtocol)
 
-	_, err = run(t, offer+"S: 454 no\nSTALL", smtp.TLSIfOffered, "mx.example.org:25")
+	_, err = run(t, offer+"S: 454 no\nSTALL", opportunistic, "mx.example.org:25")
 	require.Equal(t, 454, code(err))
 
-	_, err = run(t, offer+"S: 220 go\nTLS\nSTALL", smtp.TLSIfOffered, "other.example.org:25")
+	_, err = run(t, offer+"S: 220 go\nTLS\nSTALL", smtp.VerifiedTLS(), "other.example.org:25")
 	require.ErrorContains(t, err, "certificate", "the name does not fit")
 
-	_, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250 hi\nSTALL", smtp.TLSRequired, "mx.example.org:25")
+	_, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250 hi\nSTALL", required, "mx.example.org:25")
 	require.ErrorIs(t, err, smtp.ErrNotSent)
 
-	c, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 STARTTLS\nSTALL", smtp.TLSNone, "mx.example.org:25")
+	c, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 STARTTLS\nSTALL", none, "mx.example.org:25")
 	require.NoError(t, err)
 	require.Nil(t, c.TLS())
 	require.NoError(t, c.Close())
 
-	c, err = run(t, "TLS\nS: 220 hi\nC: EHLO .*\nS: 250 hi\nSTALL", smtp.TLSImplicit, "mx.example.org:465")
+	c, err = run(t, "TLS\nS: 220 hi\nC: EHLO .*\nS: 250 hi\nSTALL", smtp.TLSPolicy{Implicit: true}, "mx.example.org:465")
 	require.NoError(t, err)
-	require.ErrorIs(t, c.StartTLS(t.Context(), nil), smtp.ErrNotSent)
+	require.ErrorIs(t, c.StartTLS(t.Context(), opportunistic), smtp.ErrNotSent)
 	require.NoError(t, c.Close())
 
-	c, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO .*\nS: 250 hi\nSTALL", smtp.TLSNone, "mx.example.org:25")
+	c, err = run(t, "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO .*\nS: 250 hi\nSTALL", none, "mx.example.org:25")
 	require.NoError(t, err)
-	require.NoError(t, c.StartTLS(t.Context(), clientTLS))
+	require.NoError(t, c.StartTLS(t.Context(), smtp.TLSPolicy{Config: clientTLS}))
 	require.NotNil(t, c.TLS())
 	require.NoError(t, c.Close())
 }

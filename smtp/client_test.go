@@ -38,12 +38,13 @@ func TestClientAndServer(t *testing.T) {
 	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: h, TLSConfig: serverTLS, Auth: testAuth{}, RequireAuth: true, Governor: &auth.Governor{Off: true}})
 	ctx := t.Context()
 	c, err := Dial(ctx, "mx.example.org:587", &ClientConfig{
-		Hostname: "client.example.com", TLS: TLSRequired, TLSConfig: clientTLS,
+		Hostname: "client.example.com", TLS: TLSPolicy{Mode: TLSVerified, Config: clientTLS},
 		Auth:        sasl.NewPlainClient("", "tim", "tanstaaftanstaaf"),
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) },
 	})
 	require.NoError(t, err)
 	require.NotNil(t, c.TLS())
+	require.NoError(t, c.Verified())
 	env := &Envelope{From: mustPath(t, "a@example.com"), To: To(paths(t, "b@example.org", "nobody@example.org", "later@example.org", "c@example.org")...)}
 	res, err := c.Send(ctx, env, strings.NewReader("Subject: x\n\n.\nbody"))
 	require.NoError(t, err)

@@ -235,7 +235,7 @@ func (s *system) send(ctx context.Context, from, to, subject, text string) error
 		return err
 	}
 	c, err := smtp.Dial(ctx, s.addr("submission"), &smtp.ClientConfig{
-		Hostname: "[127.0.0.1]", TLS: smtp.TLSRequired, TLSConfig: s.tls, Auth: login,
+		Hostname: "[127.0.0.1]", TLS: smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: s.tls}, Auth: login,
 	})
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ package delivery
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -27,16 +26,6 @@ type Router interface {
 	Route(ctx context.Context, domain string) (*route.Route, error)
 }
 
-// Security says how a connection to a host is to be secured.
-type Security struct {
-	// Mode is when to encrypt. TLSIfOffered retries in plain text when the
-	// handshake fails, the other modes never do.
-	Mode smtp.TLSMode
-	// Config is for the handshake; nil accepts any certificate under
-	// TLSIfOffered (RFC 7435) and verifies the host's name otherwise.
-	Config *tls.Config
-}
-
 // Remote is a queue.Deliverer for other systems. Set its fields before use;
 // safe for concurrent use.
 type Remote struct {
@@ -46,12 +35,13 @@ type Remote struct {
 	Hostname string
 	// Secure decides about TLS for each host; nil encrypts where it is
 	// offered, without demanding a certificate. A host for which it returns an
-	// error is not used.
-	Secure func(ctx context.Context, domain string, host route.Host) (Security, error)
+	// error is not used. Under smtp.TLSOpportunistic a failed handshake leads to
+	// plain text on another connection (RFC 7435 §3), under no other mode.
+	Secure func(ctx context.Context, domain string, host route.Host) (smtp.TLSPolicy, error)
 	// Auth, if not nil, gives what to log in with at a host (a smarthost), or
 	// nil. It is asked for each connection. Where there is a login,
-	// TLSIfOffered means TLSRequired: no password goes to whoever is first to
-	// answer.
+	// TLSOpportunistic and TLSRequired mean TLSVerified: no password goes to
+	// whoever is first to answer.
 	Auth func(host route.Host) gosasl.Client
 	// Timeouts are those of the SMTP client; zero fields have RFC 5321's
 	// values, but a TCP connection gets 30 s, since there may be many.
@@ -143,9 +133,9 @@ func (a *attempt) fail(r queue.Result) {
 }
 
 // security asks how to secure the connections to a host.
-func (a *attempt) security(domain string, h route.Host) (Security, error) {
+func (a *attempt) security(domain string, h route.Host) (smtp.TLSPolicy, error) {
 	if a.remote.Secure == nil {
-		return Security{}, nil
+		return smtp.TLSPolicy{}, nil
 	}
 	sec, err := a.remote.Secure(a.ctx, domain, h)
 	if err != nil {
@@ -156,7 +146,7 @@ func (a *attempt) security(domain string, h route.Host) (Security, error) {
 
 // host tries one address. Recipients who are pending after it may be offered to
 // the next; res says why they are.
-func (a *attempt) host(h route.Host, addr netip.Addr, sec Security) (res queue.Result) {
+func (a *attempt) host(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (res queue.Result) {
 	name := remoteName(h, addr)
 	c, err := a.connect(h, addr, sec)
 	if err != nil {
@@ -217,9 +207,9 @@ func (a *attempt) result(name string, err error) queue.Result {
 }
 
 // connect makes a client, encrypted as sec demands.
-func (a *attempt) connect(h route.Host, addr netip.Addr, sec Security) (*smtp.Client, error) {
+func (a *attempt) connect(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (*smtp.Client, error) {
 	cfg := &smtp.ClientConfig{
-		Hostname: a.remote.Hostname, TLS: sec.Mode, TLSConfig: sec.Config, Timeouts: a.remote.Timeouts,
+		Hostname: a.remote.Hostname, TLS: sec, ServerName: h.Name, Timeouts: a.remote.Timeouts,
 		DialContext: a.remote.DialContext, Allow8Bit: true,
 	}
 	if cfg.Timeouts.Dial == 0 {
@@ -228,21 +218,18 @@ func (a *attempt) connect(h route.Host, addr netip.Addr, sec Security) (*smtp.Cl
 	if a.remote.Auth != nil {
 		cfg.Auth = a.remote.Auth(h)
 	}
-	if cfg.Auth != nil && cfg.TLS == smtp.TLSIfOffered {
-		cfg.TLS = smtp.TLSRequired
-	}
-	if cfg.TLSConfig == nil {
-		cfg.TLSConfig = &tls.Config{ServerName: h.Name, InsecureSkipVerify: cfg.TLS == smtp.TLSIfOffered}
+	if cfg.Auth != nil && cfg.TLS.Mode != smtp.TLSNone {
+		cfg.TLS.Mode = smtp.TLSVerified
 	}
 	target := netip.AddrPortFrom(addr, h.Port).String()
 	c, err := smtp.Dial(a.ctx, target, cfg)
-	if err == nil || cfg.TLS != smtp.TLSIfOffered || !isHandshake(err) || a.ctx.Err() != nil {
+	if err == nil || cfg.TLS.Mode != smtp.TLSOpportunistic || !isHandshake(err) || a.ctx.Err() != nil {
 		return c, err
 	}
 	// RFC 7435 §3: an unauthenticated handshake that fails protects nobody
 	// by failing the delivery.
 	a.log().Warn("TLS handshake failed, trying in plain text", "host", h.Name, "addr", target, "err", err)
-	cfg.TLS = smtp.TLSNone
+	cfg.TLS = smtp.TLSPolicy{Mode: smtp.TLSNone}
 	return smtp.Dial(a.ctx, target, cfg)
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/sasl"
 	"github.com/posta-mail/posta/internal/testcert"
-	"github.com/posta-mail/posta/mta/delivery"
 	"github.com/posta-mail/posta/mta/route"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/smtp/smtptest"
@@ -32,15 +31,15 @@ func tlsFor(t *testing.T, names ...string) (server *tls.Config, client *tls.Conf
 
 // When to encrypt, and what comes of a handshake that fails.
 func TestSecurity(t *testing.T) {
-	secure := func(s delivery.Security) func(context.Context, string, route.Host) (delivery.Security, error) {
-		return func(context.Context, string, route.Host) (delivery.Security, error) { return s, nil }
+	secure := func(s smtp.TLSPolicy) func(context.Context, string, route.Host) (smtp.TLSPolicy, error) {
+		return func(context.Context, string, route.Host) (smtp.TLSPolicy, error) { return s, nil }
 	}
 	broken := starttls + "S: 220 go\nC: .*\nSTALL"
 	refused := starttls + "S: 454 4.7.0 not now\nC: QUIT"
 	_, strangers := tlsFor(t, "x.test")
 	for _, c := range []struct {
 		name    string
-		sec     *delivery.Security
+		sec     *smtp.TLSPolicy
 		scripts []string // of the first address; nil: a real server with TLS
 		want    string
 		with    string // ESMTP or ESMTPS
@@ -50,12 +49,13 @@ func TestSecurity(t *testing.T) {
 		{"handshake fails: plain text", nil, []string{broken, good}, "250 a.mx.test", "", 2},
 		{"STARTTLS is refused: plain text", nil, []string{refused, good}, "250 a.mx.test", "", 2},
 		{"plain text after 220: not again", nil, []string{starttls + "S- \"220 go\\r\\n250 injected\\r\\n\"", good}, "451 4.4.1 b.mx.test", "", 1},
-		{"required, not offered", &delivery.Security{Mode: smtp.TLSRequired}, []string{greet + "C: QUIT", good}, "451 4.4.1 b.mx.test", "", 1},
-		{"required, handshake fails", &delivery.Security{Mode: smtp.TLSRequired}, []string{broken, good}, "451 4.4.1 b.mx.test", "", 1},
-		{"required, unknown authority", &delivery.Security{Mode: smtp.TLSRequired}, nil, "451 4.4.1 b.mx.test", "", 1},
-		{"required, wrong authority", &delivery.Security{Mode: smtp.TLSRequired, Config: strangers}, nil, "451 4.4.1 b.mx.test", "", 1},
-		{"required and verified", &delivery.Security{Mode: smtp.TLSRequired, Config: &tls.Config{}}, nil, "250 a.mx.test", "ESMTPS", 1},
-		{"none", &delivery.Security{Mode: smtp.TLSNone}, nil, "250 a.mx.test", "ESMTP", 1},
+		{"required, not offered", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, []string{greet + "C: QUIT", good}, "451 4.4.1 b.mx.test", "", 1},
+		{"required, handshake fails", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, []string{broken, good}, "451 4.4.1 b.mx.test", "", 1},
+		{"verified, unknown authority", &smtp.TLSPolicy{Mode: smtp.TLSVerified}, nil, "451 4.4.1 b.mx.test", "", 1},
+		{"verified, wrong authority", &smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: strangers}, nil, "451 4.4.1 b.mx.test", "", 1},
+		{"verified", &smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: &tls.Config{}}, nil, "250 a.mx.test", "ESMTPS", 1},
+		{"required, any certificate", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, nil, "250 a.mx.test", "ESMTPS", 1},
+		{"none", &smtp.TLSPolicy{Mode: smtp.TLSNone}, nil, "250 a.mx.test", "ESMTP", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newInternet()
@@ -91,9 +91,9 @@ func TestTLSFailureCode(t *testing.T) {
 	n.hosts = n.hosts[1:]
 	server, _ := tlsFor(t, "other.test")
 	n.recorder(t, "3", func(r *smtptest.Recorder) { r.Server.TLSConfig = server })
-	n.Secure = func(_ context.Context, domain string, h route.Host) (delivery.Security, error) {
+	n.Secure = func(_ context.Context, domain string, h route.Host) (smtp.TLSPolicy, error) {
 		require.Equal(t, "b.test", domain)
-		return delivery.Security{Mode: smtp.TLSRequired}, nil
+		return smtp.VerifiedTLS(), nil
 	}
 	res := n.deliver(t.Context(), "bob")
 	require.Equal(t, "451 4.7.5 b.mx.test", says(res[0]))
@@ -106,12 +106,12 @@ func TestPolicyErrors(t *testing.T) {
 	n := newInternet()
 	asked := []string{}
 	n.recorder(t, "3", nil)
-	n.Secure = func(_ context.Context, _ string, h route.Host) (delivery.Security, error) {
+	n.Secure = func(_ context.Context, _ string, h route.Host) (smtp.TLSPolicy, error) {
 		asked = append(asked, h.Name)
 		if h.Name == "a.mx.test" {
-			return delivery.Security{}, errors.New("TLSA lookup failed")
+			return smtp.TLSPolicy{}, errors.New("TLSA lookup failed")
 		}
-		return delivery.Security{}, nil
+		return smtp.TLSPolicy{}, nil
 	}
 	require.Equal(t, []string{"250 b.mx.test"}, allSay(n.deliver(t.Context(), "bob")))
 	require.Equal(t, []string{"3"}, n.calls)
@@ -143,13 +143,13 @@ func TestAuth(t *testing.T) {
 		}
 	}
 	client.ServerName = "a.mx.test"
-	trust := func(context.Context, string, route.Host) (delivery.Security, error) {
-		return delivery.Security{Config: client}, nil
+	trust := func(context.Context, string, route.Host) (smtp.TLSPolicy, error) {
+		return smtp.TLSPolicy{Config: client}, nil
 	}
 	for _, c := range []struct {
 		name, password string
 		tls            bool
-		secure         func(context.Context, string, route.Host) (delivery.Security, error)
+		secure         func(context.Context, string, route.Host) (smtp.TLSPolicy, error)
 		want           string
 	}{
 		{"logged in", "secret", true, trust, "250 a.mx.test"},
