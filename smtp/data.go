@@ -150,11 +150,8 @@ func (c *session) bodyFailed(f *failedBody) {
 
 // accepted answers a message that the Session has taken.
 func (c *session) accepted(res Result) {
-	if res.Reply.Code == 0 {
-		res.Reply.Code = 250
-	}
 	c.noops = 0
-	r := res.Reply.sound()
+	r := res.Reply.or(250, EnhancedCode{2, 0, 0}, "OK")
 	if !c.srv.LMTP || len(res.Recipients) == 0 {
 		c.answer(r)
 		return

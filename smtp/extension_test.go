@@ -21,7 +21,7 @@ func (extendedSession) Extensions() []Extension {
 }
 
 func TestExtender(t *testing.T) {
-	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: handlerFunc(func(context.Context, *Conn) (Session, error) { return extendedSession{}, nil })})
+	l := testServer(t, &Server{Hostname: "mx.example.org", Handler: HandlerFunc(func(context.Context, *Conn) (Session, error) { return extendedSession{}, nil })})
 	c := newTalk(t, l)
 	c.hear("220 ")
 	c.say("XCOUNT 1\r\n")

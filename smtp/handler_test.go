@@ -17,11 +17,6 @@ import (
 	"github.com/posta-mail/posta/auth"
 )
 
-// handlerFunc makes a Handler of a function.
-type handlerFunc func(context.Context, *Conn) (Session, error)
-
-func (f handlerFunc) NewSession(ctx context.Context, c *Conn) (Session, error) { return f(ctx, c) }
-
 // What a Handler may answer to a connection, and what becomes of the rest
 // (RFC 5321 §3.1, §4.3.2).
 func TestGreetingRefusals(t *testing.T) {
@@ -38,7 +33,7 @@ func TestGreetingRefusals(t *testing.T) {
 		{errors.New("secret"), "421 4.3.0 Local error", false},
 		{nil, "421 4.3.0 Local error", false}, // and no Session either
 	} {
-		l := testServer(t, &Server{Handler: handlerFunc(func(context.Context, *Conn) (Session, error) { return nil, tc.err })})
+		l := testServer(t, &Server{Handler: HandlerFunc(func(context.Context, *Conn) (Session, error) { return nil, tc.err })})
 		c := newTalk(t, l)
 		c.hear(tc.want)
 		if tc.open {
@@ -99,7 +94,7 @@ func TestOrderOfCalls(t *testing.T) {
 	var log []string
 	done := make(chan struct{})
 	h := &testHandler{}
-	s := &Server{Handler: handlerFunc(func(_ context.Context, c *Conn) (Session, error) {
+	s := &Server{Handler: HandlerFunc(func(_ context.Context, c *Conn) (Session, error) {
 		return &strictSession{testSession: testSession{h: h, c: c}, log: &log}, nil
 	}), Trace: &Trace{Close: func(auth.Peer, error) { close(done) }}}
 	l := testServer(t, s)

@@ -60,6 +60,9 @@ func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) (Repl
 		return Reply{}, Errorf(550, EnhancedCode{5, 7, 1}, "Not you")
 	}
 	s.env = &Envelope{Peer: s.c.Peer(), Identity: s.c.Identity(), From: from, MailOptions: opts}
+	if from.Local == "known" {
+		return Reply{Enhanced: EnhancedCode{2, 1, 0}, Text: "Good to see you"}, nil
+	}
 	return Reply{}, nil
 }
 
@@ -77,6 +80,14 @@ func (s *testSession) Rcpt(_ context.Context, to Path, opts RcptOptions) (Reply,
 		return Reply{}, Errorf(421, EnhancedCode{4, 3, 2}, "Going away")
 	case "panic":
 		panic("handler bug")
+	case "late":
+		return Reply{}, fmt.Errorf("asking: %w", context.DeadlineExceeded)
+	case "moved":
+		s.env.To = append(s.env.To, Recipient{to, opts})
+		return Reply{251, EnhancedCode{2, 1, 5}, "Not local, will forward\nto <b@example.net>"}, nil
+	case "odd": // a reply that refuses is not a success text
+		s.env.To = append(s.env.To, Recipient{to, opts})
+		return Reply{550, EnhancedCode{5, 1, 1}, "Odd"}, nil
 	}
 	s.env.To = append(s.env.To, Recipient{to, opts})
 	return Reply{}, nil
@@ -88,6 +99,12 @@ func (s *testSession) Data(ctx context.Context, r io.Reader) (Result, error) {
 		return Result{}, Errorf(554, EnhancedCode{5, 7, 1}, "Not wanted")
 	case "lazy":
 		return Result{}, nil
+	case "odd":
+		return Result{Reply: Reply{550, EnhancedCode{5, 7, 1}, "Odd"}}, nil
+	case "late":
+		return Result{}, context.DeadlineExceeded
+	case "panic":
+		panic("handler bug")
 	case "swallow": // a handler that ignores errors
 		_, _ = io.ReadAll(r)
 		return Result{}, nil
