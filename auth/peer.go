@@ -14,16 +14,24 @@ type Peer struct {
 	// ID names the connection in logs and traces; unique within the process.
 	ID string
 	// Remote and Local are the two ends. Remote is the client's own address
-	// even behind a proxy. Both are invalid for a connection that is not IP.
+	// even behind a proxy. Both are invalid for a connection that is not IP, and
+	// where a proxy does not know them.
 	Remote, Local netip.AddrPort
 	// Proxy is the socket's far end when a trusted proxy announced Remote
 	// (PROXY protocol, XCLIENT); invalid otherwise.
 	Proxy netip.AddrPort
+	// Name is the client's host name as a trusted proxy has verified it
+	// (XCLIENT); empty otherwise: servers look nothing up.
+	Name string
 	// HELO is the name given by EHLO, HELO or LHLO; empty before, and in
 	// protocols that have none. It is the peer's claim and nothing more.
 	HELO string
-	// TLS is the state of the encrypted connection, nil in plain text.
+	// TLS is the state of the encrypted connection, nil in plain text. Behind a
+	// proxy it is the proxy's connection that is meant.
 	TLS *tls.ConnectionState
+	// Identity is who has logged in; nil for nobody. What it points to is not
+	// to be changed.
+	Identity *Identity
 	// Since is when the connection was accepted.
 	Since time.Time
 }
@@ -34,11 +42,19 @@ func (p Peer) Secure() bool { return p.TLS != nil }
 // Addr is the remote IP address, 4-in-6 unmapped; invalid when unknown.
 func (p Peer) Addr() netip.Addr { return p.Remote.Addr().Unmap() }
 
-// LogValue gives the fields that identify a peer in a log line.
+// LogValue gives the fields that identify a peer in a log line: id, remote and
+// tls, and proxy and login where there are any.
 func (p Peer) LogValue() slog.Value {
-	return slog.GroupValue(
+	attrs := []slog.Attr{
 		slog.String("id", p.ID),
 		slog.String("remote", p.Remote.String()),
 		slog.Bool("tls", p.Secure()),
-	)
+	}
+	if p.Proxy.IsValid() {
+		attrs = append(attrs, slog.String("proxy", p.Proxy.String()))
+	}
+	if p.Identity != nil {
+		attrs = append(attrs, slog.String("login", p.Identity.Login))
+	}
+	return slog.GroupValue(attrs...)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -75,6 +76,14 @@ type Server struct {
 	MaxBadCommands int
 	// MaxLoginFailures is how many failed logins end a connection. 0: 5.
 	MaxLoginFailures int
+
+	// Proxies are the addresses of proxies in front of this server. A connection
+	// from one of them must begin, before TLS, with a header of the PROXY
+	// protocol (version 1 or 2), which must be there within 10 seconds and says
+	// whose connection it is; otherwise it is closed without a word. From all
+	// others such a header is never read. Limits by address count the announced
+	// one. Default none.
+	Proxies []netip.Prefix
 
 	// MaxConns bounds all connections. 0: 20,000.
 	MaxConns int
@@ -161,6 +170,7 @@ func (s *Server) Serve(l net.Listener) error {
 	s.setup()
 	cfg := netserve.Config{
 		Name:            "imap",
+		Proxies:         s.Proxies,
 		MaxConns:        s.lim.conns,
 		MaxConnsPerAddr: s.lim.connsPerAddr,
 		ConnRate:        s.ConnRate,

@@ -64,10 +64,10 @@ func (srv *Server) handle(ctx context.Context, c *netserve.Conn) {
 	}
 	if t := srv.Trace; t != nil {
 		if t.Connected != nil {
-			t.Connected(auth.Peer(c.Peer()))
+			t.Connected(auth.Peer(netserve.PeerOf[*auth.Identity](c)))
 		}
 		if t.Disconnected != nil {
-			defer func() { t.Disconnected(auth.Peer(c.Peer())) }()
+			defer func() { t.Disconnected(auth.Peer(netserve.PeerOf[*auth.Identity](c))) }()
 		}
 	}
 	defer s.end()
@@ -98,6 +98,9 @@ func (s *session) enter(st state, sel *view) {
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {
 		s.acc, s.id = nil, nil
+	}
+	if st == stateGuest {
+		s.conn.SetIdentity(nil)
 	}
 }
 
@@ -300,4 +303,4 @@ func isHTTP(line []byte) bool {
 }
 
 // peer describes the connection as it is now.
-func (s *session) peer() auth.Peer { return auth.Peer(s.conn.Peer()) }
+func (s *session) peer() auth.Peer { return auth.Peer(netserve.PeerOf[*auth.Identity](s.conn)) }

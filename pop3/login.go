@@ -21,6 +21,7 @@ func (c *session) enter(mech string, id *auth.Identity, err error) {
 		return
 	}
 	c.state = stateTransaction
+	c.nc.SetIdentity(id)
 	c.log.Info("logged in", "server", "pop3", "peer", c.peer(), "account", id.Account, "messages", c.drop.count)
 	c.ok(c.drop.summary()...)
 }

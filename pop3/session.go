@@ -71,7 +71,7 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 	}
 }
 
-func (c *session) peer() auth.Peer { return auth.Peer(c.nc.Peer()) }
+func (c *session) peer() auth.Peer { return auth.Peer(netserve.PeerOf[*auth.Identity](c.nc)) }
 
 func (c *session) greet() {
 	if c.store == nil || c.login == nil {

@@ -40,7 +40,7 @@ func (c *session) auth(args string) {
 		c.authFailed(err)
 		return
 	}
-	c.conn.setIdentity(id)
+	c.nc.SetIdentity(id)
 	c.reply(235, EnhancedCode{2, 7, 0}, "Authentication succeeded")
 }
 

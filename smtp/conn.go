@@ -15,23 +15,25 @@ type Conn struct {
 	lmtp     bool
 
 	mu       sync.Mutex
-	identity *auth.Identity
 	extended bool // EHLO or LHLO was given
 }
 
-// Peer describes the connection as it is now: HELO name and TLS included.
+// Peer describes the connection as it is now: HELO name, TLS and login
+// included.
 func (c *Conn) Peer() auth.Peer {
 	if c.nc == nil {
 		return auth.Peer{}
 	}
-	return auth.Peer(c.nc.Peer())
+	return auth.Peer(netserve.PeerOf[*auth.Identity](c.nc))
 }
 
-// Identity is who has logged in; nil before that.
+// Identity is who has logged in, as in Peer; nil before that.
 func (c *Conn) Identity() *auth.Identity {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.identity
+	if c.nc == nil {
+		return nil
+	}
+	id, _ := c.nc.Identity().(*auth.Identity)
+	return id
 }
 
 // Hostname is the Server's name for itself.
@@ -59,12 +61,6 @@ func (c *Conn) Protocol() string {
 		name += "A"
 	}
 	return name
-}
-
-func (c *Conn) setIdentity(id *auth.Identity) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.identity = id
 }
 
 func (c *Conn) isExtended() bool {

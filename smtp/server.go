@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -108,6 +109,14 @@ type Server struct {
 	// session. Default 20.
 	MaxUnknownRecipients int
 
+	// Proxies are the addresses of proxies in front of this server. A connection
+	// from one of them must begin, before TLS, with a header of the PROXY
+	// protocol (version 1 or 2), which must be there within 10 seconds and says
+	// whose connection it is; otherwise it is closed without a word. From all
+	// others such a header is never read. Limits by address count the announced
+	// one. Default none.
+	Proxies []netip.Prefix
+
 	// MaxConns bounds the connections at one time. Default 2,000. More get
 	// 421 4.3.2.
 	MaxConns int
@@ -202,6 +211,7 @@ func (s *Server) Serve(l net.Listener) error {
 	sh := s.setup()
 	cfg := netserve.Config{
 		Name:            "smtp",
+		Proxies:         s.Proxies,
 		MaxConns:        bound(s.MaxConns, 2000, 0),
 		MaxConnsPerAddr: bound(s.MaxConnsPerAddr, 100, 0),
 		ConnRate:        max(s.ConnRate, 0),

@@ -28,6 +28,5 @@ func (c *session) startTLS(string) {
 	// nothing learned before counts.
 	c.r.Reset(c)
 	c.state = stateStart
-	c.conn.setIdentity(nil)
 	c.conn.setExtended(false)
 }

@@ -10,15 +10,26 @@ import (
 	"time"
 )
 
-// Peer describes a connection. It has the fields of auth.Peer, which lies
-// above this package: servers convert it, auth.Peer(c.Peer()).
-type Peer struct {
+// Peer describes a connection. With the identity's type it has the fields of
+// auth.Peer, which lies above this package: servers convert it,
+// auth.Peer(netserve.PeerOf[*auth.Identity](c)).
+type Peer[I any] struct {
 	ID            string
 	Remote, Local netip.AddrPort
 	Proxy         netip.AddrPort
+	Name          string
 	HELO          string
 	TLS           *tls.ConnectionState
+	Identity      I
 	Since         time.Time
+}
+
+// PeerOf describes the connection as it is now. I is the type that SetIdentity
+// was given a value of; its zero value stands for none.
+func PeerOf[I any](c *Conn) Peer[I] {
+	p := c.Peer()
+	id, _ := p.Identity.(I)
+	return Peer[I]{p.ID, p.Remote, p.Local, p.Proxy, p.Name, p.HELO, p.TLS, id, p.Since}
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -35,13 +46,15 @@ type Conn struct {
 	net.Conn // the transport; replaced by its TLS layer
 
 	server    *Server
-	key       netip.Prefix
+	cfg       *Config
+	key       netip.Prefix // what it is counted by; the Server's lock guards it
 	handshake time.Duration
+	end       error // why it ended; of the connection's goroutine
 	ctx       context.Context
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	peer    Peer
+	peer    Peer[any]
 	idle    bool
 	shaking bool // a TLS handshake is under way
 	closing bool
@@ -49,7 +62,7 @@ type Conn struct {
 }
 
 // Peer describes the connection as it is now.
-func (c *Conn) Peer() Peer {
+func (c *Conn) Peer() Peer[any] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.peer
@@ -62,13 +75,31 @@ func (c *Conn) SetHELO(name string) {
 	c.peer.HELO = name
 }
 
+// SetIdentity records who has logged in; nil for nobody.
+func (c *Conn) SetIdentity(id any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.Identity = id
+}
+
+// Identity is what SetIdentity was given last.
+func (c *Conn) Identity() any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer.Identity
+}
+
+// EndedBy records why the connection ends, for Config.Closed. It is for the
+// handler's goroutine.
+func (c *Conn) EndedBy(err error) { c.end = err }
+
 // StartTLS makes the server's side of a handshake and continues encrypted.
 // The caller resets its reader to the Conn afterwards. After an error, or when
 // the server begins to shut down meanwhile, the connection is of no more use.
 func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, c.handshake)
 	defer cancel()
-	raw, err := c.beginHandshake()
+	raw, err := c.beginHandshake(c.handshake)
 	if err != nil {
 		return err
 	}
@@ -89,20 +120,20 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	state := t.ConnectionState()
 	c.Conn = t
 	c.peer.TLS = &state
-	c.peer.HELO = "" // RFC 3207 §4.2
+	c.peer.HELO, c.peer.Identity = "", nil // RFC 3207 §4.2
 	return nil
 }
 
 // beginHandshake sets the deadline: what is left of the idle one must not cut
-// the handshake short.
-func (c *Conn) beginHandshake() (net.Conn, error) {
+// the handshake, or the proxy's header, short.
+func (c *Conn) beginHandshake(d time.Duration) (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing || c.dead {
 		return nil, ErrClosed
 	}
 	c.shaking = true
-	return c.Conn, c.Conn.SetDeadline(time.Now().Add(c.handshake))
+	return c.Conn, c.Conn.SetDeadline(time.Now().Add(d))
 }
 
 // Idle says that the connection waits for the peer's next command, for at

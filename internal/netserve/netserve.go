@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -22,6 +23,12 @@ var (
 	ErrTooManyConns = errors.New("netserve: too many connections")
 	ErrTooManyPeer  = errors.New("netserve: too many connections from this address")
 	ErrRate         = errors.New("netserve: connections from this address come too fast")
+	// ErrProxyHeader wraps what is wrong with a proxy's header.
+	ErrProxyHeader = errors.New("netserve: no good PROXY header")
+	// ErrHandshake wraps why a TLS handshake before the first byte failed.
+	ErrHandshake = errors.New("netserve: TLS handshake failed")
+	// ErrPanic: the handler panicked.
+	ErrPanic = errors.New("netserve: handler panicked")
 )
 
 // Config is what a Serve call needs to know. Limits that are zero or negative
@@ -33,6 +40,9 @@ type Config struct {
 	TLS *tls.Config
 	// HandshakeTimeout bounds every TLS handshake; 30 s if zero.
 	HandshakeTimeout time.Duration
+	// Proxies are those whose connections begin with a header of the PROXY
+	// protocol, and must; from anyone else none is looked for.
+	Proxies []netip.Prefix
 	// MaxConns bounds all connections of the Server together.
 	MaxConns int
 	// MaxConnsPerAddr bounds those of one IPv4 address or IPv6 /64.
@@ -46,6 +56,12 @@ type Config struct {
 	// Handle talks to one connection. It is closed when Handle returns; ctx
 	// ends then, and when the Server is closed.
 	Handle func(ctx context.Context, c *Conn)
+	// Opened and Closed, if not nil, are told of every connection, those that
+	// are refused and those that never reach Handle included: once each, by
+	// one goroutine, Opened first, Closed when the socket is closed. The error
+	// is one of the above, wrapped or not, or what EndedBy was given.
+	Opened func(c *Conn)
+	Closed func(c *Conn, err error)
 	Logger *slog.Logger
 }
 
@@ -99,12 +115,12 @@ func (s *Server) Serve(l net.Listener, cfg Config) error {
 		default:
 			return err
 		}
-		c, err := s.admit(nc, &cfg)
-		if err != nil {
-			go refuse(nc, &cfg, err)
+		c := s.newConn(nc, &cfg)
+		if err := s.admit(c); err != nil {
+			go c.refused(err)
 			continue
 		}
-		go s.serveConn(c, &cfg)
+		go s.serveConn(c)
 	}
 }
 
@@ -114,60 +130,117 @@ func temporary(err error) bool {
 	return errors.As(err, &ne) && ne.Temporary()
 }
 
-func refuse(nc net.Conn, cfg *Config, reason error) {
-	defer nc.Close()
-	cfg.Logger.Info("connection refused", "server", cfg.Name, "remote", nc.RemoteAddr(), "err", reason)
-	// Under implicit TLS a plain-text word would be noise.
-	if cfg.Refuse != nil && cfg.TLS == nil {
-		_ = nc.SetDeadline(time.Now().Add(time.Second))
-		cfg.Refuse(nc, reason)
+// refused is the short life of a connection that is not let in.
+func (c *Conn) refused(reason error) {
+	defer c.close()
+	defer c.caught()
+	c.opened()
+	c.refuse(reason)
+}
+
+func (c *Conn) opened() {
+	if c.cfg.Opened != nil {
+		c.cfg.Opened(c)
 	}
 }
 
-// admit counts a new connection in, or says why not.
-func (s *Server) admit(nc net.Conn, cfg *Config) (*Conn, error) {
+// close is the end of every connection.
+func (c *Conn) close() {
+	c.cancel()
+	_ = c.Conn.Close()
+	if c.cfg.Closed != nil {
+		defer c.caught()
+		c.cfg.Closed(c, c.end)
+	}
+}
+
+// caught, deferred, keeps a panic from taking the other connections down.
+func (c *Conn) caught() {
+	if p := recover(); p != nil {
+		c.end = ErrPanic
+		c.cfg.Logger.Error("connection handler panicked", "server", c.cfg.Name, "peer", c.Peer().ID, "remote", c.Conn.RemoteAddr(), "panic", p, "stack", stack())
+	}
+}
+
+// refuse says why, if the protocol has words for it.
+func (c *Conn) refuse(reason error) {
+	c.end = reason
+	c.cfg.Logger.Info("connection refused", "server", c.cfg.Name, "remote", c.Peer().Remote, "err", reason)
+	// Under implicit TLS a plain-text word would be noise.
+	if c.cfg.Refuse != nil && c.cfg.TLS == nil {
+		_ = c.Conn.SetDeadline(time.Now().Add(time.Second))
+		c.cfg.Refuse(c.Conn, reason)
+	}
+}
+
+func (s *Server) newConn(nc net.Conn, cfg *Config) *Conn {
 	now := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	id := cfg.Name + "-" + strconv.FormatUint(uint64(now.UnixMilli()), 36) + "-" + strconv.FormatUint(s.serial.Add(1), 36)
-	c := &Conn{Conn: nc, server: s, peer: Peer{ID: id, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Since: now}, handshake: cfg.HandshakeTimeout, ctx: ctx, cancel: cancel}
-	if cfg.MaxConnsPerAddr > 0 || cfg.ConnRate > 0 {
-		c.key = peerKey(c.peer.Remote.Addr().Unmap())
-	}
+	peer := Peer[any]{ID: id, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Since: now}
+	return &Conn{Conn: nc, server: s, cfg: cfg, peer: peer, handshake: cfg.HandshakeTimeout, ctx: ctx, cancel: cancel}
+}
+
+// admit counts a new connection in, or says why not. That of a proxy counts by
+// the address that it has yet to announce.
+func (s *Server) admit(c *Conn) error {
+	proxied := c.isProxy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		return nil, ErrClosed
+		return ErrClosed
 	}
-	if cfg.MaxConns > 0 && len(s.conns) >= cfg.MaxConns {
-		return nil, ErrTooManyConns
+	if c.cfg.MaxConns > 0 && len(s.conns) >= c.cfg.MaxConns {
+		return ErrTooManyConns
 	}
-	if err := s.peers.enter(c.key, now, cfg); err != nil {
-		return nil, err
+	if !proxied {
+		if err := s.count(c, c.peer.Remote.Addr()); err != nil {
+			return err
+		}
 	}
 	if s.conns == nil {
 		s.conns = make(map[*Conn]struct{})
 	}
 	s.conns[c] = struct{}{}
-	return c, nil
+	return nil
 }
 
-func (s *Server) serveConn(c *Conn, cfg *Config) {
-	defer func() {
-		// A panic in a handler must not take the other connections down.
-		if p := recover(); p != nil {
-			cfg.Logger.Error("connection handler panicked", "server", cfg.Name, "peer", c.Peer().ID, "remote", c.Conn.RemoteAddr(), "panic", p, "stack", stack())
-		}
-		c.cancel()
-		_ = c.Conn.Close()
-		s.leave(c)
-	}()
-	if cfg.TLS != nil {
-		if err := c.StartTLS(c.ctx, cfg.TLS); err != nil {
-			cfg.Logger.Info("TLS handshake failed", "server", cfg.Name, "peer", c.Peer().ID, "remote", c.Conn.RemoteAddr(), "err", err)
+// count counts a connection to an address and off the one before. Its caller
+// holds the lock.
+func (s *Server) count(c *Conn, a netip.Addr) error {
+	var key netip.Prefix
+	if c.cfg.MaxConnsPerAddr > 0 || c.cfg.ConnRate > 0 {
+		key = peerKey(a.Unmap())
+	}
+	if key == c.key {
+		return nil
+	}
+	if err := s.peers.enter(key, time.Now(), c.cfg); err != nil {
+		return err
+	}
+	s.peers.leave(c.key)
+	c.key = key
+	return nil
+}
+
+func (s *Server) serveConn(c *Conn) {
+	defer s.leave(c)
+	defer c.close()
+	defer c.caught()
+	c.opened()
+	if c.isProxy() {
+		if err := c.readProxyHeader(); err != nil {
 			return
 		}
 	}
-	cfg.Handle(c.ctx, c)
+	if c.cfg.TLS != nil {
+		if err := c.StartTLS(c.ctx, c.cfg.TLS); err != nil {
+			c.end = fmt.Errorf("%w: %w", ErrHandshake, err)
+			c.cfg.Logger.Info("TLS handshake failed", "server", c.cfg.Name, "peer", c.Peer().ID, "remote", c.Peer().Remote, "err", err)
+			return
+		}
+	}
+	c.cfg.Handle(c.ctx, c)
 }
 
 func (s *Server) leave(c *Conn) {

@@ -103,7 +103,7 @@ func hear(t *testing.T, c net.Conn) string {
 
 func TestServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		peers := make(chan Peer, 2)
+		peers := make(chan Peer[any], 2)
 		s := serve(t, Config{Handle: func(ctx context.Context, c *Conn) {
 			c.SetHELO("me")
 			peers <- c.Peer()
@@ -408,7 +408,7 @@ func certs(t *testing.T) (server, client *tls.Config) {
 func TestStartTLS(t *testing.T) {
 	serverTLS, clientTLS := certs(t)
 	synctest.Test(t, func(t *testing.T) {
-		peers := make(chan Peer, 1)
+		peers := make(chan Peer[any], 1)
 		s := serve(t, Config{Handle: func(ctx context.Context, c *Conn) {
 			c.SetHELO("before")
 			_ = c.Idle(time.Second) // must not cut the handshake short
