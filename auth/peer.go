@@ -43,7 +43,7 @@ func (p Peer) Secure() bool { return p.TLS != nil }
 func (p Peer) Addr() netip.Addr { return p.Remote.Addr().Unmap() }
 
 // LogValue gives the fields that identify a peer in a log line: id, remote and
-// tls, and proxy and login where there are any.
+// tls, and proxy where there is one.
 func (p Peer) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("id", p.ID),
@@ -52,9 +52,6 @@ func (p Peer) LogValue() slog.Value {
 	}
 	if p.Proxy.IsValid() {
 		attrs = append(attrs, slog.String("proxy", p.Proxy.String()))
-	}
-	if p.Identity != nil {
-		attrs = append(attrs, slog.String("login", p.Identity.Login))
 	}
 	return slog.GroupValue(attrs...)
 }
