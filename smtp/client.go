@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -42,6 +43,11 @@ type ClientConfig struct {
 	// DialContext replaces net.Dialer's. network is "tcp", or "unix" for an
 	// address that begins with "/".
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// LocalAddr is the address that net.Dialer connects from; the zero value
+	// leaves it to the system.
+	LocalAddr netip.Addr
+	// Trace is told what happens; nil for none.
+	Trace *ClientTrace
 }
 
 // Timeouts are how long a Client waits; a context may end a wait earlier. For
@@ -102,7 +108,11 @@ func Dial(ctx context.Context, addr string, cfg *ClientConfig) (*Client, error) 
 	}
 	dial := conf.DialContext
 	if dial == nil {
-		dial = new(net.Dialer).DialContext
+		var d net.Dialer
+		if conf.LocalAddr.IsValid() && network == "tcp" {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(conf.LocalAddr, 0))
+		}
+		dial = d.DialContext
 	}
 	dialCtx := ctx
 	if d := conf.Timeouts.withDefaults().Dial; d > 0 {
@@ -288,11 +298,13 @@ func (c *Client) handshake(ctx context.Context, policy TLSPolicy) error {
 	verified := ErrUnverified
 	t := tls.Client(c.conn.Conn, policy.config(c.cfg.ServerName, func(err error) { verified = err }))
 	if err := t.HandshakeContext(ctx); err != nil {
+		c.traceTLS(err)
 		return c.fail("STARTTLS", err)
 	}
 	c.conn.replace(t)
 	state := t.ConnectionState()
 	c.tls, c.verified = &state, verified
+	c.traceTLS(nil)
 	c.r.Reset(c.conn)
 	c.w.Reset(c.conn)
 	return nil

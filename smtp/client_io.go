@@ -170,6 +170,7 @@ func (c *Client) write(verb, args string) error {
 	if strings.ContainsAny(args, "\r\n\x00") {
 		return &CommandError{verb, notSent(501, EnhancedCode{5, 5, 2}, "control character in a value")}
 	}
+	c.traceCommand(verb, args)
 	_, err := c.w.WriteString(verb)
 	if args != "" {
 		_ = c.w.WriteByte(' ')
@@ -237,6 +238,7 @@ func (c *Client) readReply(command string, d time.Duration) (Reply, error) {
 	if err != nil {
 		return Reply{}, c.fail(command, err)
 	}
+	c.traceReply(command, r)
 	return r, nil
 }
 

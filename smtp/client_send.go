@@ -20,6 +20,8 @@ type SendResult struct {
 	// Nil means that the server took responsibility for it; anything else is a
 	// *CommandError.
 	Recipients []error
+	// Conn tells about the connection, if a Transport has sent the message.
+	Conn ConnInfo
 }
 
 // Send makes one transaction: sender, recipients, message. Of env it takes

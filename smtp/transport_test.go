@@ -1,0 +1,426 @@
+package smtp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	"github.com/stretchr/testify/require"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/sasl"
+	"github.com/posta-mail/posta/smtp"
+	"github.com/posta-mail/posta/smtp/smtptest"
+)
+
+// network counts the connections that a Transport makes.
+type network struct {
+	smtp.Transport
+	made atomic.Int32
+	mu   sync.Mutex
+	open map[string]int // by address; "" is all
+	most map[string]int
+}
+
+type countedConn struct {
+	net.Conn
+	once sync.Once
+	end  func()
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(c.end)
+	return c.Conn.Close()
+}
+
+// reach sets the network's way to connect.
+func (n *network) reach(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	n.open, n.most = map[string]int{}, map[string]int{}
+	add := func(addr string, by int) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, a := range []string{"", addr} {
+			n.open[a] += by
+			n.most[a] = max(n.most[a], n.open[a])
+		}
+	}
+	n.Dial = func(ctx context.Context, network string, to *smtp.Target) (net.Conn, error) {
+		n.made.Add(1)
+		c, err := dial(ctx, network, to.Addr)
+		if err != nil {
+			return nil, err
+		}
+		add(to.Addr, 1)
+		return &countedConn{Conn: c, end: func() { add(to.Addr, -1) }}, nil
+	}
+}
+
+func (n *network) now() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.open[""]
+}
+
+// send sends one message and returns how many had gone over its connection.
+func (n *network) send(t testing.TB, to *smtp.Target) int {
+	t.Helper()
+	res, err := n.Send(t.Context(), to, envelope("b@example.org"), strings.NewReader("x\r\n"))
+	require.NoError(t, err)
+	return res.Conn.Messages
+}
+
+// pooled runs f with a Transport and a Recorder in fake time. Nothing may be
+// left of them.
+func pooled(t *testing.T, set func(n *network, rec *smtptest.Recorder), f func(t *testing.T, n *network, rec *smtptest.Recorder)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n, rec := &network{}, &smtptest.Recorder{}
+		if set != nil {
+			set(n, rec)
+		}
+		rec.Start()
+		t.Cleanup(func() { n.Close(); _ = rec.Close() })
+		n.reach(rec.Dial)
+		f(t, n, rec)
+		n.Close()
+		synctest.Wait()
+		require.Zero(t, n.now(), "connections left")
+		require.NoError(t, rec.Close())
+	})
+}
+
+var mx = &smtp.Target{Addr: "mx.example.org:25"}
+
+// One connection for many messages, until it has been idle too long, was used
+// often enough, or is too old.
+func TestTransportReuse(t *testing.T) {
+	pooled(t, nil, func(t *testing.T, n *network, rec *smtptest.Recorder) {
+		for i := range 3 {
+			require.Equal(t, i, n.send(t, mx))
+			time.Sleep(29 * time.Second)
+		}
+		require.EqualValues(t, 1, n.made.Load())
+		require.Len(t, rec.Messages(), 3)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Zero(t, n.now(), "idle for 30 s")
+		require.Equal(t, 0, n.send(t, mx))
+		n.CloseIdle()
+		synctest.Wait()
+		require.Zero(t, n.now())
+	})
+	pooled(t, func(n *network, _ *smtptest.Recorder) { n.MaxMessages = 2 }, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		require.Equal(t, []int{0, 1, 0, 1, 0}, []int{n.send(t, mx), n.send(t, mx), n.send(t, mx), n.send(t, mx), n.send(t, mx)})
+	})
+	pooled(t, func(n *network, _ *smtptest.Recorder) { n.IdleTimeout = -1 }, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		n.send(t, mx)
+		time.Sleep(5*time.Minute - 1)
+		require.Equal(t, 1, n.send(t, mx))
+		synctest.Wait()
+		require.Equal(t, 1, n.now())
+		time.Sleep(1)
+		synctest.Wait()
+		require.Zero(t, n.now(), "5 minutes old")
+	})
+	pooled(t, func(n *network, _ *smtptest.Recorder) { n.MaxIdlePerHost = -1 }, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		require.Equal(t, []int{0, 0}, []int{n.send(t, mx), n.send(t, mx)})
+		synctest.Wait()
+		require.Zero(t, n.now())
+	})
+}
+
+// What a server says of its limits counts.
+func TestTransportMailMax(t *testing.T) {
+	offer := "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 LIMITS RCPTMAX=10 MAILMAX=2\n"
+	once := "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done\n"
+	synctest.Test(t, func(t *testing.T) {
+		p, err := smtptest.NewPeer(offer+once+once+"C: QUIT\nS: 221 bye", offer+once+"C: QUIT\nS: 221 bye")
+		require.NoError(t, err)
+		n := &network{}
+		n.reach(p.Dial)
+		require.Equal(t, []int{0, 1, 0}, []int{n.send(t, mx), n.send(t, mx), n.send(t, mx)})
+		require.NoError(t, n.Shutdown(t.Context()))
+		require.NoError(t, p.Close())
+		require.NoError(t, p.Err())
+	})
+}
+
+// Nobody waits for connections that do not fit, nor gets them.
+func TestTransportKeys(t *testing.T) {
+	login := func() (gosasl.Client, error) { return sasl.NewPlainClient("", "u", "p"), nil }
+	verified := smtp.VerifiedTLS("mx.example.org")
+	serverTLS, clientTLS := testTLSConfig(t)
+	now := time.Now() // not that of the bubble
+	clientTLS.Time = func() time.Time { return now }
+	verified.Config = clientTLS
+	unverified := smtp.TLSPolicy{Mode: smtp.TLSRequired, Config: clientTLS}
+	targets := map[string]*smtp.Target{
+		"plain": {TLS: smtp.TLSPolicy{Mode: smtp.TLSNone}}, "opportunistic": {}, "required": {TLS: unverified}, "verified": {TLS: verified},
+		"server name": {ServerName: "mx.example.org"}, "local address": {LocalAddr: netip.MustParseAddr("192.0.2.1")},
+		"login": {Auth: login, Login: "u"}, "other login": {Auth: login, Login: "v"},
+	}
+	pooled(t, func(n *network, rec *smtptest.Recorder) {
+		rec.Server.TLSConfig, rec.Server.Auth, rec.Server.Governor = serverTLS, anyone{}, &auth.Governor{Off: true}
+		n.Client.InsecureAuth, n.MaxIdlePerHost = true, 20
+	}, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		for name, to := range targets {
+			to.Addr = "192.0.2.25:25"
+			require.Equal(t, 0, n.send(t, to), name)
+		}
+		for name, to := range targets {
+			again := *to
+			require.Equal(t, 1, n.send(t, &again), name)
+			res, err := n.Send(t.Context(), to, envelope("b@example.org"), nil)
+			require.NoError(t, err)
+			require.Equal(t, name == "plain", res.Conn.TLS == nil, name)
+			require.Equal(t, name == "verified", res.Conn.Unverified == nil, name)
+		}
+		require.EqualValues(t, len(targets), n.made.Load())
+		nobody := &smtp.Target{Addr: "192.0.2.25:25", Auth: login}
+		require.Equal(t, []int{0, 0}, []int{n.send(t, nobody), n.send(t, nobody)}, "a login without a name is not shared")
+	})
+}
+
+// anyone is an Authenticator of everybody.
+type anyone struct{}
+
+func (anyone) Password(_ context.Context, _ auth.Request, _, user, _ string) (*auth.Identity, error) {
+	return &auth.Identity{Account: user, Login: user}, nil
+}
+
+// Limits hold with a thousand callers, all of which are served.
+func TestTransportConcurrent(t *testing.T) {
+	const callers = 1000
+	pooled(t, func(n *network, rec *smtptest.Recorder) {
+		n.MaxConns, n.MaxConnsPerHost, n.MaxIdle, n.MaxMessages = 7, 3, 2, 30
+		rec.Server.MaxConnsPerAddr, rec.Server.ConnRate = -1, -1
+	}, func(t *testing.T, n *network, rec *smtptest.Recorder) {
+		var wg sync.WaitGroup
+		for i := range callers {
+			to := &smtp.Target{Addr: fmt.Sprintf("mx%d.example.org:25", i%5), ServerName: fmt.Sprint(i % 2)}
+			wg.Go(func() { n.send(t, to) })
+		}
+		wg.Wait()
+		require.Len(t, rec.Messages(), callers)
+		n.mu.Lock()
+		most := n.most
+		n.mu.Unlock()
+		require.Equal(t, 7, most[""])
+		for addr, m := range most {
+			if addr != "" {
+				require.LessOrEqual(t, m, 3, addr)
+			}
+		}
+		synctest.Wait()
+		require.LessOrEqual(t, n.now(), 2)
+		require.GreaterOrEqual(t, int(n.made.Load()), callers/30)
+		require.Less(t, int(n.made.Load()), callers/2, "connections are shared")
+	})
+}
+
+// Idle connections give way to who needs one.
+func TestTransportIdleGivesWay(t *testing.T) {
+	for name, set := range map[string]func(n *network, a, b *smtp.Target){
+		"of the host": func(n *network, a, b *smtp.Target) { n.MaxConnsPerHost, b.ServerName = 1, "other" },
+		"of all":      func(n *network, a, b *smtp.Target) { n.MaxConns, b.Addr = 1, "other:25" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := *mx, *mx
+			pooled(t, func(n *network, _ *smtptest.Recorder) { set(n, &a, &b) }, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+				start := time.Now()
+				require.Equal(t, []int{0, 1, 0, 1, 0}, []int{n.send(t, &a), n.send(t, &a), n.send(t, &b), n.send(t, &b), n.send(t, &a)})
+				require.Zero(t, time.Since(start))
+				require.Equal(t, 1, n.most[""])
+			})
+		})
+	}
+}
+
+// A connection that has ended while it was idle costs nothing but another.
+func TestTransportDeadConnection(t *testing.T) {
+	once := "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done\n"
+	hi := "S: 220 hi\nC: EHLO .*\nS: 250 hi\n"
+	good := hi + once + "C: QUIT\nS: 221 bye"
+	for _, c := range []struct {
+		name, first string
+		body        io.Reader
+		code        int // of the second message; 0: sent over another connection
+		conns       int
+	}{
+		{"closed", hi + once + "CLOSE", nil, 0, 2},
+		{"421 unasked", hi + once + "S: 421 4.4.2 idle", nil, 0, 2},
+		{"421 to MAIL", hi + once + "C: MAIL .*\nS: 421 4.3.2 closing", nil, 0, 2},
+		{"closed at MAIL", hi + once + "C: MAIL .*", nil, 0, 2},
+		{"a body that is not read before is no matter", hi + once + "CLOSE", iotest.OneByteReader(strings.NewReader("x\r\n")), 0, 2},
+		{"451 to MAIL is an answer", hi + once + "C: MAIL .*\nS: 451 4.3.0 later\nC: QUIT\nS: 221 bye", nil, 451, 1},
+		{"closed at RCPT", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*", nil, -1, 1},
+		{"closed after the final dot", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA", nil, -1, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := smtptest.NewPeer(c.first, good)
+				require.NoError(t, err)
+				n := &network{}
+				n.reach(p.Dial)
+				n.send(t, mx)
+				synctest.Wait()
+				if c.body == nil {
+					c.body = strings.NewReader("x\r\n")
+				}
+				res, err := n.Send(t.Context(), mx, envelope("b@example.org"), c.body)
+				if c.code == 0 {
+					require.NoError(t, err)
+					require.Equal(t, 0, res.Conn.Messages)
+				} else {
+					require.Error(t, err)
+					require.Equal(t, max(c.code, 0), code(err))
+					require.Equal(t, 1, res.Conn.Messages)
+				}
+				require.Equal(t, c.conns, p.Conns())
+				require.NoError(t, n.Shutdown(t.Context()))
+				require.NoError(t, p.Close())
+				require.Zero(t, n.now())
+			})
+		})
+	}
+	t.Run("only once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := smtptest.NewPeer(hi+once, hi+"C: MAIL .*")
+			require.NoError(t, err)
+			n := &network{}
+			n.reach(p.Dial)
+			n.send(t, mx)
+			_, err = n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.Equal(t, 2, p.Conns())
+			n.Close()
+			require.NoError(t, p.Close())
+		})
+	})
+}
+
+// A transaction that a failure has left open is ended before the next.
+func TestTransportResets(t *testing.T) {
+	pooled(t, func(_ *network, rec *smtptest.Recorder) {
+		rec.Rcpt = func(to smtp.Path) error {
+			if to.Local == "nobody" {
+				return smtp.Errorf(550, smtp.EnhancedCode{5, 1, 1}, "no")
+			}
+			return nil
+		}
+	}, func(t *testing.T, n *network, rec *smtptest.Recorder) {
+		_, err := n.Send(t.Context(), mx, envelope("nobody@example.org"), nil)
+		require.Equal(t, 550, code(err))
+		require.Equal(t, 1, n.send(t, mx))
+		require.Equal(t, 1, rec.Sessions())
+	})
+}
+
+// ctx ends a wait for a connection, for its making, and for the server.
+func TestTransportCancelled(t *testing.T) {
+	stall := "S: 220 hi\nC: EHLO .*\nS: 250 hi\nC: MAIL .*\nSTALL"
+	for name, dial := range map[string]func(ctx context.Context) error{
+		"dialling": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "sending": func(context.Context) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := smtptest.NewPeer(stall)
+				require.NoError(t, err)
+				n := &network{}
+				n.MaxConns = 1
+				n.reach(func(ctx context.Context, network, addr string) (net.Conn, error) {
+					if err := dial(ctx); err != nil {
+						return nil, err
+					}
+					return p.Dial(ctx, network, addr)
+				})
+				first, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				second, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					_, err := n.Send(first, mx, envelope("b@example.org"), nil)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.Equal(t, 10*time.Second, time.Since(start))
+				})
+				synctest.Wait()
+				res, err := n.Send(second, mx, envelope("b@example.org", "c@example.org"), nil)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Equal(t, []error{err, err}, res.Recipients)
+				require.Equal(t, time.Second, time.Since(start))
+				wg.Wait()
+				synctest.Wait()
+				require.Zero(t, n.now())
+				require.NoError(t, n.Shutdown(t.Context()), "nothing is counted that is gone")
+				require.NoError(t, p.Close())
+			})
+		})
+	}
+}
+
+// Shutdown lets messages be sent, Close does not; neither leaves anything.
+func TestTransportEnd(t *testing.T) {
+	slow := func(_ *network, rec *smtptest.Recorder) {
+		rec.Data = func(*smtptest.Message) error { time.Sleep(10 * time.Second); return nil }
+	}
+	type ending struct {
+		name  string
+		end   func(ctx context.Context, n *network) error
+		after time.Duration
+		err   error // of the message
+	}
+	for _, e := range []ending{
+		{"Shutdown", func(ctx context.Context, n *network) error { return n.Shutdown(ctx) }, 10 * time.Second, nil},
+		{"Shutdown in time", func(ctx context.Context, n *network) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("not %v", err)
+			}
+			return nil
+		}, time.Second, smtp.ErrTransportClosed},
+		{"Close", func(_ context.Context, n *network) error { n.Close(); return nil }, 0, smtp.ErrTransportClosed},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			pooled(t, func(n *network, rec *smtptest.Recorder) { slow(n, rec); n.MaxConnsPerHost = 2 }, func(t *testing.T, n *network, rec *smtptest.Recorder) {
+				var wg sync.WaitGroup
+				start := time.Now()
+				for range 2 {
+					wg.Go(func() {
+						_, err := n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+						require.ErrorIs(t, err, e.err)
+						require.Equal(t, e.after, time.Since(start))
+					})
+				}
+				synctest.Wait()
+				wg.Go(func() {
+					_, err := n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+					require.ErrorIs(t, err, smtp.ErrTransportClosed, "who waits has no chance")
+					require.Zero(t, time.Since(start))
+				})
+				synctest.Wait()
+				require.NoError(t, e.end(t.Context(), n))
+				wg.Wait()
+				synctest.Wait()
+				require.Zero(t, n.now())
+				_, err := n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+				require.ErrorIs(t, err, smtp.ErrTransportClosed)
+				require.NoError(t, n.Shutdown(t.Context()))
+				time.Sleep(10 * time.Second) // until the server has noticed
+			})
+		})
+	}
+}
