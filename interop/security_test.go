@@ -2,9 +2,11 @@ package interop
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,20 +34,29 @@ func TestSmuggling(t *testing.T) {
 	require.NoError(t, err)
 	s := start(t, "-unlimited", "-insecure-auth")
 	for _, c := range []struct {
-		service, addr string
-		args          []string
+		name string
+		way  prologue
+		args []string
 	}{
-		{"smtp", s.addrs["smtp"], []string{"--starttls"}},
+		{"smtp", prologue{service: "smtp"}, []string{"--starttls"}},
+		{"smtp, TLS", prologue{service: "smtp", tls: true}, nil},
 		// The prober has no login, so somebody logs in for it.
-		{"submission", loginProxy(t, s.addrs["submission"]), []string{"--sender", alice}},
-		{"lmtp", s.addrs["lmtp"], []string{"--lmtp", "--starttls"}},
+		{"submission", prologue{service: "submission", login: true}, []string{"--sender", alice}},
+		{"submission, TLS", prologue{service: "submission", tls: true, login: true}, []string{"--sender", alice}},
+		{"lmtp", prologue{service: "lmtp"}, []string{"--lmtp", "--starttls"}},
+		{"lmtp, TLS", prologue{service: "lmtp", tls: true}, []string{"--lmtp"}},
 	} {
-		t.Run(c.service, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, port, _ := net.SplitHostPort(c.addr)
+			addr := s.addrs[c.way.service]
+			if c.way.tls || c.way.login {
+				addr = c.way.proxy(t, s)
+			}
+			_, port, _ := net.SplitHostPort(addr)
 			out := run(t, "", "python3", append([]string{probe, "--port", port, "--rcpt", bob, "--quiet", "0.7"}, c.args...)...)
 			assert.Contains(t, out, "probes judged, 0 unsafe")
 			assert.NotRegexp(t, `SMUGGLED|INJECTED|\berror\b`, out)
+			assert.Regexp(t, `(?m)^end CRLF\.SP-CRLF +safe +one message: 250`, out, "the prober's messages arrive")
 		})
 	}
 	t.Cleanup(func() {
@@ -58,12 +69,20 @@ func TestSmuggling(t *testing.T) {
 	})
 }
 
-// loginProxy listens for clients that cannot log in and does it for them.
-func loginProxy(t *testing.T, addr string) string {
+// prologue is what a client that can do neither is spared: encryption and login.
+type prologue struct {
+	service    string
+	tls, login bool
+}
+
+// proxy listens for clients and connects each of them to the server, with what
+// they are spared behind it.
+func (p prologue) proxy(t *testing.T, s *server) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
+	cfg := trusting(t)
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -72,36 +91,81 @@ func loginProxy(t *testing.T, addr string) string {
 			}
 			go func() {
 				defer client.Close()
-				far, err := net.Dial("tcp", addr)
+				far, in, err := p.dial(s.addrs[p.service], cfg)
 				if err != nil {
+					fmt.Fprintf(client, "554 5.0.0 the proxy: %v\r\n", err)
 					return
 				}
 				defer far.Close()
-				in := bufio.NewReader(far)
-				for _, cmd := range []string{"", "EHLO proxy.test", "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+alice+"\x00"+alicePassword))} {
-					if cmd != "" {
-						fmt.Fprintf(far, "%s\r\n", cmd)
-					}
-					for line := "220-"; len(line) > 3 && line[3] == '-'; {
-						if line, err = in.ReadString('\n'); err != nil {
-							return
-						}
-						if line[0] != '2' {
-							fmt.Fprintf(client, "554 5.0.0 the proxy was told %s", line)
-							return
-						}
-					}
-				}
-				fmt.Fprintf(client, "220 logged in\r\n")
+				fmt.Fprintf(client, "220 the proxy is through\r\n")
 				go func() {
 					_, _ = in.WriteTo(client)
 					client.Close()
 				}()
-				_, _ = bufio.NewReader(client).WriteTo(far)
+				p.forward(far, client)
 			}()
 		}
 	}()
 	return l.Addr().String()
+}
+
+// forward passes on what the client says. The prober writes a message at once,
+// with a From field that is not one of ours.
+func (p prologue) forward(far io.Writer, client io.Reader) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(b)
+		if err != nil {
+			return
+		}
+		text := b[:n]
+		if p.login {
+			text = bytes.ReplaceAll(text, []byte("From: <probe@probe.example>"), []byte("From: <"+alice+">"))
+		}
+		if _, err := far.Write(text); err != nil {
+			return
+		}
+	}
+}
+
+// dial speaks until the client may begin.
+func (p prologue) dial(addr string, cfg *tls.Config) (net.Conn, *bufio.Reader, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := bufio.NewReader(nc)
+	say := func(cmd string) {
+		if cmd != "" {
+			fmt.Fprintf(nc, "%s\r\n", cmd)
+		}
+		for line := "220-"; err == nil && len(line) > 3 && line[3] == '-'; {
+			if line, err = in.ReadString('\n'); err == nil && line[0] != '2' {
+				err = fmt.Errorf("%q: %s", cmd, line)
+			}
+		}
+	}
+	hello := "EHLO proxy.test"
+	if p.service == "lmtp" {
+		hello = "LHLO proxy.test"
+	}
+	say("")
+	say(hello)
+	if p.tls {
+		say("STARTTLS")
+		if err == nil {
+			nc = tls.Client(nc, cfg)
+			in.Reset(nc)
+		}
+		say(hello)
+	}
+	if p.login {
+		say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+alice+"\x00"+alicePassword)))
+	}
+	if err != nil {
+		nc.Close()
+	}
+	return nc, in, err
 }
 
 // Nobody relays without a login.
