@@ -62,8 +62,8 @@ type Agent struct {
 	// Route says where mail for a domain goes. Its Resolver and Names are
 	// set from this Agent if empty.
 	Route route.Router
-	// Remote makes the attempts at other systems. Its Router and Hostname
-	// are set from this Agent if empty.
+	// Remote makes the attempts at other systems. Its Router and the Hostname of
+	// its Transport.Client are set from this Agent if empty.
 	Remote delivery.Remote
 	// Queue holds the schedule. Its Spool, Deliverer, Notifier and Logger
 	// are set from this Agent if empty.
@@ -130,8 +130,8 @@ func (a *Agent) setup() {
 		if a.Remote.Router == nil {
 			a.Remote.Router = &a.Route
 		}
-		if a.Remote.Hostname == "" {
-			a.Remote.Hostname = a.hostname()
+		if c := &a.Remote.Transport.Client; c.Hostname == "" {
+			c.Hostname = a.hostname()
 		}
 		if a.Remote.Logger == nil {
 			a.Remote.Logger = a.Logger
@@ -176,6 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		close(done)
 	}()
 	err := a.Queue.Run(ctx)
+	a.Remote.Transport.CloseIdle()
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -319,7 +319,7 @@ func TestRestart(t *testing.T) {
 			Hostname: s.Hostname, Domains: []string{"ours.test", "more.test"}, Local: s.local, Stager: s.st, Spool: s.st.Spool(),
 			Resolver: s.Resolver,
 		}
-		again.Remote.DialContext = rec.Dial
+		again.Remote.Transport.Client.DialContext = rec.Dial
 		s.local.Aliases = map[string][]string{"@more.test": {"carol@ours.test"}}
 		runAgent(t, again)
 		synctest.Wait()

@@ -34,7 +34,7 @@ func bothEnds(t *testing.T, set func(*system)) (*system, *smtptest.Recorder) {
 		zone["mx."+d] = mxRecord
 	}
 	s := newSystem(t, zone, func(s *system) {
-		s.Remote.DialContext = rec.Dial
+		s.Remote.Transport.Client.DialContext = rec.Dial
 		if set != nil {
 			set(s)
 		}

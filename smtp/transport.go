@@ -112,7 +112,7 @@ func (t *Transport) init() {
 // Send makes one transaction as Client.Send does, with the same results, over an
 // idle connection or a new one. ctx also bounds the wait for it. If a connection
 // turns out to have ended while it was idle, the message is sent over a new
-// one: only if MAIL got no answer but 421, and of body nothing has been read or
+// one: only if MAIL got no answer, or 421, 503 or x.5.3, and of body nothing has been read or
 // it is an io.Seeker that can go back.
 //
 // What happens before MAIL counts for all recipients, as a *CommandError. The
@@ -206,12 +206,15 @@ func (t *Transport) maxMessages(c *Client) int {
 	return n
 }
 
-// CloseIdle ends the connections that nobody uses.
+// CloseIdle ends the connections that nobody uses. It waits for their servers'
+// replies to QUIT, all together no longer than Client.Timeouts.Quit.
 func (t *Transport) CloseIdle() {
 	t.once.Do(t.init)
+	var wg sync.WaitGroup
 	for _, c := range t.pool.takeIdle(false) {
-		t.pool.retire(c)
+		wg.Go(func() { t.pool.end(c) })
 	}
+	wg.Wait()
 }
 
 // Shutdown lets the messages under way be sent, ends all connections with QUIT,
@@ -268,15 +271,24 @@ func handshakeFailed(err error) bool {
 	return errors.As(err, &ce) && ce.Command == "STARTTLS" && !errors.Is(err, ErrProtocol)
 }
 
-// wasDead reports whether a connection had ended before the message: its first
-// command got no answer, or that the server closes (RFC 5321 §3.8).
+// wasDead reports whether a connection was of no use any more before the
+// message: RSET failed, or MAIL got no answer, or that the server closes (RFC
+// 5321 §3.8) or has taken too many over it: 503, or x.5.3.
 func wasDead(err error) bool {
 	var ce *CommandError
-	if !errors.As(err, &ce) || ce.Command != "MAIL" && ce.Command != "RSET" || errors.Is(err, ErrNotSent) {
+	if !errors.As(err, &ce) || errors.Is(err, ErrNotSent) {
 		return false
 	}
 	var e *Error
-	return !errors.As(err, &e) || e.Code == 421
+	switch {
+	case ce.Command == "RSET":
+		return true
+	case ce.Command != "MAIL":
+		return false
+	case !errors.As(err, &e):
+		return true
+	}
+	return e.Code == 421 || e.Code == 503 || (e.Enhanced[1] == 5 && e.Enhanced[2] == 3)
 }
 
 // rewindable is a body that can be sent again: again makes it so, or says that

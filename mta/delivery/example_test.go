@@ -27,9 +27,10 @@ func ExampleRemote() {
 		log.Fatal(err)
 	}
 	remote := &delivery.Remote{
-		Hostname: "mx.example.org",
-		Router:   &route.Router{Static: map[string]string{"example.net": addr}},
+		Router: &route.Router{Static: map[string]string{"example.net": addr}},
 	}
+	remote.Transport.Client.Hostname = "mx.example.org"
+	defer remote.Transport.Close()
 	from, _ := smtp.ParseAddress("alice@example.org")
 	bob, _ := smtp.ParseAddress("bob@example.net")
 	nobody, _ := smtp.ParseAddress("nobody@example.net")

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -31,24 +31,24 @@ type Router interface {
 type Remote struct {
 	// Router is required.
 	Router Router
-	// Hostname is given in EHLO; "localhost" if empty.
-	Hostname string
+	// Transport makes the connections and keeps them for the next message to the
+	// same host under the same policy. Its Client.Hostname is given in EHLO. A
+	// TCP connection gets 30 s unless Client.Timeouts says otherwise, since there
+	// may be many; Client.Allow8Bit is always set.
+	Transport smtp.Transport
 	// Secure decides about TLS for each host; nil encrypts where it is
 	// offered, without demanding a certificate. A host for which it returns an
 	// error is not used. Under smtp.TLSOpportunistic a failed handshake leads to
 	// plain text on another connection (RFC 7435 §3), under no other mode.
 	Secure func(ctx context.Context, domain string, host route.Host) (smtp.TLSPolicy, error)
 	// Auth, if not nil, gives what to log in with at a host (a smarthost), or
-	// nil. It is asked for each connection. Where there is a login,
-	// TLSOpportunistic and TLSRequired mean TLSVerified: no password goes to
+	// nil. It is asked for each message and each connection; to one host it has to
+	// be the same login. Where there is one, TLSOpportunistic and TLSRequired mean TLSVerified: no password goes to
 	// whoever is first to answer.
-	Auth func(host route.Host) gosasl.Client
-	// Timeouts are those of the SMTP client; zero fields have RFC 5321's
-	// values, but a TCP connection gets 30 s, since there may be many.
-	Timeouts smtp.Timeouts
-	// DialContext replaces net.Dialer's.
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	Logger      *slog.Logger
+	Auth   func(host route.Host) gosasl.Client
+	Logger *slog.Logger
+
+	once sync.Once
 }
 
 // Replies of this system, when no other gave one.
@@ -148,17 +148,19 @@ func (a *attempt) security(domain string, h route.Host) (smtp.TLSPolicy, error) 
 // the next; res says why they are.
 func (a *attempt) host(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (res queue.Result) {
 	name := remoteName(h, addr)
-	c, err := a.connect(h, addr, sec)
-	if err != nil {
-		return a.result(name, err)
-	}
-	defer c.Close()
 	env := &smtp.Envelope{From: a.message.From, MailOptions: a.message.Options}
 	env.Size = a.body.Size()
 	for _, i := range a.pending {
 		env.To = append(env.To, smtp.Recipient{Path: a.message.Recipients[i].To})
 	}
-	sent, err := c.Send(a.ctx, env, io.NewSectionReader(a.body, 0, a.body.Size()))
+	to := a.target(h, addr, sec)
+	sent, err := a.remote.transport().Send(a.ctx, to, env, io.NewSectionReader(a.body, 0, a.body.Size()))
+	if sent.Conn.TLSFailure != nil && sent.Conn.Messages == 0 {
+		a.log().Warn("TLS handshake failed, plain text instead", "host", h.Name, "addr", to.Addr, "err", sent.Conn.TLSFailure)
+	}
+	if sent.Conn.Remote == nil { // there was no connection
+		return a.result(name, err)
+	}
 	again := err != nil && elsewhere(err)
 	var pending []int
 	for n, i := range a.pending {
@@ -170,9 +172,6 @@ func (a *attempt) host(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (res q
 		a.results[i] = a.result(name, answer)
 	}
 	a.pending = pending
-	if c.Alive() && a.ctx.Err() == nil {
-		_ = c.Quit(a.ctx)
-	}
 	return a.result(name, err)
 }
 
@@ -199,45 +198,38 @@ func refused(err error) bool {
 
 // result is what an error of the client means to the queue.
 func (a *attempt) result(name string, err error) queue.Result {
-	r := queue.Result{Err: a.localReply(err), Remote: name, Down: err != nil && beforeGreeting(err)}
+	r := queue.Result{Err: a.localReply(err), Remote: name, Down: err != nil && beforeGreeting(err) && !errors.Is(err, smtp.ErrTransportClosed)}
 	if errors.Is(err, smtp.ErrNotSent) {
 		r.Remote = "" // we have said that, not they
 	}
 	return r
 }
 
-// connect makes a client, encrypted as sec demands.
-func (a *attempt) connect(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (*smtp.Client, error) {
-	cfg := &smtp.ClientConfig{
-		Hostname: a.remote.Hostname, TLS: sec, ServerName: h.Name, Timeouts: a.remote.Timeouts,
-		DialContext: a.remote.DialContext, Allow8Bit: true,
+// target is an address of a host, secured as sec demands.
+func (a *attempt) target(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) *smtp.Target {
+	to := &smtp.Target{Addr: netip.AddrPortFrom(addr, h.Port).String(), ServerName: h.Name, TLS: sec}
+	ask := a.remote.Auth
+	if ask == nil || ask(h) == nil {
+		return to
 	}
-	if cfg.Timeouts.Dial == 0 {
-		cfg.Timeouts.Dial = 30 * time.Second
+	to.Login = "at " + h.Name
+	to.Auth = func() (gosasl.Client, error) { return ask(h), nil }
+	if sec.Mode != smtp.TLSNone {
+		to.TLS.Mode = smtp.TLSVerified
 	}
-	if a.remote.Auth != nil {
-		cfg.Auth = a.remote.Auth(h)
-	}
-	if cfg.Auth != nil && cfg.TLS.Mode != smtp.TLSNone {
-		cfg.TLS.Mode = smtp.TLSVerified
-	}
-	target := netip.AddrPortFrom(addr, h.Port).String()
-	c, err := smtp.Dial(a.ctx, target, cfg)
-	if err == nil || cfg.TLS.Mode != smtp.TLSOpportunistic || !isHandshake(err) || a.ctx.Err() != nil {
-		return c, err
-	}
-	// RFC 7435 §3: an unauthenticated handshake that fails protects nobody
-	// by failing the delivery.
-	a.log().Warn("TLS handshake failed, trying in plain text", "host", h.Name, "addr", target, "err", err)
-	cfg.TLS = smtp.TLSPolicy{Mode: smtp.TLSNone}
-	return smtp.Dial(a.ctx, target, cfg)
+	return to
 }
 
-// isHandshake reports whether STARTTLS or its handshake failed. A host that
-// sent plain text into the handshake is not tried again at all.
-func isHandshake(err error) bool {
-	var ce *smtp.CommandError
-	return errors.As(err, &ce) && ce.Command == "STARTTLS" && !errors.Is(err, smtp.ErrProtocol)
+// transport is ready for use.
+func (d *Remote) transport() *smtp.Transport {
+	d.once.Do(func() {
+		c := &d.Transport.Client
+		c.Allow8Bit = true
+		if c.Timeouts.Dial == 0 {
+			c.Timeouts.Dial = 30 * time.Second
+		}
+	})
+	return &d.Transport
 }
 
 // answered reports whether the other system said anything at all.

@@ -46,7 +46,9 @@ func newInternet() *internet {
 		{Name: "a.mx.test", Port: 25, Addrs: []netip.Addr{ip("192.0.2.1"), ip("192.0.2.2")}},
 		{Name: "b.mx.test", Port: 25, Addrs: []netip.Addr{ip("192.0.2.3")}},
 	}
-	n.Remote = &delivery.Remote{Router: n, Hostname: "mx.a.test", DialContext: n.dial}
+	n.Remote = &delivery.Remote{Router: n}
+	n.Transport.Client = smtp.ClientConfig{Hostname: "mx.a.test", DialContext: n.dial}
+	n.Transport.MaxIdle = -1
 	return n
 }
 
@@ -228,7 +230,10 @@ func TestTexts(t *testing.T) {
 		require.True(t, strings.HasPrefix(got, "No such user\n\u00e4\u00e4"), got)
 		require.True(t, strings.HasSuffix(got, "\u00e4…"))
 		require.LessOrEqual(t, len(got), 1003)
-		n.Hostname = "not a name"
+		n = newInternet()
+		n.Transport.Client.Hostname = "not a name"
+		n.hosts = n.hosts[1:]
+		n.peer(t, "3", good)
 		require.Equal(t, "451 4.3.5", says(n.deliver(t.Context(), "bob")[0]), "our own mistake is no reason to return mail")
 	})
 }
@@ -334,4 +339,88 @@ func TestOptions(t *testing.T) {
 	res := n.Deliver(t.Context(), m, body{strings.NewReader(letter)})
 	require.Equal(t, []string{"553 5.6.7"}, allSay(res))
 	require.True(t, slices.Contains(n.calls, "1") && !slices.Contains(n.calls, "2"))
+}
+
+// Messages to one host under one policy share a connection; a policy that asks
+// for more gets one of its own.
+func TestReuse(t *testing.T) {
+	server, client := tlsFor(t, "a.mx.test")
+	var policy smtp.TLSPolicy
+	run := func(t *testing.T, tls bool, f func(n *internet, rec *smtptest.Recorder)) {
+		n := newInternet()
+		n.Transport.MaxIdle = 0
+		n.Secure = func(context.Context, string, route.Host) (smtp.TLSPolicy, error) { return policy, nil }
+		rec := n.recorder(t, "1", func(r *smtptest.Recorder) {
+			if tls {
+				r.Server.TLSConfig = server
+			}
+		})
+		defer n.Transport.Close()
+		f(n, rec)
+	}
+	deliver := func(n *internet) {
+		t.Helper()
+		require.Equal(t, []string{"250 a.mx.test"}, allSay(n.deliver(t.Context(), "bob")))
+	}
+	run(t, true, func(n *internet, rec *smtptest.Recorder) {
+		deliver(n)
+		deliver(n)
+		require.Equal(t, 1, rec.Sessions())
+		policy = smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: client}
+		deliver(n)
+		deliver(n)
+		require.Equal(t, 2, rec.Sessions())
+		policy = smtp.TLSPolicy{}
+		deliver(n)
+		require.Equal(t, 2, rec.Sessions())
+		require.Len(t, rec.Messages(), 5)
+	})
+	// Plain text after a failed handshake is kept as well, for those who may have it.
+	n := newInternet()
+	n.Transport.MaxIdle = 0
+	once := mail + rcpt + data + "S: 250 done\n"
+	p := n.peer(t, "1", starttls+"S: 454 4.7.0 not now\nC: QUIT", greet+once+once+"C: QUIT")
+	deliver(n)
+	deliver(n)
+	require.Equal(t, 2, p.Conns())
+	// A host that has gone meanwhile is tried anew before the next is.
+	p = n.peer(t, "1", greet+once+"S: 421 4.4.2 idle", greet+once+"C: QUIT")
+	n.Transport.CloseIdle()
+	deliver(n)
+	deliver(n)
+	require.Equal(t, 2, p.Conns())
+	n.Transport.CloseIdle()
+}
+
+// BenchmarkReuse sends to one site over TCP on loopback, with and without connections
+// that are kept, in plain text and under TLS.
+func BenchmarkReuse(b *testing.B) {
+	for name, c := range map[string]struct{ tls, keep bool }{
+		"plain/kept": {false, true}, "plain/new": {false, false}, "TLS/kept": {true, true}, "TLS/new": {true, false},
+	} {
+		b.Run(name, func(b *testing.B) {
+			rec := &smtptest.Recorder{Data: func(*smtptest.Message) error { return nil }}
+			rec.Server.ConnRate, rec.Server.MaxConnsPerAddr = -1, -1
+			if c.tls {
+				rec.Server.TLSConfig, _ = tlsFor(b, "a.mx.test")
+			}
+			addr, err := rec.StartTCP()
+			require.NoError(b, err)
+			defer rec.Close()
+			n := newInternet()
+			n.Transport.Client.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}
+			if c.keep {
+				n.Transport.MaxIdle, n.Transport.MaxMessages = 0, -1
+			}
+			defer n.Transport.Close()
+			for b.Loop() {
+				if res := n.deliver(b.Context(), "bob"); res[0].Err != nil {
+					b.Fatal(res[0].Err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
 }

@@ -20,7 +20,7 @@ import (
 
 const starttls = "S: 220 hi\nC: EHLO mx.a.test\nS: 250-me\nS: 250 STARTTLS\nC: STARTTLS\n"
 
-func tlsFor(t *testing.T, names ...string) (server *tls.Config, client *tls.Config) {
+func tlsFor(t testing.TB, names ...string) (server *tls.Config, client *tls.Config) {
 	t.Helper()
 	ca, err := testcert.NewAuthority()
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestSecurity(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n := newInternet()
 			n.hosts[0].Addrs = n.hosts[0].Addrs[:1]
-			n.Timeouts.Handshake = 300 * time.Millisecond
+			n.Transport.Client.Timeouts.Handshake = 300 * time.Millisecond
 			var rec *smtptest.Recorder
 			var conns func() int
 			if c.scripts == nil {
