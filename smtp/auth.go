@@ -34,7 +34,7 @@ func (c *session) auth(args string) {
 		return
 	}
 	if c.trace.Auth != nil {
-		c.trace.Auth(c.conn.Peer(), mech, id, err)
+		c.trace.Auth(c.conn.Peer(), mechanismName(mech), id, err)
 	}
 	if err != nil {
 		c.authFailed(err)

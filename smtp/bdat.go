@@ -21,7 +21,7 @@ func (c *session) bdat(args string) {
 	if !ok {
 		// Where the chunk ends and commands begin is not known.
 		c.linger = true
-		c.bye(Reply{501, EnhancedCode{5, 5, 4}, "Malformed BDAT"}, errViolation)
+		c.bye(Reply{501, EnhancedCode{5, 5, 4}, "Malformed BDAT"}, ErrViolation)
 		return
 	}
 	if c.rcpts == 0 || !c.conn.isExtended() {
@@ -31,9 +31,10 @@ func (c *session) bdat(args string) {
 		return
 	}
 	c.waited, c.bodyBytes = 0, 0
+	began := c.transferBegins()
 	body := &chunkReader{c: c, chunk: c.r.Exactly(size), last: last, left: c.maxMessage, lines: lineChecker{max: c.maxLine}}
 	result, err := c.handler.Data(c.ctx, body)
-	c.finishChunks(body, result, err)
+	c.finishChunks(body, began, result, err)
 }
 
 // parseChunk parses the arguments of BDAT.
@@ -66,7 +67,7 @@ func (c *session) swallow(chunk *wire.Counted) bool {
 
 // finishChunks answers what Data has not: the last chunk, or the one that
 // failed.
-func (c *session) finishChunks(b *chunkReader, result Result, err error) {
+func (c *session) finishChunks(b *chunkReader, began time.Time, result Result, err error) {
 	if err == nil { // what the Session has not read is discarded
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, b, make([]byte, 2048))
 	}
@@ -74,6 +75,7 @@ func (c *session) finishChunks(b *chunkReader, result Result, err error) {
 	b.closed = true
 	failed, pending, last := b.err, b.pending, b.last
 	b.mu.Unlock()
+	c.transferred(Transfer{Octets: b.n, Chunked: true, Result: result}, began, failed, err)
 	switch {
 	case failed == errChunksEnded: // by a command that comes instead of BDAT
 		c.reset()
@@ -125,6 +127,7 @@ type chunkReader struct {
 	chunk   *wire.Counted // what is left of the chunk at hand
 	last    bool          // it is the last
 	left    int64         // octets that the message may still have
+	n       int64         // octets read of it
 	lines   lineChecker
 	tail    string // of the line end that the message's last line lacks
 	ended   bool
@@ -151,6 +154,7 @@ func (b *chunkReader) Read(p []byte) (int, error) {
 		switch {
 		case b.chunk.Left() > 0:
 			if n := b.readChunk(p); n > 0 {
+				b.n += int64(n)
 				return n, nil
 			}
 		case !b.last:
@@ -159,6 +163,7 @@ func (b *chunkReader) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		case b.ended:
 			n := copy(p, b.tail)
+			b.n += int64(n)
 			b.tail = b.tail[n:]
 			return n, nil
 		default:
@@ -218,12 +223,11 @@ func (b *chunkReader) nextChunk() {
 		verb, args, _ := strings.Cut(string(line), " ")
 		switch verb = strings.ToUpper(verb); verb {
 		case "BDAT":
-			c.verb = verb
 			c.traceCommand(verb, args)
 			size, last, ok := parseChunk(args)
 			if !ok {
 				c.linger = true
-				c.bye(Reply{501, EnhancedCode{5, 5, 4}, "Malformed BDAT"}, errViolation)
+				c.bye(Reply{501, EnhancedCode{5, 5, 4}, "Malformed BDAT"}, ErrViolation)
 				b.err = io.ErrUnexpectedEOF
 				return
 			}
@@ -233,13 +237,11 @@ func (b *chunkReader) nextChunk() {
 			b.pending, b.err = string(line), errChunksEnded
 			return
 		case "NOOP":
-			c.verb = verb
 			c.traceCommand(verb, args)
 			if !c.idled() {
 				c.noop(args)
 			}
 		default: // RFC 3030 §2: nothing but BDAT and RSET
-			c.verb = verb
 			c.traceCommand(verb, args)
 			c.refuse(503, EnhancedCode{5, 5, 1}, "Send BDAT or RSET")
 		}

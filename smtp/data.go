@@ -28,9 +28,15 @@ func (c *session) data(string) {
 	}
 	c.reply(354, EnhancedCode{}, "End with <CRLF>.<CRLF>")
 	c.waiting, c.began, c.waited, c.bodyBytes = waitBody, time.Now(), 0, 0
+	began := c.transferBegins()
 	body := &bodyReader{dot: c.r.Dot(c.maxMessage, c.maxLine)}
 	result, err := c.handler.Data(c.ctx, body)
 	failed := c.finishBody(body)
+	if failed != nil {
+		c.transferred(Transfer{Octets: body.n}, began, failed.err, err)
+	} else {
+		c.transferred(Transfer{Octets: body.n, Result: result}, began, nil, err)
+	}
 	switch {
 	case failed != nil && failed.reply.Code == 0: // the client is gone
 		c.over, c.why = true, failed.err
@@ -52,6 +58,7 @@ func (c *session) data(string) {
 type bodyReader struct {
 	dot    *wire.DotReader
 	mu     sync.Mutex
+	n      int64 // octets read
 	err    error // the first error but io.EOF
 	closed bool
 }
@@ -66,6 +73,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		return 0, errBodyClosed
 	}
 	n, err := b.dot.Read(p)
+	b.n += int64(n)
 	if err != nil && err != io.EOF {
 		if b.err == nil {
 			b.err = err
@@ -178,6 +186,6 @@ func (c *session) answer(r Reply) {
 		c.send(r)
 	}
 	if r.Code == 421 && !c.over {
-		c.over, c.why = true, errRefused
+		c.over, c.why = true, ErrHandlerRefused
 	}
 }

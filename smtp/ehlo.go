@@ -52,7 +52,7 @@ func (c *session) helo(args string) {
 // hello begins anew (RFC 5321 §4.1.4).
 func (c *session) hello(name string, extended bool) {
 	c.reset()
-	c.state = stateReady
+	c.enter(stateReady)
 	c.nc.SetHELO(name)
 	c.conn.setExtended(extended)
 }

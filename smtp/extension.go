@@ -134,6 +134,11 @@ func (c *session) extended(verb, args string) bool {
 	return false
 }
 
+// ownVerb reports whether a command is one of the Session's own.
+func (c *session) ownVerb(verb string) bool {
+	return slices.ContainsFunc(c.ext, func(e Extension) bool { return e.Verbs[verb] != nil })
+}
+
 // isPrintable: printable ASCII and space.
 func isPrintable(s string) bool {
 	for i := range len(s) {

@@ -30,7 +30,7 @@ func (c *session) mail(args string) {
 		c.reset()
 		return
 	}
-	c.state = stateMail
+	c.enter(stateMail)
 	c.send(r.or(250, EnhancedCode{2, 1, 0}, "Sender OK"))
 }
 

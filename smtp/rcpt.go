@@ -31,7 +31,7 @@ func (c *session) rcpt(args string) {
 		return
 	}
 	c.rcpts++
-	c.state = stateRcpt
+	c.enter(stateRcpt)
 	c.send(r.or(250, EnhancedCode{2, 1, 5}, "Recipient OK"))
 }
 

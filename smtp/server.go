@@ -139,6 +139,14 @@ type Server struct {
 	Logger *slog.Logger
 	// Trace sees what happens on every connection; nil for none.
 	Trace *Trace
+	// ConnState, if not nil, is told of each stage of every connection, those
+	// that are refused or fail before the greeting included. For one connection
+	// it is called by one goroutine, in order: StateNew first, once, and
+	// StateClosed last, once, whatever happens in between. err is nil except with
+	// StateRefused and with StateClosed, where it says why; nil there is a QUIT.
+	// It should return soon and must be safe for concurrent use. Shutdown
+	// returns after StateClosed of the connections it has waited for.
+	ConnState func(p auth.Peer, state ConnState, err error)
 
 	once   sync.Once
 	shared *shared
@@ -217,6 +225,8 @@ func (s *Server) Serve(l net.Listener) error {
 		ConnRate:        max(s.ConnRate, 0),
 		Refuse:          s.refuse,
 		Handle:          s.handle,
+		Opened:          s.opened,
+		Closed:          s.closed,
 		Logger:          sh.log,
 	}
 	if s.LMTP {

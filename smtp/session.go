@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -73,17 +74,9 @@ const (
 	waitBody
 )
 
-// Reasons for ending a session, as Trace.Close tells them.
-var (
-	errAbuse     = errors.New("smtp: too many errors or idle commands")
-	errViolation = errors.New("smtp: protocol violation")
-	errShutdown  = errors.New("smtp: server shutting down")
-	errRefused   = errors.New("smtp: refused by handler")
-)
-
 func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 	c := &session{
-		shared: s.shared, srv: s, ctx: ctx, nc: nc, state: stateStart,
+		shared: s.shared, srv: s, ctx: ctx, nc: nc,
 		conn: &Conn{nc: nc, hostname: s.shared.hostname, lmtp: s.LMTP},
 	}
 	c.out.w = nc
@@ -93,6 +86,9 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 		c.until = time.Now().Add(c.lifetime)
 	}
 	defer c.end()
+	if s.ImplicitTLS && c.trace.TLS != nil {
+		c.trace.TLS(c.conn.Peer(), nil)
+	}
 	if c.trace.Connect != nil {
 		c.trace.Connect(c.conn.Peer())
 	}
@@ -112,6 +108,10 @@ func (c *session) end() {
 	}
 	c.discharge()
 	c.r.Release()
+	if !c.over && c.why == nil {
+		c.why = ErrPanic
+	}
+	c.nc.EndedBy(c.why)
 	if c.trace.Close != nil {
 		defer c.trace.Close(c.conn.Peer(), c.why)
 	}
@@ -125,6 +125,7 @@ func (c *session) end() {
 func (c *session) greet() {
 	if earlyTalker(c.nc, c.srv.GreetingDelay) {
 		c.violation(554, "You must wait for the greeting")
+		c.enter(stateRefused)
 		return
 	}
 	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
@@ -139,6 +140,7 @@ func (c *session) greet() {
 		if c.srv.LMTP {
 			protocol = " LMTP ready"
 		}
+		c.enter(stateStart)
 		c.reply(220, EnhancedCode{}, c.hostname+protocol)
 		return
 	}
@@ -152,10 +154,10 @@ func (c *session) greet() {
 		}
 	}
 	c.handler = nil
-	c.why = errRefused
+	c.why = fmt.Errorf("%w: %w", ErrHandlerRefused, err)
 	c.send(r)
 	c.over = r.Code == 421
-	c.state = stateRefused
+	c.enter(stateRefused)
 	if c.patience == 0 || c.patience > refusedTimeout {
 		c.patience = refusedTimeout
 	}
@@ -164,7 +166,7 @@ func (c *session) greet() {
 // next reads one command and carries it out.
 func (c *session) next() {
 	if c.nc.Closing() && c.state&stateTransaction == 0 {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, errShutdown)
+		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
 		return
 	}
 	if line := c.pending; line != "" {
@@ -222,7 +224,7 @@ func (c *session) tooLong(err error) {
 
 func (c *session) timedOut() {
 	if c.nc.Closing() {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, errShutdown)
+		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
 		return
 	}
 	c.bye(Reply{421, EnhancedCode{4, 4, 2}, c.hostname + " Timeout, closing connection"}, os.ErrDeadlineExceeded)
@@ -232,7 +234,6 @@ func (c *session) timedOut() {
 func (c *session) command(line string) {
 	verb, args, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
-	c.verb = verb
 	c.traceCommand(verb, args)
 	cmd, known := commands[verb]
 	switch {
@@ -257,15 +258,16 @@ func (c *session) command(line string) {
 	}
 }
 
-// traceCommand tells the Trace of a command, without what AUTH gives away.
+// traceCommand notes a command and tells the Trace of it.
 func (c *session) traceCommand(verb, args string) {
-	if c.trace.Command == nil {
+	c.verb = verb
+	if c.trace.Command == nil && c.trace.Reply == nil {
 		return
 	}
-	if verb == "AUTH" {
-		args, _, _ = strings.Cut(args, " ")
+	c.verb, args = c.redact(verb, args)
+	if c.trace.Command != nil {
+		c.trace.Command(c.conn.Peer(), c.verb, args)
 	}
-	c.trace.Command(c.conn.Peer(), verb, args)
 }
 
 // refuseState says why a command is out of order.
@@ -288,7 +290,7 @@ func (c *session) refuseState(verb string) {
 // abuse ends a session that has used up one of its allowances.
 func (c *session) abuse(text string) {
 	c.linger = true
-	c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " " + text}, errAbuse)
+	c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " " + text}, ErrAbuse)
 }
 
 // idled counts a command that gets nothing done and reports whether that was
@@ -315,7 +317,7 @@ func (c *session) refuseError(e *Error) { c.refuse(e.Code, e.Enhanced, e.Text) }
 // violation answers what no mail client does and ends the session.
 func (c *session) violation(code int, text string) {
 	c.linger = true
-	c.bye(Reply{code, EnhancedCode{5, 5, 1}, text}, errViolation)
+	c.bye(Reply{code, EnhancedCode{5, 5, 1}, text}, ErrViolation)
 }
 
 // bye sends a last reply.
@@ -337,7 +339,7 @@ func (c *session) send(r Reply) {
 func (c *session) sendError(e *Error) {
 	c.send(Reply(*e))
 	if e.Code == 421 {
-		c.over, c.why = true, errRefused
+		c.over, c.why = true, ErrHandlerRefused
 	}
 }
 
@@ -359,7 +361,7 @@ func (c *session) asError(err error) *Error {
 func (c *session) reset() {
 	if c.state&stateTransaction != 0 {
 		c.handler.Reset()
-		c.state = stateReady
+		c.enter(stateReady)
 	}
 	c.utf8, c.rcpts = false, 0
 	c.discharge()

@@ -1,6 +1,6 @@
 package smtp
 
-import "errors"
+import "fmt"
 
 // startTLS encrypts the connection (RFC 3207).
 func (c *session) startTLS(string) {
@@ -18,15 +18,19 @@ func (c *session) startTLS(string) {
 		c.over, c.why = true, err
 		return
 	}
-	if err := c.nc.StartTLS(c.ctx, c.tls); err != nil {
+	err := c.nc.StartTLS(c.ctx, c.tls)
+	if c.trace.TLS != nil {
+		c.trace.TLS(c.conn.Peer(), err)
+	}
+	if err != nil {
 		c.log.Info("TLS handshake failed", "peer", c.conn.Peer(), "err", err)
-		c.over, c.why = true, errors.Join(errors.New("smtp: TLS handshake failed"), err)
+		c.over, c.why = true, fmt.Errorf("%w: %w", ErrHandshake, err)
 		c.out.err = err // there is no way to say more
 		return
 	}
 	// RFC 3207 §6: what was sent ahead in plain text is never executed; §4.2:
 	// nothing learned before counts.
 	c.r.Reset(c)
-	c.state = stateStart
+	c.enter(stateStart)
 	c.conn.setExtended(false)
 }

@@ -32,9 +32,11 @@ func PeerOf[I any](c *Conn) Peer[I] {
 	return Peer[I]{p.ID, p.Remote, p.Local, p.Proxy, p.Name, p.HELO, p.TLS, id, p.Since}
 }
 
+// addrPort is an address as IPv4 or IPv6, whichever way the socket writes it.
 func addrPort(a net.Addr) netip.AddrPort {
 	if t, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
-		return t.AddrPort()
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	return netip.AddrPort{}
 }
