@@ -29,7 +29,7 @@ func (c *session) data(string) {
 	c.reply(354, EnhancedCode{}, "End with <CRLF>.<CRLF>")
 	c.waiting, c.began, c.waited, c.bodyBytes = waitBody, time.Now(), 0, 0
 	began := c.transferBegins()
-	body := &bodyReader{dot: c.r.Dot(c.maxMessage, c.maxLine)}
+	body := &bodyReader{dot: *c.r.Dot(c.maxMessage, c.maxLine)}
 	result, err := c.handler.Data(c.ctx, body)
 	failed := c.finishBody(body)
 	if failed != nil {
@@ -56,8 +56,8 @@ func (c *session) data(string) {
 // bodyReader is what a Session reads a message from. It locks, so that one who
 // reads on in another goroutine cannot take what follows the message.
 type bodyReader struct {
-	dot    *wire.DotReader
 	mu     sync.Mutex
+	dot    wire.DotReader
 	n      int64 // octets read
 	err    error // the first error but io.EOF
 	closed bool
@@ -74,15 +74,36 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.dot.Read(p)
 	b.n += int64(n)
-	if err != nil && err != io.EOF {
-		if b.err == nil {
-			b.err = err
-		}
-		if f := bodyFailure(err); f.reply.Code != 0 {
-			err = (*Error)(&f.reply)
-		}
+	return n, b.failed(err)
+}
+
+// WriteTo implements io.WriterTo: io.Copy needs no buffer of its own.
+func (b *bodyReader) WriteTo(w io.Writer) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, errBodyClosed
+	}
+	n, err := b.dot.WriteTo(w)
+	b.n += n
+	if err == b.dot.Err() { // not w's
+		err = b.failed(err)
 	}
 	return n, err
+}
+
+// failed remembers an error of the message and makes it the reply for it.
+func (b *bodyReader) failed(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if b.err == nil {
+		b.err = err
+	}
+	if f := bodyFailure(err); f.reply.Code != 0 {
+		err = (*Error)(&f.reply)
+	}
+	return err
 }
 
 func (b *bodyReader) ended() bool {
@@ -120,7 +141,7 @@ func bodyFailure(err error) failedBody {
 // all of the message has been received and was in order.
 func (c *session) finishBody(b *bodyReader) *failedBody {
 	if !b.ended() {
-		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, b, make([]byte, 2048))
+		_, _ = b.WriteTo(io.Discard)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

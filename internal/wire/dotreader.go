@@ -10,11 +10,11 @@ import (
 // bare CR or LF is an error, never a line end. Not safe for concurrent use.
 type DotReader struct {
 	r       *Reader
-	left    int64 // octets the body may still have
+	run     []byte // octets of the body, not given out yet; they stand in r's buffer
+	left    int64  // octets the body may still have
 	maxLine int
 	line    int // octets of the current line so far
 	inLine  bool
-	crlf    int // octets of a CRLF still to be given out
 	ended   bool
 	err     error
 }
@@ -38,53 +38,124 @@ func (r *Reader) Dot(max int64, maxLine int) *DotReader {
 // with io.EOF as io.ErrUnexpectedEOF.
 func (d *DotReader) Read(p []byte) (int, error) {
 	n := 0
-	for n < len(p) && d.err == nil {
-		m := d.step(p[n:], n > 0)
-		if m < 0 {
-			break // more would have to wait
-		}
+	for n < len(p) && d.more(n == 0) {
+		m := copy(p[n:], d.run)
+		d.run = d.run[m:]
 		n += m
 	}
-	if n > 0 {
+	if n > 0 || len(p) == 0 {
 		return n, nil
 	}
 	return 0, d.err
 }
 
-// step gives out some octets, or sets err, or returns -1 if it would have to
-// wait and may not.
-func (d *DotReader) step(p []byte, dontWait bool) int {
-	if d.crlf > 0 {
-		n := copy(p, "\r\n"[2-d.crlf:])
-		d.crlf -= n
-		return n
+// WriteTo implements io.WriterTo: what Read would give, in pieces as large as
+// they come and without a copy.
+func (d *DotReader) WriteTo(w io.Writer) (n int64, err error) {
+	for d.more(true) {
+		m, err := w.Write(d.run)
+		n += int64(m)
+		if err == nil && m < len(d.run) {
+			err = io.ErrShortWrite
+		}
+		d.run = d.run[m:]
+		if err != nil {
+			return n, err
+		}
 	}
+	if d.err != io.EOF {
+		err = d.err
+	}
+	return n, err
+}
+
+// more makes run hold something. It reports false when there is an error, or
+// when it would have to wait and may not.
+func (d *DotReader) more(wait bool) bool {
+	for len(d.run) == 0 && d.err == nil {
+		if !d.have(1, wait) {
+			break
+		}
+		if !d.inLine && d.r.buf[d.r.r] == '.' && !d.dot(wait) {
+			break
+		}
+		n := d.lines()
+		if n == 0 && !d.piece(&n, wait) {
+			break
+		}
+		d.run = d.r.buf[d.r.r : d.r.r+n]
+		d.r.r += n
+		d.left -= int64(n)
+	}
+	return len(d.run) > 0
+}
+
+// dot takes a line's leading dot, or the terminator.
+func (d *DotReader) dot(wait bool) bool {
 	r := d.r
-	if r.r == r.w {
-		if dontWait || !d.want(1) {
-			return -1
+	if !d.have(2, wait) {
+		return false
+	}
+	if r.buf[r.r+1] == '\r' {
+		if !d.have(3, wait) {
+			return false
+		}
+		if r.buf[r.r+2] == '\n' {
+			r.r += 3
+			d.ended, d.err = true, io.EOF
+			return false
 		}
 	}
-	if !d.inLine && r.buf[r.r] == '.' {
-		if !d.want(2) {
-			return -1
+	r.r++ // RFC 5321 §4.5.2: the first of a line's leading dots goes
+	d.inLine = true
+	return true
+}
+
+// lines is the length of the whole lines in the buffer that need no closer
+// look: properly ended, within the limits, without leading dot.
+func (d *DotReader) lines() int {
+	b := d.r.buf[d.r.r:d.r.w]
+	b = b[:min(int64(len(b)), d.left)]
+	n, count, line := 0, 0, d.line
+	for {
+		i := bytes.IndexByte(b[n:], '\n')
+		if i < 1 || b[n+i-1] != '\r' || i+1 > d.maxLine-line {
+			break
 		}
-		if r.buf[r.r+1] == '\r' {
-			if !d.want(3) {
-				return -1
-			}
-			if r.buf[r.r+2] == '\n' {
-				r.r += 3
-				d.ended, d.err = true, io.EOF
-				return 0
-			}
+		n += i + 1
+		count++
+		line = 0
+		if n < len(b) && b[n] == '.' {
+			break
 		}
-		r.r++ // RFC 5321 §4.5.2: the first of a line's leading dots goes
 	}
+	if bytes.Count(b[:n], []byte{'\r'}) != count {
+		n = beforeBareCR(b[:n])
+	}
+	if n > 0 {
+		d.line, d.inLine = 0, false
+	}
+	return n
+}
+
+// beforeBareCR is the length of the lines of b before the one with a bare CR.
+func beforeBareCR(b []byte) int {
+	i := 0
+	for ; i+1 < len(b); i++ {
+		if b[i] == '\r' && b[i+1] != '\n' {
+			break
+		}
+	}
+	return bytes.LastIndexByte(b[:i], '\n') + 1
+}
+
+// piece finds in *n the length of the text up to the next line end or limit, or
+// of a line end, or sets err.
+func (d *DotReader) piece(n *int, wait bool) bool {
+	r := d.r
 	d.inLine = true
 	b := r.buf[r.r:r.w]
-	cr := bytes.IndexByte(b, '\r')
-	if cr >= 0 {
+	if cr := bytes.IndexByte(b, '\r'); cr >= 0 {
 		b = b[:cr]
 	}
 	if lf := bytes.IndexByte(b, '\n'); lf == 0 {
@@ -92,49 +163,38 @@ func (d *DotReader) step(p []byte, dontWait bool) int {
 	} else if lf > 0 {
 		b = b[:lf]
 	}
+	size := 2
 	if len(b) > 0 {
-		return d.text(p, b)
-	}
-	if !d.want(2) {
-		return -1
-	}
-	if r.buf[r.r+1] != '\n' {
+		// Up to the limit first: which one is hit must not depend on how the
+		// octets arrived.
+		size = max(1, int(min(int64(len(b)), d.left, int64(d.maxLine-d.line))))
+	} else if !d.have(2, wait) {
+		return false
+	} else if r.buf[r.r+1] != '\n' {
 		return d.fail(ErrBareCR)
 	}
-	if d.left < 2 {
-		return d.fail(ErrTooBig)
-	}
-	if d.line+2 > d.maxLine {
-		return d.fail(ErrLineTooLong)
-	}
-	r.r += 2
-	d.left -= 2
-	d.line, d.inLine, d.crlf = 0, false, 2
-	return 0
-}
-
-// text gives out octets of b, which holds no line end, up to the limits.
-func (d *DotReader) text(p, b []byte) int {
-	// Up to the limit first: which one is hit must not depend on how the
-	// octets arrived.
-	room := min(d.left, int64(d.maxLine-d.line))
-	n := copy(p, b[:min(int64(len(b)), room)])
 	switch {
-	case n > 0:
-	case d.left == 0:
+	case d.left < int64(size):
 		return d.fail(ErrTooBig)
-	default:
+	case d.maxLine-d.line < size:
 		return d.fail(ErrLineTooLong)
+	case len(b) == 0:
+		d.line, d.inLine = 0, false
+	default:
+		d.line += size
 	}
-	d.r.r += n
-	d.line += n
-	d.left -= int64(n)
-	return n
+	*n = size
+	return true
 }
 
-func (d *DotReader) fail(err error) int {
+func (d *DotReader) fail(err error) bool {
 	d.err = err
-	return -1
+	return false
+}
+
+// have is want, unless it would have to wait and may not.
+func (d *DotReader) have(n int, wait bool) bool {
+	return d.r.w-d.r.r >= n || (wait && d.want(n))
 }
 
 // want makes n octets available, or sets err.
@@ -157,6 +217,10 @@ func (d *DotReader) want(n int) bool {
 // Ended reports whether CRLF.CRLF has been read.
 func (d *DotReader) Ended() bool { return d.ended }
 
+// Err is why nothing more can be read: nil while something may come, io.EOF
+// after the end.
+func (d *DotReader) Err() error { return d.err }
+
 // Drain discards through CRLF.CRLF, at most max octets, beyond which it
 // returns ErrTooBig. A nil error means that the stream is in step again.
 func (d *DotReader) Drain(max int64) error {
@@ -177,7 +241,21 @@ func (d *DotReader) Drain(max int64) error {
 		if d.r.r == d.r.w && !d.want(1) {
 			return d.err
 		}
-		c := d.r.buf[d.r.r]
+		b := d.r.buf[d.r.r:d.r.w]
+		if matched == 0 {
+			// Only a CR can begin the end.
+			skip := bytes.IndexByte(b, '\r')
+			if skip < 0 {
+				skip = len(b)
+			}
+			skip = int(min(int64(skip), max-1))
+			if skip > 0 {
+				d.r.r += skip
+				max -= int64(skip) - 1
+				continue
+			}
+		}
+		c := b[0]
 		d.r.r++
 		switch {
 		case c == end[matched]:

@@ -148,6 +148,40 @@ func TestDotReader(t *testing.T) {
 	}
 }
 
+// WriteTo gives what Read gives, however small the pieces are.
+func TestDotReaderWriteTo(t *testing.T) {
+	in := "a\r\n..b\r\n\r\n" + strings.Repeat("line of text\r\n", 5000) + strings.Repeat("x", 9000) + "\r\n.\r\nQUIT\r\n"
+	want := strings.TrimSuffix(strings.Replace(in, "..b", ".b", 1), ".\r\nQUIT\r\n")
+	for name, wrap := range map[string]func(io.Reader) io.Reader{"whole": func(r io.Reader) io.Reader { return r }, "half": iotest.HalfReader, "bytewise": iotest.OneByteReader} {
+		t.Run(name, func(t *testing.T) {
+			r := NewReader(wrap(strings.NewReader(in)), nil)
+			var got bytes.Buffer
+			n, err := r.Dot(1<<20, 1<<20).WriteTo(struct{ io.Writer }{&got})
+			require.NoError(t, err)
+			require.EqualValues(t, len(want), n)
+			require.Equal(t, want, got.String())
+			rest, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, "QUIT\r\n", string(rest))
+		})
+	}
+	r := NewReader(strings.NewReader("a\r\nb\nc\r\n.\r\nQUIT\r\n"), nil)
+	d := r.Dot(1000, 100)
+	var got bytes.Buffer
+	_, err := d.WriteTo(&got)
+	require.ErrorIs(t, err, ErrBareLF)
+	require.Equal(t, "a\r\nb", got.String())
+	require.NoError(t, d.Drain(1000))
+
+	d = NewReader(strings.NewReader("a\r\n.\r\n"), nil).Dot(1000, 100)
+	_, err = d.WriteTo(shortWriter{})
+	require.ErrorIs(t, err, io.ErrShortWrite)
+}
+
+type shortWriter struct{}
+
+func (shortWriter) Write(p []byte) (int, error) { return len(p) - 1, nil }
+
 func TestDrainIsBounded(t *testing.T) {
 	r := NewReader(strings.NewReader("a\nb"+strings.Repeat("x", 10000)), nil)
 	d := r.Dot(1000, 100)
@@ -255,6 +289,61 @@ func FuzzReader(f *testing.F) {
 			return out
 		}
 		require.Equal(t, run(bytes.NewReader(in)), run(iotest.OneByteReader(bytes.NewReader(in))))
+	})
+}
+
+// plainDot is the rule of DotReader octet by octet.
+func plainDot(in []byte, max, maxLine int) (body []byte, err error) {
+	line := 0
+	for start := true; ; {
+		rest := in[:min(len(in), 3)]
+		switch {
+		case start && string(rest) == ".\r\n":
+			return body, nil
+		case start && len(rest) > 0 && rest[0] == '.':
+			in = in[1:]
+			if start = false; len(in) == 0 {
+				return body, io.ErrUnexpectedEOF
+			}
+			continue
+		case len(rest) == 0, len(rest) == 1 && rest[0] == '\r':
+			return body, io.ErrUnexpectedEOF
+		case rest[0] == '\n':
+			return body, ErrBareLF
+		case rest[0] == '\r' && rest[1] != '\n':
+			return body, ErrBareCR
+		}
+		n := 1
+		if rest[0] == '\r' {
+			n = 2
+		}
+		switch {
+		case len(body)+n > max:
+			return body, ErrTooBig
+		case line+n > maxLine:
+			return body, ErrLineTooLong
+		}
+		body = append(body, in[:n]...)
+		in = in[n:]
+		line += n
+		if start = n == 2; start {
+			line = 0
+		}
+	}
+}
+
+func FuzzDotReader(f *testing.F) {
+	for _, s := range []string{"a\r\n..b\r\n.\r\nQUIT\r\n", "a\n", "a\r\nb\rc\r\n.\r\n", "\r\n.\n.\r\n", ".\r", "..\r\n.", "\r\n.\r.\r\n", strings.Repeat("0123456789\r\n", 20) + ".\r\n", strings.Repeat("x", 50) + "\r\n.\r\n", "a\r\n" + strings.Repeat(".", 39) + "\r\n.\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		want, wantErr := plainDot(in, 100, 40)
+		for name, src := range map[string]io.Reader{"whole": bytes.NewReader(in), "half": iotest.HalfReader(bytes.NewReader(in)), "bytewise": iotest.OneByteReader(bytes.NewReader(in))} {
+			d := NewReader(src, nil).Dot(100, 40)
+			got, err := io.ReadAll(iotest.OneByteReader(d))
+			require.Equal(t, wantErr, err, name)
+			require.Equal(t, string(want), string(got), name)
+		}
 	})
 }
 
