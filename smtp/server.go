@@ -116,6 +116,21 @@ type Server struct {
 	// others such a header is never read. Limits by address count the announced
 	// one. Default none.
 	Proxies []netip.Prefix
+	// XClients are the addresses of those who may say by XCLIENT, Postfix's
+	// command, whose session they pass on: filters and proxies such as nginx.
+	// They alone find it in the reply to EHLO; others get 550 5.7.0. Remote, Name,
+	// Local and HELO of the Peer are then what was said, Proxy is who said it, and
+	// limits by address count the new one. The Handler's Session is closed, and
+	// another one made as for a new connection. A peer is known by the address it
+	// has when the connection begins, behind a proxy the announced one. Default
+	// none.
+	XClients []netip.Prefix
+	// XClientLogin makes an Identity of what such a peer gives as LOGIN, the name
+	// of someone who has logged in there; p is the client. Nil: nobody is taken
+	// for logged in by a proxy's word. auth.ErrCredentials or auth.ErrForbidden is
+	// answered 535 5.7.8 and changes nothing, any other error ends the connection
+	// with 421 4.3.0. It must be safe for concurrent use.
+	XClientLogin func(ctx context.Context, p auth.Peer, login string) (*auth.Identity, error)
 
 	// MaxConns bounds the connections at one time. Default 2,000. More get
 	// 421 4.3.2.

@@ -39,6 +39,10 @@ type session struct {
 	ext     []Extension // of the Session, as of the last EHLO
 	charged int         // octets of the budget taken for it
 
+	// Of XCLIENT.
+	mayXClient bool
+	xlogin     *auth.Identity // what LOGIN has made of the client
+
 	// Abuse budgets used up.
 	bad, noops, authFails, unknown int
 
@@ -82,6 +86,7 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 	c.out.w = nc
 	c.r = wire.NewReader(c, c.budget)
 	c.patience = c.idle
+	c.mayXClient = len(s.XClients) > 0 && netserve.Contains(s.XClients, c.conn.Peer().Remote.Addr())
 	if c.lifetime > 0 {
 		c.until = time.Now().Add(c.lifetime)
 	}
@@ -121,13 +126,18 @@ func (c *session) end() {
 	}
 }
 
-// greet makes the Handler's session and sends the greeting.
+// greet begins the dialogue.
 func (c *session) greet() {
 	if earlyTalker(c.nc, c.srv.GreetingDelay) {
 		c.violation(554, "You must wait for the greeting")
 		c.enter(stateRefused)
 		return
 	}
+	c.open()
+}
+
+// open makes the Handler's session and greets with it.
+func (c *session) open() {
 	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
 	if c.srv.Handler != nil {
 		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)
