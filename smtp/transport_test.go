@@ -250,6 +250,39 @@ func TestTransportIdleGivesWay(t *testing.T) {
 	}
 }
 
+// Nor does one become idle that another host could have.
+func TestTransportUsedGivesWay(t *testing.T) {
+	pooled(t, func(n *network, rec *smtptest.Recorder) {
+		n.MaxConns = 1
+		rec.Data = func(*smtptest.Message) error { time.Sleep(time.Second); return nil }
+	}, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 5 {
+			wg.Go(func() { n.send(t, &smtp.Target{Addr: fmt.Sprintf("mx%d.example.org:25", i)}) })
+		}
+		wg.Wait()
+		require.Equal(t, 5*time.Second, time.Since(start))
+		require.Equal(t, 1, n.most[""])
+	})
+}
+
+// Of many connections to one host a few are kept.
+func TestTransportIdlePerHost(t *testing.T) {
+	pooled(t, func(_ *network, rec *smtptest.Recorder) {
+		rec.Data = func(*smtptest.Message) error { time.Sleep(time.Second); return nil }
+	}, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { n.send(t, &smtp.Target{Addr: fmt.Sprintf("mx%d.example.org:25", i%2)}) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		require.Equal(t, 40, n.most[""])
+		require.Equal(t, map[string]int{"": 10, "mx0.example.org:25": 5, "mx1.example.org:25": 5}, n.open)
+	})
+}
+
 // A connection that has ended while it was idle costs nothing but another.
 func TestTransportDeadConnection(t *testing.T) {
 	once := "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done\n"
@@ -266,6 +299,8 @@ func TestTransportDeadConnection(t *testing.T) {
 		{"421 to MAIL", hi + once + "C: MAIL .*\nS: 421 4.3.2 closing", nil, 0, 2},
 		{"closed at MAIL", hi + once + "C: MAIL .*", nil, 0, 2},
 		{"a body that is not read before is no matter", hi + once + "CLOSE", iotest.OneByteReader(strings.NewReader("x\r\n")), 0, 2},
+		{"503 to MAIL", hi + once + "C: MAIL .*\nS: 503 too many\nC: .*", nil, 0, 2},
+		{"4.5.3 to MAIL", hi + once + "C: MAIL .*\nS: 452 4.5.3 too many\nC: .*", nil, 0, 2},
 		{"451 to MAIL is an answer", hi + once + "C: MAIL .*\nS: 451 4.3.0 later\nC: QUIT\nS: 221 bye", nil, 451, 1},
 		{"closed at RCPT", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*", nil, -1, 1},
 		{"closed after the final dot", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA", nil, -1, 1},
@@ -297,6 +332,20 @@ func TestTransportDeadConnection(t *testing.T) {
 			})
 		})
 	}
+	t.Run("RSET is refused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := smtptest.NewPeer(hi+"C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 550 no\nC: RSET\nS: 502 what?\nC: .*", good)
+			require.NoError(t, err)
+			n := &network{}
+			n.reach(p.Dial)
+			_, err = n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+			require.Equal(t, 550, code(err))
+			require.Equal(t, 0, n.send(t, mx))
+			require.Equal(t, 2, p.Conns())
+			n.Close()
+			require.NoError(t, p.Close())
+		})
+	})
 	t.Run("only once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p, err := smtptest.NewPeer(hi+once, hi+"C: MAIL .*")
