@@ -275,15 +275,21 @@ func (s *Server) check(l net.Listener) error {
 // refuse answers a connection that is over a limit (RFC 5321 §3.8).
 func (s *Server) refuse(c net.Conn, reason error) {
 	text := "421 4.3.2 " + s.setup().hostname + " Too many connections, try again later\r\n"
-	if errors.Is(reason, netserve.ErrTooManyPeer) || errors.Is(reason, netserve.ErrRate) {
+	switch {
+	case errors.Is(reason, netserve.ErrClosed):
+		text = "421 4.3.2 " + s.setup().hostname + " Service shutting down\r\n"
+	case errors.Is(reason, netserve.ErrTooManyPeer) || errors.Is(reason, netserve.ErrRate):
 		text = "421 4.7.0 " + s.setup().hostname + " Too many connections from your address\r\n"
 	}
 	_, _ = io.WriteString(c, text)
 }
 
-// Shutdown stops accepting and waits: clients between transactions are told
-// 421 4.3.2, transactions under way may finish. When ctx ends first the rest is
-// closed by force and ctx's error returned.
+// Shutdown stops accepting and waits. Clients between transactions are told
+// 421 4.3.2 as soon as what they have sent is answered, at once if they wait.
+// A transaction under way, or in a group of commands that has arrived, may go on
+// to its end, as may AUTH; then 421 follows. TLS handshakes are broken off. When
+// ctx ends first the rest is closed by force, the contexts of Handlers end, and
+// ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error { return s.conns.Shutdown(ctx) }
 
 // Close ends listeners and connections at once.

@@ -30,6 +30,7 @@ type session struct {
 	verb    string // of the command at hand
 	pending string // a command that has been read already
 	over    bool   // no further command is read
+	leaving bool   // a transaction has ended during a shutdown
 	linger  bool   // the client may still be sending when we close
 	why     error  // for Trace.Close
 
@@ -133,6 +134,11 @@ func (c *session) greet() {
 		c.enter(stateRefused)
 		return
 	}
+	if c.nc.Closing() {
+		c.shutDown()
+		c.enter(stateRefused)
+		return
+	}
 	c.open()
 }
 
@@ -175,8 +181,8 @@ func (c *session) open() {
 
 // next reads one command and carries it out.
 func (c *session) next() {
-	if c.nc.Closing() && c.state&stateTransaction == 0 {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+	if c.nc.Closing() && c.mayLeave() {
+		c.shutDown()
 		return
 	}
 	if line := c.pending; line != "" {
@@ -232,9 +238,23 @@ func (c *session) tooLong(err error) {
 	c.refuse(r.Code, r.Enhanced, r.Text)
 }
 
+// mayLeave reports whether a shutdown waits for nothing more: no transaction
+// is under way and the commands that have come are answered, or a transaction
+// has ended since.
+func (c *session) mayLeave() bool {
+	if c.ctx.Err() != nil {
+		return true // by force
+	}
+	return c.state&stateTransaction == 0 && (c.r.Buffered() == 0 || c.leaving)
+}
+
+func (c *session) shutDown() {
+	c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+}
+
 func (c *session) timedOut() {
 	if c.nc.Closing() {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+		c.shutDown()
 		return
 	}
 	c.bye(Reply{421, EnhancedCode{4, 4, 2}, c.hostname + " Timeout, closing connection"}, os.ErrDeadlineExceeded)
@@ -371,6 +391,7 @@ func (c *session) asError(err error) *Error {
 func (c *session) reset() {
 	if c.state&stateTransaction != 0 {
 		c.handler.Reset()
+		c.leaving = c.nc.Closing()
 		c.enter(stateReady)
 	}
 	c.utf8, c.rcpts = false, 0
