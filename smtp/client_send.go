@@ -59,6 +59,18 @@ func (c *Client) Send(ctx context.Context, env *Envelope, body io.Reader) (*Send
 	return t.res, err
 }
 
+// SendMail connects to addr, sends one message and quits. See Dial and
+// Client.Send. The result is nil if there was no connection.
+func SendMail(ctx context.Context, addr string, cfg *ClientConfig, env *Envelope, body io.Reader) (*SendResult, error) {
+	c, err := Dial(ctx, addr, cfg)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.Send(ctx, env, body)
+	_ = c.Quit(ctx)
+	return res, err
+}
+
 // pipelineWindow is how many replies may be outstanding: few enough for them
 // to fit the buffers of the network while we are still writing (RFC 2920
 // §3.1).
@@ -98,6 +110,10 @@ func (t *transaction) run(body io.Reader) error {
 	switch {
 	case t.asked && t.dataErr == nil && len(t.accepted) == 0:
 		return t.sendNothing()
+	case t.mailErr != nil && t.asked && t.dataErr == nil:
+		// Recipients without a sender: neither a message nor a command comes next.
+		_ = t.c.fail("DATA", fmt.Errorf("%w: DATA accepted without a sender", ErrProtocol))
+		return t.mailErr
 	case t.mailErr != nil:
 		return t.mailErr
 	case len(t.accepted) == 0:
@@ -202,6 +218,9 @@ func (t *transaction) readStep(s step) error {
 	case "DATA":
 		t.dataErr = err
 	case "RCPT":
+		if err != nil && t.mailErr != nil {
+			break // what RCPT says to that (503) is not why
+		}
 		if err != nil {
 			t.res.Recipients[s.rcpt] = err
 		} else {

@@ -6,11 +6,6 @@
 // queue nor mailbox. A [Client] makes transactions with another server. The
 // wire is strict in both: only CRLF ends a line, and only CRLF.CRLF a message.
 //
-// To send, take [Mailer] for a message now and then, [Transport] for many at
-// once over connections that are kept, and [Client] for all the rest. A
-// [TLSPolicy] says in all of them when to encrypt and whom to take for the
-// server.
-//
 // The Server offers PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING,
 // ENHANCEDSTATUSCODES, STARTTLS and AUTH; a Session that is an [Extender] adds
 // to them. [Receive] makes a Handler of a function.

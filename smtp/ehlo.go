@@ -24,9 +24,6 @@ func (c *session) ehlo(args string) {
 	if mechs := c.login.Mechanisms(p); len(mechs) > 0 && c.identity() == nil {
 		lines = append(lines, "AUTH "+strings.Join(mechs, " "))
 	}
-	if c.mayXClient {
-		lines = append(lines, xclientKeyword)
-	}
 	c.extend()
 	lines = append(lines, c.keywords()...)
 	if c.trace.Reply != nil {

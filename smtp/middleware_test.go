@@ -248,7 +248,7 @@ func TestLogMessages(t *testing.T) {
 		require.Equal(t, want, records())
 		// A message that the Handler accepts, unread and too big for the Server.
 		for body, want := range map[string]string{
-			"1234\r\n": `msg="message accepted" peer.tls=false helo=x user=tim from=<lazy@example.com> to=[<b@example.org>] recipients=1 size=6 reply="250 2.0.0 OK"`,
+			"1234\r\n":                      `msg="message accepted" peer.tls=false helo=x user=tim from=<lazy@example.com> to=[<b@example.org>] recipients=1 size=6 reply="250 2.0.0 OK"`,
 			strings.Repeat("1234\r\n", 500): `msg="message refused" peer.tls=false helo=x user=tim from=<lazy@example.com> to=[<b@example.org>] recipients=1 size=1000 err="smtp: 552 5.3.4 Message too big"`,
 		} {
 			c.say("MAIL FROM:<lazy@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")

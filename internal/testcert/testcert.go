@@ -47,11 +47,21 @@ func (a *Authority) Pool() *x509.CertPool {
 // Issue makes a certificate for host names and IP addresses, good for server
 // and client.
 func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
+	return a.issue(leaf(names))
+}
+
+// IssueExpired is as Issue, but the certificate's time is over.
+func (a *Authority) IssueExpired(names ...string) (tls.Certificate, error) {
+	tmpl := leaf(names)
+	tmpl.NotBefore, tmpl.NotAfter = time.Now().AddDate(0, 0, -31), time.Now().AddDate(0, 0, -1)
+	return a.issue(tmpl)
+}
+
+func (a *Authority) issue(tmpl *x509.Certificate) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	tmpl := leaf(names)
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, key.Public(), a.key)
 	if err != nil {
 		return tls.Certificate{}, err

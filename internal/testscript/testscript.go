@@ -62,7 +62,7 @@ func RunDir(t *testing.T, pattern string, setup func(t *testing.T, name string) 
 }
 
 // RunFile runs one dialogue.
-func RunFile(t *testing.T, file string, cfg Config) {
+func RunFile(t testing.TB, file string, cfg Config) {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -72,7 +72,7 @@ func RunFile(t *testing.T, file string, cfg Config) {
 }
 
 // Run runs a dialogue given as text; name stands in messages.
-func Run(t *testing.T, name, script string, cfg Config) {
+func Run(t testing.TB, name, script string, cfg Config) {
 	t.Helper()
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second

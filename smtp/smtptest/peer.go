@@ -1,7 +1,6 @@
 package smtptest
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -195,7 +194,7 @@ func (p *Peer) serve(l net.Listener) {
 
 // play runs one script on one connection.
 func (p *Peer) play(nc net.Conn, script []directive) error {
-	c := &peerConn{Conn: nc, r: bufio.NewReader(nc)}
+	c := newPeerConn(nc)
 	defer func() { _ = c.Close() }()
 	for _, d := range script {
 		if d.verb == "CLOSE" {
@@ -206,11 +205,6 @@ func (p *Peer) play(nc net.Conn, script []directive) error {
 		}
 	}
 	return nil
-}
-
-type peerConn struct {
-	net.Conn
-	r *bufio.Reader
 }
 
 func (p *Peer) do(c *peerConn, d directive) error {
@@ -242,7 +236,7 @@ func (p *Peer) do(c *peerConn, d directive) error {
 		if err := t.Handshake(); err != nil {
 			return err
 		}
-		c.Conn, c.r = t, bufio.NewReader(t)
+		c.encrypted(t)
 	case "WAIT":
 		select {
 		case <-time.After(d.d):

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/posta-mail/posta/internal/memnet"
 	"github.com/posta-mail/posta/smtp"
 )
 
@@ -36,7 +35,7 @@ type Recorder struct {
 	RcptData func(m *Message, to smtp.Path) error
 
 	once     sync.Once
-	listener *memnet.Listener
+	net      network
 	mu       sync.Mutex
 	messages []Message
 	sessions int
@@ -46,9 +45,9 @@ type Recorder struct {
 // Start begins to serve connections made by Dial.
 func (r *Recorder) Start() {
 	r.once.Do(func() {
-		r.listener = memnet.Listen()
 		r.Server.Handler = recorderHandler{r}
-		go func() { _ = r.Server.Serve(r.listener) }()
+		r.net.start(&r.Server)
+		go func() { _ = r.Server.Serve(r.net.listener) }()
 	})
 }
 
@@ -56,7 +55,7 @@ func (r *Recorder) Start() {
 // address.
 func (r *Recorder) StartTCP() (addr string, err error) {
 	r.Start()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := r.net.tcp()
 	if err != nil {
 		return "", err
 	}
@@ -68,11 +67,22 @@ func (r *Recorder) StartTCP() (addr string, err error) {
 // smtp.ClientConfig.DialContext.
 func (r *Recorder) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	r.Start()
-	return r.listener.Dial(ctx)
+	return r.net.dial(ctx, loopback)
 }
 
+// Misbehave makes the server do wrong on connections made from now on, until
+// the next call; those there are go on as they were. Counts begin anew.
+func (r *Recorder) Misbehave(f Faults) { r.net.misbehave(f) }
+
+// Misbehaved is how often each rule of the last Misbehave has taken effect.
+func (r *Recorder) Misbehaved() []int { return r.net.misbehaved() }
+
 // Close ends the server and all its connections.
-func (r *Recorder) Close() error { return r.Server.Close() }
+func (r *Recorder) Close() error {
+	r.Start() // or there is nothing to close
+	r.net.close()
+	return r.Server.Close()
+}
 
 // Messages are the messages accepted so far, in order.
 func (r *Recorder) Messages() []Message {
