@@ -3,6 +3,7 @@ package smtptest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"slices"
@@ -131,6 +132,30 @@ func TestFaults(t *testing.T) {
 			require.Nil(t, s.Misbehaved())
 		}
 	}
+}
+
+// A server that is busy every other time and then loses a reply.
+func ExampleFaults() {
+	var rec smtptest.Recorder
+	rec.Start()
+	defer rec.Close()
+	rec.Misbehave(smtptest.Faults{Rules: []smtptest.Fault{
+		{At: smtptest.AtGreeting, Every: 2, Reply: "421 4.3.2 busy", Drop: smtptest.DropAfter},
+		{At: smtptest.AtMessage, Skip: 1, Times: 1, Drop: smtptest.DropReply},
+	}})
+	bob, _ := smtp.ParseAddress("bob@example.org")
+	for range 4 {
+		_, err := smtp.SendMail(context.Background(), "mx.example.org:25", &smtp.ClientConfig{DialContext: rec.Dial},
+			&smtp.Envelope{To: smtp.To(bob)}, strings.NewReader("Subject: x\n\nx\n"))
+		fmt.Println(err)
+	}
+	fmt.Println(len(rec.Messages()), "messages")
+	// Output:
+	// <nil>
+	// smtp: greeting: 421 4.3.2 busy
+	// smtp: message: message sent, but no reply to it: unexpected EOF
+	// smtp: greeting: 421 4.3.2 busy
+	// 2 messages
 }
 
 // A connection lost while there is more to send.

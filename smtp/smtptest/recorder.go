@@ -24,6 +24,8 @@ type Recorder struct {
 	// Server holds the settings (LMTP, TLSConfig, Auth, limits); its Handler
 	// is replaced.
 	Server smtp.Server
+	// Middleware is put around the Recorder, the first outermost.
+	Middleware []smtp.Middleware
 	// Mail, Rcpt and Data, if not nil, may refuse: with an *smtp.Error to
 	// choose the reply. Data is called before a message is kept; in LMTP
 	// its error is for all recipients.
@@ -45,7 +47,7 @@ type Recorder struct {
 // Start begins to serve connections made by Dial.
 func (r *Recorder) Start() {
 	r.once.Do(func() {
-		r.Server.Handler = recorderHandler{r}
+		r.Server.Handler = smtp.Chain(recorderHandler{r}, r.Middleware...)
 		r.net.start(&r.Server)
 		go func() { _ = r.Server.Serve(r.net.listener) }()
 	})
