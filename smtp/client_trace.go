@@ -17,7 +17,7 @@ type ClientTrace struct {
 	// those before it. Of AUTH only the mechanism is passed.
 	Command func(verb, args string)
 	// Reply: a reply came. verb is what it is the reply to; "greeting" and
-	// "message" are no commands.
+	// "message" are no commands. Of a challenge (334) only the code is passed.
 	Reply func(verb string, r Reply)
 }
 
@@ -33,6 +33,9 @@ func (c *Client) traceCommand(verb, args string) {
 
 func (c *Client) traceReply(verb string, r Reply) {
 	if c.cfg.Trace != nil && c.cfg.Trace.Reply != nil {
+		if r.Code == 334 {
+			r = Reply{Code: r.Code}
+		}
 		c.cfg.Trace.Reply(verb, r)
 	}
 }
