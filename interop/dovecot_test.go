@@ -30,7 +30,23 @@ import (
 type dovecot struct {
 	server
 	imap, imaps string
+	lmtp        string // if the settings have dovecotLMTP
+	home        string // folder of the users' folders
 }
+
+// dovecotLMTP are the settings that add LMTP.
+const dovecotLMTP = `
+protocols = imap lmtp
+service lmtp {
+  inet_listener lmtp {
+    port = @LMTP@
+  }
+}
+lmtp_save_to_detail_mailbox = no
+protocol lmtp {
+  auth_username_format = %n
+}
+`
 
 // dovecotSlash is the usual separator, with a storage that takes any name.
 const dovecotSlash = "namespace inbox {\n  inbox = yes\n  separator = /\n  location = sdbox:~/sdbox\n}\n"
@@ -63,7 +79,7 @@ func startDovecot(t *testing.T, settings string) *dovecot {
 		gid, _ := strconv.Atoi(owner.Gid)
 		require.NoError(t, os.Chown(mail, uid, gid))
 	}
-	ports := freePorts(t, 2)
+	ports := freePorts(t, 3)
 	conf := write(t, filepath.Join(dir, "dovecot.conf"), strings.NewReplacer("@DIR@", dir, "@UID@", owner.Uid, "@GID@", owner.Gid,
 		"@LOGIN@", login, "@INTERNAL@", internal, "@IMAP@", ports[0], "@IMAPS@", ports[1], "@CERT@", certFile(), "@KEY@", keyFile()).Replace(`
 base_dir = @DIR@/run
@@ -108,10 +124,10 @@ service anvil {
 service stats {
   chroot =
 }
-`)+settings)
+`)+strings.ReplaceAll(settings, "@LMTP@", ports[2]))
 	users := write(t, filepath.Join(dir, "users"), "anna:{PLAIN}"+dovecotPassword+"\nbert:{PLAIN}"+dovecotPassword+"\n")
 	require.NoError(t, os.Chmod(users, 0o644))
-	d := &dovecot{imap: "127.0.0.1:" + ports[0], imaps: "127.0.0.1:" + ports[1]}
+	d := &dovecot{imap: "127.0.0.1:" + ports[0], imaps: "127.0.0.1:" + ports[1], lmtp: "127.0.0.1:" + ports[2], home: mail}
 	d.start(t, "dovecot", []string{"-F", "-c", conf}, nil)
 	t.Cleanup(func() {
 		d.stop(t)

@@ -62,9 +62,9 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// startPostfix runs Postfix until the end of the test; transports says where
-// it sends mail, as lines "pattern=transport".
-func startPostfix(t *testing.T, port string, transports ...string) *postfix {
+// startPostfix runs Postfix until the end of the test. Arguments say where it
+// sends mail, "pattern=transport", or set a parameter, "name = value".
+func startPostfix(t *testing.T, port string, args ...string) *postfix {
 	t.Helper()
 	peer(t, "postfix", "postconf")
 	if os.Getuid() != 0 {
@@ -83,9 +83,13 @@ func startPostfix(t *testing.T, port string, transports ...string) *postfix {
 	for _, sub := range []string{"data", "mail"} {
 		require.NoError(t, os.Chown(filepath.Join(dir, sub), uid, gid))
 	}
-	maps := " { nowhere.test = error:no }"
-	for _, tr := range transports {
-		pattern, transport, _ := strings.Cut(tr, "=")
+	maps, settings := " { nowhere.test = error:no }", ""
+	for _, arg := range args {
+		pattern, transport, _ := strings.Cut(arg, "=")
+		if strings.HasSuffix(pattern, " ") {
+			settings += arg + "\n"
+			continue
+		}
 		maps += fmt.Sprintf(" { %s = %s }", pattern, transport)
 	}
 	config := strings.NewReplacer("DIR", dir, "@UID", owner.Uid, "@GID", owner.Gid, "@CERT", certFile(), "@KEY", keyFile(), "@MAPS", maps, "@LOGIN", alice+":"+alicePassword).Replace(`
@@ -121,7 +125,7 @@ smtp_sasl_password_maps = static:@LOGIN
 message_size_limit = 52428800
 virtual_mailbox_limit = 0
 mailbox_size_limit = 0
-`)
+`) + settings
 	// main.cf is read by processes that are not root.
 	for name, text := range map[string]string{"main.cf": config, "master.cf": strings.ReplaceAll(postfixMaster, "PORT", port)} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o644))

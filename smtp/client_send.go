@@ -59,18 +59,6 @@ func (c *Client) Send(ctx context.Context, env *Envelope, body io.Reader) (*Send
 	return t.res, err
 }
 
-// SendMail connects to addr, sends one message and quits. See Dial and
-// Client.Send. The result is nil if there was no connection.
-func SendMail(ctx context.Context, addr string, cfg *ClientConfig, env *Envelope, body io.Reader) (*SendResult, error) {
-	c, err := Dial(ctx, addr, cfg)
-	if err != nil {
-		return nil, err
-	}
-	res, err := c.Send(ctx, env, body)
-	_ = c.Quit(ctx)
-	return res, err
-}
-
 // pipelineWindow is how many replies may be outstanding: few enough for them
 // to fit the buffers of the network while we are still writing (RFC 2920
 // §3.1).

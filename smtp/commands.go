@@ -30,6 +30,7 @@ var commands = map[string]command{
 	"RCPT":     {run: (*session).rcpt, states: stateTransaction},
 	"DATA":     {run: (*session).data, states: stateTransaction, noArgs: true},
 	"BDAT":     {run: (*session).bdat, states: stateAny},
+	"XCLIENT":  {run: (*session).xclient, states: stateStart | stateReady},
 	"RSET":     {run: (*session).rset, states: stateAny, noArgs: true, idle: true},
 	"NOOP":     {run: (*session).noop, states: stateAny, idle: true},
 	"VRFY":     {run: (*session).vrfy, states: stateAny, idle: true},

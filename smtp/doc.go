@@ -21,6 +21,11 @@
 // [Middleware] around one: [LogMessages], [CheckPeers], [CheckRecipients],
 // [LimitSize], and what others write with a [Wrapper]. A [Trace] observes.
 //
+// To send, take [Mailer] for a message now and then, [Transport] for many at
+// once over connections that are kept, and [Client] for all the rest. A
+// [TLSPolicy] says in all of them when to encrypt and whom to take for the
+// server.
+//
 // The Server offers PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING,
 // ENHANCEDSTATUSCODES, STARTTLS and AUTH. A Session that is an [Extender] adds
 // to them: DSN and others whose parameters the package knows, or keywords,

@@ -24,6 +24,9 @@ func (c *session) ehlo(args string) {
 	if mechs := c.login.Mechanisms(p); len(mechs) > 0 && c.identity() == nil {
 		lines = append(lines, "AUTH "+strings.Join(mechs, " "))
 	}
+	if c.mayXClient {
+		lines = append(lines, xclientKeyword)
+	}
 	c.extend()
 	lines = append(lines, c.keywords()...)
 	if c.trace.Reply != nil {

@@ -60,3 +60,37 @@ func ExampleParsePath() {
 	// <"john doe"@xn--bcher-kva.example> <nil>
 	// <user@localhost> smtp: malformed address: text after the address
 }
+
+// The usual case: send one message through the provider's server.
+func ExampleMailer() {
+	provider := smtp.Mailer{Server: "mail.example.org", User: "alice@example.org", Password: "secret"}
+	msg := "From: Alice <alice@example.org>\nTo: Bob <bob@example.net>\nSubject: lunch\n\nAt noon?\n"
+	err := provider.Send(context.Background(), "alice@example.org", []string{"bob@example.net"}, []byte(msg))
+	fmt.Println(err)
+}
+
+// A program that sends often keeps its connections.
+func ExampleTransport() {
+	srv := &smtp.Server{Handler: smtp.Receive(smtp.ForDomains("example.org"), func(context.Context, *smtp.Envelope, io.Reader) error { return nil })}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() { _ = srv.Serve(l) }()
+
+	ctx := context.Background()
+	transport := &smtp.Transport{Client: smtp.ClientConfig{Hostname: "client.example.com"}}
+	to := &smtp.Target{Addr: l.Addr().String()} // TLS: smtp.VerifiedTLS() to demand proof of the name
+	from, _ := smtp.ParseAddress("alice@example.com")
+	bob, _ := smtp.ParseAddress("bob@example.org")
+	for range 3 {
+		res, err := transport.Send(ctx, to, &smtp.Envelope{From: from, To: smtp.To(bob)}, strings.NewReader("Subject: lunch\n\nAt noon?\n"))
+		fmt.Println(err, "after", res.Conn.Messages)
+	}
+	_ = transport.Shutdown(ctx)
+	_ = srv.Shutdown(ctx)
+	// Output:
+	// <nil> after 0
+	// <nil> after 1
+	// <nil> after 2
+}

@@ -67,13 +67,19 @@ func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
 // converse plays input against a fresh server and returns what it said and
 // what it accepted.
 func converse(t *testing.T, input []byte, lmtp, bytewise bool) (string, []received) {
+	return converseIn(t, segments(input), lmtp, bytewise)
+}
+
+// converseIn is converse with an input that comes in given pieces, each when
+// the server has answered what was before.
+func converseIn(t *testing.T, input [][]byte, lmtp, bytewise bool) (string, []received) {
 	h := &testHandler{}
 	done := make(chan struct{})
 	s := &Server{Hostname: "mx.example.org", Handler: h, LMTP: lmtp, Auth: testAuth{}, InsecureAuth: true,
 		Governor: &auth.Governor{Off: true}, MaxMessageBytes: 2000, MaxLineLength: 200, MaxRecipients: 5,
 		Trace: &Trace{Close: func(auth.Peer, error) { close(done) }}}
 	l := &oneListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
-	c := &scriptConn{segments: segments(input), bytewise: bytewise, closed: make(chan struct{})}
+	c := &scriptConn{segments: input, bytewise: bytewise, closed: make(chan struct{})}
 	l.conns <- c
 	go func() { _ = s.Serve(l) }()
 	<-done

@@ -89,7 +89,7 @@ func (p *pool) get(ctx context.Context, key poolKey, shared bool) (*pooled, erro
 	}
 	if shared {
 		for i := len(h.idle) - 1; i >= 0; i-- {
-			if c := h.idle[i]; c.key == key && time.Since(c.born) < p.maxAge {
+			if c := h.idle[i]; c.key == key {
 				p.wake(c)
 				p.mu.Unlock()
 				return c, nil

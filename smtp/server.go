@@ -116,6 +116,21 @@ type Server struct {
 	// others such a header is never read. Limits by address count the announced
 	// one. Default none.
 	Proxies []netip.Prefix
+	// XClients are the addresses of those who may say by XCLIENT, Postfix's
+	// command, whose session they pass on: filters and proxies such as nginx.
+	// They alone find it in the reply to EHLO; others get 550 5.7.0. Remote, Name,
+	// Local and HELO of the Peer are then what was said, Proxy is who said it, and
+	// limits by address count the new one. The Handler's Session is closed, and
+	// another one made as for a new connection. A peer is known by the address it
+	// has when the connection begins, behind a proxy the announced one. Default
+	// none.
+	XClients []netip.Prefix
+	// XClientLogin makes an Identity of what such a peer gives as LOGIN, the name
+	// of someone who has logged in there; p is the client. Nil: nobody is taken
+	// for logged in by a proxy's word. auth.ErrCredentials or auth.ErrForbidden is
+	// answered 535 5.7.8 and changes nothing, any other error ends the connection
+	// with 421 4.3.0. It must be safe for concurrent use.
+	XClientLogin func(ctx context.Context, p auth.Peer, login string) (*auth.Identity, error)
 
 	// MaxConns bounds the connections at one time. Default 2,000. More get
 	// 421 4.3.2.
@@ -260,15 +275,21 @@ func (s *Server) check(l net.Listener) error {
 // refuse answers a connection that is over a limit (RFC 5321 §3.8).
 func (s *Server) refuse(c net.Conn, reason error) {
 	text := "421 4.3.2 " + s.setup().hostname + " Too many connections, try again later\r\n"
-	if errors.Is(reason, netserve.ErrTooManyPeer) || errors.Is(reason, netserve.ErrRate) {
+	switch {
+	case errors.Is(reason, netserve.ErrClosed):
+		text = "421 4.3.2 " + s.setup().hostname + " Service shutting down\r\n"
+	case errors.Is(reason, netserve.ErrTooManyPeer) || errors.Is(reason, netserve.ErrRate):
 		text = "421 4.7.0 " + s.setup().hostname + " Too many connections from your address\r\n"
 	}
 	_, _ = io.WriteString(c, text)
 }
 
-// Shutdown stops accepting and waits: clients between transactions are told
-// 421 4.3.2, transactions under way may finish. When ctx ends first the rest is
-// closed by force and ctx's error returned.
+// Shutdown stops accepting and waits. Clients between transactions are told
+// 421 4.3.2 as soon as what they have sent is answered, at once if they wait.
+// A transaction under way, or in a group of commands that has arrived, may go on
+// to its end, as may AUTH; then 421 follows. TLS handshakes are broken off. When
+// ctx ends first the rest is closed by force, the contexts of Handlers end, and
+// ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error { return s.conns.Shutdown(ctx) }
 
 // Close ends listeners and connections at once.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,13 @@ func TestDialogues(t *testing.T) {
 				s.RequireAuth = true
 			case "small":
 				s.MaxMessageBytes, s.MaxLineLength, s.MaxRecipients = 1000, 200, 3
+			case "xclient":
+				s.XClients = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				s.Handler = &originHandler{}
+			case "xlogin":
+				s.XClientLogin = xclientLogin
+			case "proxy":
+				s.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 			case "nohandler":
 				s.Handler = nil
 			default:

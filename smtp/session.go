@@ -30,6 +30,7 @@ type session struct {
 	verb    string // of the command at hand
 	pending string // a command that has been read already
 	over    bool   // no further command is read
+	leaving bool   // a transaction has ended during a shutdown
 	linger  bool   // the client may still be sending when we close
 	why     error  // for Trace.Close
 
@@ -38,6 +39,10 @@ type session struct {
 	rcpts   int
 	ext     []Extension // of the Session, as of the last EHLO
 	charged int         // octets of the budget taken for it
+
+	// Of XCLIENT.
+	mayXClient bool
+	xlogin     *auth.Identity // what LOGIN has made of the client
 
 	// Abuse budgets used up.
 	bad, noops, authFails, unknown int
@@ -82,6 +87,7 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 	c.out.w = nc
 	c.r = wire.NewReader(c, c.budget)
 	c.patience = c.idle
+	c.mayXClient = len(s.XClients) > 0 && netserve.Contains(s.XClients, c.conn.Peer().Remote.Addr())
 	if c.lifetime > 0 {
 		c.until = time.Now().Add(c.lifetime)
 	}
@@ -121,13 +127,23 @@ func (c *session) end() {
 	}
 }
 
-// greet makes the Handler's session and sends the greeting.
+// greet begins the dialogue.
 func (c *session) greet() {
 	if earlyTalker(c.nc, c.srv.GreetingDelay) {
 		c.violation(554, "You must wait for the greeting")
 		c.enter(stateRefused)
 		return
 	}
+	if c.nc.Closing() {
+		c.shutDown()
+		c.enter(stateRefused)
+		return
+	}
+	c.open()
+}
+
+// open makes the Handler's session and greets with it.
+func (c *session) open() {
 	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
 	if c.srv.Handler != nil {
 		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)
@@ -165,8 +181,8 @@ func (c *session) greet() {
 
 // next reads one command and carries it out.
 func (c *session) next() {
-	if c.nc.Closing() && c.state&stateTransaction == 0 {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+	if c.nc.Closing() && c.mayLeave() {
+		c.shutDown()
 		return
 	}
 	if line := c.pending; line != "" {
@@ -222,9 +238,23 @@ func (c *session) tooLong(err error) {
 	c.refuse(r.Code, r.Enhanced, r.Text)
 }
 
+// mayLeave reports whether a shutdown waits for nothing more: no transaction
+// is under way and the commands that have come are answered, or a transaction
+// has ended since.
+func (c *session) mayLeave() bool {
+	if c.ctx.Err() != nil {
+		return true // by force
+	}
+	return c.state&stateTransaction == 0 && (c.r.Buffered() == 0 || c.leaving)
+}
+
+func (c *session) shutDown() {
+	c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+}
+
 func (c *session) timedOut() {
 	if c.nc.Closing() {
-		c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
+		c.shutDown()
 		return
 	}
 	c.bye(Reply{421, EnhancedCode{4, 4, 2}, c.hostname + " Timeout, closing connection"}, os.ErrDeadlineExceeded)
@@ -361,6 +391,7 @@ func (c *session) asError(err error) *Error {
 func (c *session) reset() {
 	if c.state&stateTransaction != 0 {
 		c.handler.Reset()
+		c.leaving = c.nc.Closing()
 		c.enter(stateReady)
 	}
 	c.utf8, c.rcpts = false, 0

@@ -2,11 +2,13 @@ package smtp_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/sasl"
+	"github.com/posta-mail/posta/internal/testcert"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/smtp/smtptest"
 )
@@ -213,16 +216,13 @@ func TestTransportConcurrent(t *testing.T) {
 		}
 		wg.Wait()
 		require.Len(t, rec.Messages(), callers)
-		n.mu.Lock()
-		most := n.most
-		n.mu.Unlock()
-		require.Equal(t, 7, most[""])
-		for addr, m := range most {
+		synctest.Wait()
+		require.Equal(t, 7, n.most[""])
+		for addr, m := range n.most {
 			if addr != "" {
 				require.LessOrEqual(t, m, 3, addr)
 			}
 		}
-		synctest.Wait()
 		require.LessOrEqual(t, n.now(), 2)
 		require.GreaterOrEqual(t, int(n.made.Load()), callers/30)
 		require.Less(t, int(n.made.Load()), callers/2, "connections are shared")
@@ -247,6 +247,39 @@ func TestTransportIdleGivesWay(t *testing.T) {
 	}
 }
 
+// Nor does one become idle that another host could have.
+func TestTransportUsedGivesWay(t *testing.T) {
+	pooled(t, func(n *network, rec *smtptest.Recorder) {
+		n.MaxConns = 1
+		rec.Data = func(*smtptest.Message) error { time.Sleep(time.Second); return nil }
+	}, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 5 {
+			wg.Go(func() { n.send(t, &smtp.Target{Addr: fmt.Sprintf("mx%d.example.org:25", i)}) })
+		}
+		wg.Wait()
+		require.Equal(t, 5*time.Second, time.Since(start))
+		require.Equal(t, 1, n.most[""])
+	})
+}
+
+// Of many connections to one host a few are kept.
+func TestTransportIdlePerHost(t *testing.T) {
+	pooled(t, func(_ *network, rec *smtptest.Recorder) {
+		rec.Data = func(*smtptest.Message) error { time.Sleep(time.Second); return nil }
+	}, func(t *testing.T, n *network, _ *smtptest.Recorder) {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { n.send(t, &smtp.Target{Addr: fmt.Sprintf("mx%d.example.org:25", i%2)}) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		require.Equal(t, 40, n.most[""])
+		require.Equal(t, map[string]int{"": 10, "mx0.example.org:25": 5, "mx1.example.org:25": 5}, n.open)
+	})
+}
+
 // A connection that has ended while it was idle costs nothing but another.
 func TestTransportDeadConnection(t *testing.T) {
 	once := "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done\n"
@@ -263,6 +296,8 @@ func TestTransportDeadConnection(t *testing.T) {
 		{"421 to MAIL", hi + once + "C: MAIL .*\nS: 421 4.3.2 closing", nil, 0, 2},
 		{"closed at MAIL", hi + once + "C: MAIL .*", nil, 0, 2},
 		{"a body that is not read before is no matter", hi + once + "CLOSE", iotest.OneByteReader(strings.NewReader("x\r\n")), 0, 2},
+		{"503 to MAIL", hi + once + "C: MAIL .*\nS: 503 too many\nC: .*", nil, 0, 2},
+		{"4.5.3 to MAIL", hi + once + "C: MAIL .*\nS: 452 4.5.3 too many\nC: .*", nil, 0, 2},
 		{"451 to MAIL is an answer", hi + once + "C: MAIL .*\nS: 451 4.3.0 later\nC: QUIT\nS: 221 bye", nil, 451, 1},
 		{"closed at RCPT", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*", nil, -1, 1},
 		{"closed after the final dot", hi + once + "C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA", nil, -1, 1},
@@ -294,6 +329,20 @@ func TestTransportDeadConnection(t *testing.T) {
 			})
 		})
 	}
+	t.Run("RSET is refused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := smtptest.NewPeer(hi+"C: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 550 no\nC: RSET\nS: 502 what?\nC: .*", good)
+			require.NoError(t, err)
+			n := &network{}
+			n.reach(p.Dial)
+			_, err = n.Send(t.Context(), mx, envelope("b@example.org"), nil)
+			require.Equal(t, 550, code(err))
+			require.Equal(t, 0, n.send(t, mx))
+			require.Equal(t, 2, p.Conns())
+			n.Close()
+			require.NoError(t, p.Close())
+		})
+	})
 	t.Run("only once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p, err := smtptest.NewPeer(hi+once, hi+"C: MAIL .*")
@@ -422,5 +471,130 @@ func TestTransportEnd(t *testing.T) {
 				time.Sleep(10 * time.Second) // until the server has noticed
 			})
 		})
+	}
+}
+
+// After a failed handshake plain text is for another connection, and only for
+// those who have not asked for more.
+func TestTransportPlainAfterHandshake(t *testing.T) {
+	offer := "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250-AUTH PLAIN\nS: 250 STARTTLS\nC: STARTTLS\n"
+	good := "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250 STARTTLS\nC: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done"
+	login := func() (gosasl.Client, error) { return sasl.NewPlainClient("", "u", "p"), nil }
+	for _, c := range []struct {
+		name, first string
+		to          smtp.Target
+		conns       int
+		fails       string
+	}{
+		{"refused", offer + "S: 454 4.7.0 no\nC: .*", smtp.Target{}, 2, ""},
+		{"broken", offer + "S: 220 go\nC: .*\nS: what?", smtp.Target{}, 2, ""},
+		{"injected", offer + "S- \"220 go\\r\\n250 injected\\r\\n\"\nSTALL", smtp.Target{}, 1, "plain text after"},
+		{"required", offer + "S: 454 4.7.0 no\nC: .*", smtp.Target{TLS: smtp.TLSPolicy{Mode: smtp.TLSRequired}}, 1, "454"},
+		{"verified", offer + "S: 220 go\nC: .*\nS: what?", smtp.Target{TLS: smtp.VerifiedTLS()}, 1, "STARTTLS"},
+		{"implicit", "S: 220 hi\nSTALL", smtp.Target{TLS: smtp.TLSPolicy{Implicit: true}}, 1, "STARTTLS"},
+		{"login", offer + "S: 454 4.7.0 no\nC: .*", smtp.Target{Auth: login, Login: "u"}, 1, "454"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := smtptest.NewPeer(c.first, good)
+				require.NoError(t, err)
+				n := &network{}
+				n.reach(p.Dial)
+				c.to.Addr = mx.Addr
+				res, err := n.Send(t.Context(), &c.to, envelope("b@example.org"), nil)
+				if c.fails != "" {
+					require.ErrorContains(t, err, c.fails)
+					require.Equal(t, smtp.ConnInfo{}, res.Conn)
+				} else {
+					require.NoError(t, err)
+					require.Nil(t, res.Conn.TLS)
+					require.ErrorIs(t, res.Conn.Unverified, smtp.ErrUnverified)
+					require.ErrorContains(t, res.Conn.TLSFailure, "STARTTLS")
+				}
+				require.Equal(t, c.conns, p.Conns())
+				n.Close()
+				synctest.Wait()
+				require.Zero(t, n.now())
+				require.NoError(t, p.Close())
+			})
+		})
+	}
+}
+
+// A trace of each connection, without secrets; login by the client's certificate.
+func TestClientTrace(t *testing.T) {
+	serverTLS, clientTLS := testTLSConfig(t)
+	ca, err := testcert.NewAuthority()
+	require.NoError(t, err)
+	cert, err := ca.Issue("client.example.com")
+	require.NoError(t, err)
+	clientTLS.Certificates = []tls.Certificate{cert}
+	serverTLS.ClientAuth, serverTLS.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
+	p, err := smtptest.NewPeer(`
+	S: 220 hi
+	C: EHLO localhost
+	S: 250-hi
+	S: 250 STARTTLS
+	C: STARTTLS
+	S: 220 go
+	TLS
+	C: EHLO localhost
+	S: 250-hi
+	S: 250 AUTH EXTERNAL
+	C: AUTH EXTERNAL c2VjcmV0
+	S: 235 in
+	C: MAIL .*
+	S: 250 ok
+	C: RCPT .*
+	S: 550 5.1.1 no
+	C: QUIT
+	S: 221 bye`)
+	require.NoError(t, err)
+	p.TLSConfig = serverTLS
+	var got []string
+	add := func(format string, args ...any) { got = append(got, fmt.Sprintf(format, args...)) }
+	transport := &smtp.Transport{Dial: func(ctx context.Context, network string, to *smtp.Target) (net.Conn, error) {
+		return p.Dial(ctx, network, to.Addr)
+	}}
+	transport.Trace = func(to *smtp.Target) *smtp.ClientTrace {
+		add("connect to %s", to.Addr)
+		return &smtp.ClientTrace{
+			TLS: func(s *tls.ConnectionState, unverified, err error) {
+				add("TLS %x %v %v", s.Version, unverified, err)
+			},
+			Command: func(verb, args string) { add("C: %s %s", verb, args) },
+			Reply:   func(verb string, r smtp.Reply) { add("S: %s %d", verb, r.Code) },
+		}
+	}
+	to := &smtp.Target{Addr: mx.Addr, TLS: smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: clientTLS}, Login: "client",
+		Auth: func() (gosasl.Client, error) { return gosasl.NewExternalClient("secret"), nil }}
+	_, err = transport.Send(t.Context(), to, envelope("b@example.org"), nil)
+	require.Equal(t, 550, code(err))
+	transport.CloseIdle()
+	require.NoError(t, p.Close())
+	require.NoError(t, p.Err())
+	require.Equal(t, []string{
+		"connect to mx.example.org:25", "S: greeting 220", "C: EHLO localhost", "S: EHLO 250", "C: STARTTLS ", "S: STARTTLS 220", "TLS 304 <nil> <nil>",
+		"C: EHLO localhost", "S: EHLO 250", "C: AUTH EXTERNAL", "S: AUTH 235", "C: MAIL FROM:<a@example.com>", "S: MAIL 250",
+		"C: RCPT TO:<b@example.org>", "S: RCPT 550", "C: QUIT ", "S: QUIT 221",
+	}, got)
+}
+
+// The address to connect from.
+func TestLocalAddr(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has all of 127.0.0.0/8 on its loopback interface")
+	}
+	rec := &smtptest.Recorder{}
+	addr, err := rec.StartTCP()
+	require.NoError(t, err)
+	defer rec.Close()
+	transport := &smtp.Transport{}
+	defer transport.Close()
+	for _, local := range []string{"127.0.0.1", "127.0.0.2"} {
+		_, err := transport.Send(t.Context(), &smtp.Target{Addr: addr, LocalAddr: netip.MustParseAddr(local)}, envelope("b@example.org"), nil)
+		require.NoError(t, err)
+		list := rec.Messages()
+		require.Equal(t, local, list[len(list)-1].Peer.Remote.Addr().String())
 	}
 }

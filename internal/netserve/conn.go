@@ -77,6 +77,13 @@ func (c *Conn) SetHELO(name string) {
 	c.peer.HELO = name
 }
 
+// SetName records the name by which a trusted peer knows the client.
+func (c *Conn) SetName(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.Name = name
+}
+
 // SetIdentity records who has logged in; nil for nobody.
 func (c *Conn) SetIdentity(id any) {
 	c.mu.Lock()

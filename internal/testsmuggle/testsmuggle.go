@@ -54,7 +54,8 @@ const (
 // Message is a text that holds the candidate, followed by a second
 // transaction. It ends with CRLF; its own end is not part of it.
 func (c Candidate) Message(subject string) []byte {
-	return []byte("Subject: " + subject + "\r\n\r\nfirst" + string(c.Seq) + "MAIL FROM:<" + From + ">\r\nRCPT TO:<" + To + ">\r\nDATA\r\nSubject: smuggled\r\n\r\nsecond\r\n")
+	header := "Subject: " + subject + "\r\nFrom: <" + From + ">\r\nDate: Mon, 23 Nov 2026 00:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\n"
+	return []byte(header + "first" + string(c.Seq) + "MAIL FROM:<" + From + ">\r\nRCPT TO:<" + To + ">\r\nDATA\r\nSubject: smuggled\r\n\r\nsecond\r\n")
 }
 
 // Verdict is what a strict server does with octets that come after 354.

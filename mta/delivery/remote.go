@@ -1,6 +1,7 @@
 // Package delivery makes one attempt to hand a message to another system: it
 // goes through the hosts of a route and their addresses until one has
-// answered, encrypted where the host can.
+// answered, encrypted where the host can. Connections are kept for the next
+// message to the same host under the same policy.
 package delivery
 
 import (
@@ -38,7 +39,8 @@ type Remote struct {
 	Transport smtp.Transport
 	// Secure decides about TLS for each host; nil encrypts where it is
 	// offered, without demanding a certificate. A host for which it returns an
-	// error is not used. Under smtp.TLSOpportunistic a failed handshake leads to
+	// error is not used. A message with REQUIRETLS goes over verified TLS only,
+	// whatever it says. Under smtp.TLSOpportunistic a failed handshake leads to
 	// plain text on another connection (RFC 7435 §3), under no other mode.
 	Secure func(ctx context.Context, domain string, host route.Host) (smtp.TLSPolicy, error)
 	// Auth, if not nil, gives what to log in with at a host (a smarthost), or
@@ -208,6 +210,9 @@ func (a *attempt) result(name string, err error) queue.Result {
 // target is an address of a host, secured as sec demands.
 func (a *attempt) target(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) *smtp.Target {
 	to := &smtp.Target{Addr: netip.AddrPortFrom(addr, h.Port).String(), ServerName: h.Name, TLS: sec}
+	if a.message.Options.RequireTLS { // RFC 8689 §4.2.1
+		to.TLS.Mode = smtp.TLSVerified
+	}
 	ask := a.remote.Auth
 	if ask == nil || ask(h) == nil {
 		return to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/sasl"
 	"github.com/posta-mail/posta/internal/testcert"
+	"github.com/posta-mail/posta/mta/queue"
 	"github.com/posta-mail/posta/mta/route"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/smtp/smtptest"
@@ -98,6 +100,24 @@ func TestTLSFailureCode(t *testing.T) {
 	res := n.deliver(t.Context(), "bob")
 	require.Equal(t, "451 4.7.5 b.mx.test", says(res[0]))
 	require.ErrorContains(t, res[0].Err, "certificate")
+}
+
+// REQUIRETLS demands a verified server whatever the policy says (RFC 8689).
+func TestRequireTLS(t *testing.T) {
+	server, _ := tlsFor(t, "b.mx.test")
+	for _, mode := range []smtp.TLSMode{smtp.TLSOpportunistic, smtp.TLSNone, smtp.TLSRequired} {
+		n := newInternet()
+		n.hosts = n.hosts[1:]
+		rec := n.recorder(t, "3", func(r *smtptest.Recorder) { r.Server.TLSConfig = server })
+		n.Secure = func(context.Context, string, route.Host) (smtp.TLSPolicy, error) {
+			return smtp.TLSPolicy{Mode: mode}, nil
+		}
+		m := &queue.Message{Recipients: []queue.Recipient{{To: smtp.Path{Local: "bob", Domain: "b.test"}}}}
+		m.Options.RequireTLS = true
+		require.Equal(t, []string{"451 4.7.5 b.mx.test"}, allSay(n.Deliver(t.Context(), m, body{strings.NewReader(letter)})))
+		require.Empty(t, rec.Messages())
+		require.Equal(t, 1, rec.Sessions(), "no second try in plain text")
+	}
 }
 
 // A policy that cannot be found out skips its host, and defers if there is no
