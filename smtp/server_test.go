@@ -18,6 +18,7 @@ import (
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/internal/memnet"
 	"github.com/posta-mail/posta/internal/testcert"
+	"github.com/posta-mail/posta/internal/testleak"
 	"github.com/posta-mail/posta/internal/testscript"
 )
 
@@ -153,9 +154,13 @@ func (testAuth) Password(_ context.Context, req auth.Request, authzid, user, pas
 	return &auth.Identity{Account: "tim", Login: user}, nil
 }
 
-// testServer runs a server in memory until the test ends.
+func TestMain(m *testing.M) { testleak.Main(m) }
+
+// testServer runs a server in memory until the test ends, and nothing of it
+// longer.
 func testServer(t testing.TB, s *Server) *memnet.Listener {
 	t.Helper()
+	testleak.Check(t)
 	l := memnet.Listen()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()

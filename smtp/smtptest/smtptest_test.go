@@ -11,9 +11,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/posta-mail/posta/internal/testleak"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/smtp/smtptest"
 )
+
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 func envelope(t testing.TB, to ...string) *smtp.Envelope {
 	t.Helper()
