@@ -89,11 +89,55 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// WriteTo implements io.WriterTo as the Server's own readers do.
+func (m *meter) WriteTo(w io.Writer) (int64, error) {
+	src, ok := m.r.(io.WriterTo)
+	if !ok {
+		return io.Copy(w, struct{ io.Reader }{m})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return 0, m.err
+	}
+	out := &meteredWriter{m: m, w: w}
+	n, err := src.WriteTo(out)
+	switch {
+	case out.err != nil: // not the message's, unless it is too big
+		if err = out.err; m.tooBig != nil && err == error(m.tooBig) {
+			m.err = err
+		}
+	case err != nil:
+		m.err = err
+	}
+	return n, err
+}
+
+type meteredWriter struct {
+	m   *meter
+	w   io.Writer
+	err error
+}
+
+func (o *meteredWriter) Write(p []byte) (int, error) {
+	m, tooBig := o.m, false
+	if room := m.limit - m.n; m.limit >= 0 && int64(len(p)) > room {
+		p, tooBig = p[:room], true
+	}
+	n, err := o.w.Write(p)
+	m.n += int64(n)
+	if err == nil && tooBig {
+		err = m.tooBig
+	}
+	o.err = err
+	return n, err
+}
+
 // finish reads what a Session that was content has left, as the Server would,
 // and says how many octets there were and why there were no more.
 func (m *meter) finish(failed error) (int64, error) {
 	if failed == nil {
-		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, m, make([]byte, 2048))
+		_, _ = m.WriteTo(struct{ io.Writer }{io.Discard})
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -63,7 +63,7 @@ func ExampleChain() {
 	// msg="message accepted" peer.tls=false helo=localhost from=<alice@example.com> to=[<bob@example.org>] recipients=1 size=26 reply="250 2.0.0 OK"
 	// <nil>
 	// msg="recipient refused" peer.tls=false helo=localhost from=<alice@example.com> to=<eve@example.org> err="smtp: 550 5.1.1 No such user here"
-	// msg="message refused" peer.tls=false helo=localhost from=<alice@example.com> to=[<bob@example.org>] recipients=1 size=1048577 err="smtp: 552 5.3.4 Message too big for you"
+	// msg="message refused" peer.tls=false helo=localhost from=<alice@example.com> to=[<bob@example.org>] recipients=1 size=1048576 err="smtp: 552 5.3.4 Message too big for you"
 	// smtp: message: 552 5.3.4 Message too big for you
 }
 

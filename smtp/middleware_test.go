@@ -162,6 +162,29 @@ func TestLimitSize(t *testing.T) {
 	}
 }
 
+// A Session that copies, as most do, sees the same limit.
+func TestLimitSizeOfCopies(t *testing.T) {
+	var got bytes.Buffer
+	l := testServer(t, &Server{Handler: Chain(Receive(ForDomains("example.org"), func(_ context.Context, _ *Envelope, r io.Reader) error {
+		got.Reset()
+		_, err := io.Copy(&got, r)
+		return err
+	}), LimitSize(func(*auth.Identity) int64 { return 10_000 }), LogMessages(slog.New(slog.DiscardHandler)))})
+	c := newTalk(t, l)
+	c.hear("220 ")
+	c.say("EHLO x\r\n")
+	c.hear("250 ")
+	for size := 9_990; size < 10_010; size++ {
+		body := strings.Repeat("..dots\r\n", 1000) + strings.Repeat("x", size-7002) + "\r\n"
+		c.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+		c.hear("250 ", "250 ", "354 ")
+		c.say(body + ".\r\n")
+		c.hear(map[bool]string{true: "250 ", false: "552 "}[size <= 10_000])
+		want := strings.ReplaceAll(body, "..", ".")
+		require.Equal(t, want[:min(size, 10_000)], got.String())
+	}
+}
+
 // A Session that ignores errors or does not read cannot accept a message that
 // is too big; one that refuses for its own reasons is heard.
 func TestLimitSizeIsNotIgnored(t *testing.T) {
@@ -183,21 +206,46 @@ func TestLimitSizeIsNotIgnored(t *testing.T) {
 func TestMeter(t *testing.T) {
 	for size := range 8 {
 		for limit := int64(-1); limit < 8; limit++ {
-			for name, wrap := range map[string]func(io.Reader) io.Reader{"plain": func(r io.Reader) io.Reader { return r }, "data and EOF": iotest.DataErrReader, "one": iotest.OneByteReader} {
-				m := &meter{r: wrap(strings.NewReader("1234567"[:size])), limit: limit, tooBig: tooBig()}
-				b, err := io.ReadAll(m)
-				n, failed := m.finish(err)
-				over := limit >= 0 && int64(size) > limit
-				require.Equal(t, over, err == error(m.tooBig), "%s %d of %d", name, size, limit)
-				require.Equal(t, over, failed != nil)
-				require.EqualValues(t, len(b), n)
-				if over {
-					require.EqualValues(t, limit, n)
-				} else {
-					require.Equal(t, size, len(b))
+			for name, wrap := range map[string]func(io.Reader) io.Reader{"plain": func(r io.Reader) io.Reader { return r }, "data and EOF": iotest.DataErrReader, "one": iotest.OneByteReader, "half": iotest.HalfReader} {
+				for _, whole := range []bool{false, true} {
+					checkMeter(t, wrap, size, limit, whole, name)
 				}
 			}
 		}
+	}
+	// An error of the writer is not the message's.
+	for _, r := range []io.Reader{strings.NewReader("1234567"), iotest.OneByteReader(strings.NewReader("1234567"))} {
+		m := &meter{r: r, limit: 7, tooBig: tooBig()}
+		_, err := io.Copy(failingWriter{}, m)
+		require.ErrorIs(t, err, io.ErrShortBuffer)
+		_, failed := m.finish(nil)
+		require.NoError(t, failed)
+	}
+}
+
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, io.ErrShortBuffer }
+
+func checkMeter(t *testing.T, wrap func(io.Reader) io.Reader, size int, limit int64, whole bool, name string) {
+	t.Helper()
+	m := &meter{r: wrap(strings.NewReader("1234567"[:size])), limit: limit, tooBig: tooBig()}
+	var b bytes.Buffer
+	var err error
+	if whole {
+		_, err = m.WriteTo(&b)
+	} else {
+		_, err = io.CopyBuffer(&b, struct{ io.Reader }{m}, make([]byte, 3))
+	}
+	n, failed := m.finish(err)
+	over := limit >= 0 && int64(size) > limit
+	require.Equal(t, over, err == error(m.tooBig), "%s %d of %d", name, size, limit)
+	require.Equal(t, over, failed != nil)
+	require.EqualValues(t, b.Len(), n)
+	if over {
+		require.EqualValues(t, limit, n)
+	} else {
+		require.Equal(t, size, b.Len())
 	}
 }
 
