@@ -297,7 +297,7 @@ func (t *transaction) lmtpReplies() error {
 func unknownOutcome(err error) error {
 	var ce *CommandError
 	if errors.As(err, &ce) {
-		_ = ce
+		ce.Err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ce.Err)
 	}
 	return err
 }
