@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -35,4 +36,47 @@ func requireDSN(t *testing.T, m smtptest.Message, want dsn) {
 		original = strings.ToLower(kind) + ";" + plain(address)
 	}
 	assert.Equal(t, want, dsn{m.Params["RET"], plain(m.Params["ENVID"]), strings.Join(occasions, ","), original})
+}
+
+// Mail systems pass on to us what they were asked for.
+func TestDSNPassedOn(t *testing.T) {
+	t.Parallel()
+	t.Run("Postfix", func(t *testing.T) {
+		t.Parallel()
+		r := startRecorder(t, false)
+		p := startPostfix(t, freePort(t), "posta.test=smtp:[127.0.0.1]:"+r.port)
+		askForDSN(t, p.addr, r)
+	})
+	t.Run("Postfix LMTP", func(t *testing.T) {
+		t.Parallel()
+		r := startRecorder(t, true)
+		p := startPostfix(t, freePort(t), "posta.test=lmtp:inet:"+r.addr())
+		askForDSN(t, p.addr, r)
+	})
+	t.Run("Exim", func(t *testing.T) {
+		t.Parallel()
+		r := startRecorder(t, false)
+		e := startExim(t, freePort(t), "*", "posta.test 127.0.0.1::"+r.port)
+		askForDSN(t, e.addr, r)
+	})
+}
+
+func askForDSN(t *testing.T, addr string, r *recorder) {
+	c, err := gosmtp.Dial(addr)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Mail("jürgen@peer.test", &gosmtp.MailOptions{UTF8: true, Return: gosmtp.DSNReturnHeaders, EnvelopeID: "id+=1"}))
+	require.NoError(t, c.Rcpt(bob, &gosmtp.RcptOptions{Notify: []gosmtp.DSNNotify{gosmtp.DSNNotifyDelayed, gosmtp.DSNNotifyFailure},
+		OriginalRecipientType: gosmtp.DSNAddressTypeRFC822, OriginalRecipient: "bob+x@peer.test"}))
+	w, err := c.Data()
+	require.NoError(t, err)
+	text := message("jürgen@peer.test", bob, "Grüße", ".\r\n..\r\nend")
+	_, err = w.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	m := r.only(t)
+	requireDSN(t, m, dsn{"HDRS", "id+=1", "DELAY,FAILURE", "rfc822;bob+x@peer.test"})
+	assert.True(t, m.SMTPUTF8)
+	assert.Equal(t, "jürgen", m.From.Local)
+	assert.True(t, strings.HasSuffix(string(m.Data), text), "%s", m.Data)
 }
