@@ -33,56 +33,49 @@ func tlsFor(t testing.TB, names ...string) (server *tls.Config, client *tls.Conf
 
 // When to encrypt, and what comes of a handshake that fails.
 func TestSecurity(t *testing.T) {
-	secure := func(s smtp.TLSPolicy) func(context.Context, string, route.Host) (smtp.TLSPolicy, error) {
-		return func(context.Context, string, route.Host) (smtp.TLSPolicy, error) { return s, nil }
-	}
-	broken := starttls + "S: 220 go\nC: .*\nSTALL"
-	refused := starttls + "S: 454 4.7.0 not now\nC: QUIT"
-	_, strangers := tlsFor(t, "x.test")
+	ca, stranger := smtptest.NewAuthority(t), smtptest.NewAuthority(t)
+	verified := &smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: ca.Client()}
+	required := &smtp.TLSPolicy{Mode: smtp.TLSRequired}
+	const accepted, failed = "250 a.mx.test", "451 4.4.1 b.mx.test"
 	for _, c := range []struct {
-		name    string
-		sec     *smtp.TLSPolicy
-		scripts []string // of the first address; nil: a real server with TLS
-		want    string
-		with    string // ESMTP or ESMTPS
-		conns   int
+		name  string
+		sec   *smtp.TLSPolicy
+		fault smtptest.Fault // of the first address
+		want  string
+		with  string // ESMTP or ESMTPS; empty: there is no message
+		conns int
 	}{
-		{"offered", nil, nil, "250 a.mx.test", "ESMTPS", 1},
-		{"handshake fails: plain text", nil, []string{broken, good}, "250 a.mx.test", "", 2},
-		{"STARTTLS is refused: plain text", nil, []string{refused, good}, "250 a.mx.test", "", 2},
-		{"plain text after 220: not again", nil, []string{starttls + "S- \"220 go\\r\\n250 injected\\r\\n\"", good}, "451 4.4.1 b.mx.test", "", 1},
-		{"required, not offered", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, []string{greet + "C: QUIT", good}, "451 4.4.1 b.mx.test", "", 1},
-		{"required, handshake fails", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, []string{broken, good}, "451 4.4.1 b.mx.test", "", 1},
-		{"verified, unknown authority", &smtp.TLSPolicy{Mode: smtp.TLSVerified}, nil, "451 4.4.1 b.mx.test", "", 1},
-		{"verified, wrong authority", &smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: strangers}, nil, "451 4.4.1 b.mx.test", "", 1},
-		{"verified", &smtp.TLSPolicy{Mode: smtp.TLSVerified, Config: &tls.Config{}}, nil, "250 a.mx.test", "ESMTPS", 1},
-		{"required, any certificate", &smtp.TLSPolicy{Mode: smtp.TLSRequired}, nil, "250 a.mx.test", "ESMTPS", 1},
-		{"none", &smtp.TLSPolicy{Mode: smtp.TLSNone}, nil, "250 a.mx.test", "ESMTP", 1},
+		{"offered", nil, smtptest.Fault{}, accepted, "ESMTPS", 1},
+		{"handshake fails: plain text", nil, smtptest.Fault{At: smtptest.AtHandshake, Drop: smtptest.DropCommand}, accepted, "ESMTP", 2},
+		{"handshake stalls: plain text", nil, smtptest.Fault{At: smtptest.AtHandshake, Delay: time.Hour}, accepted, "ESMTP", 2},
+		{"STARTTLS is refused: plain text", nil, smtptest.Fault{At: smtptest.AtStartTLS, Reply: "454 4.7.0 not now"}, accepted, "ESMTP", 2},
+		{"plain text after 220: not again", nil, smtptest.Fault{At: smtptest.AtStartTLS, Append: "250 injected\r\n"}, failed, "", 1},
+		{"required, not offered", required, smtptest.Fault{At: smtptest.AtHello, Hide: []string{"STARTTLS"}}, failed, "", 1},
+		{"required, handshake fails", required, smtptest.Fault{At: smtptest.AtHandshake, Drop: smtptest.DropCommand}, failed, "", 1},
+		{"required, any certificate", required, smtptest.Fault{At: smtptest.AtHandshake, TLS: stranger.Expired("x.test")}, accepted, "ESMTPS", 1},
+		{"verified, the system's authorities", &smtp.TLSPolicy{Mode: smtp.TLSVerified}, smtptest.Fault{}, failed, "", 1},
+		{"verified, unknown authority", verified, smtptest.Fault{At: smtptest.AtHandshake, TLS: stranger.Server("a.mx.test")}, failed, "", 1},
+		{"verified, wrong name", verified, smtptest.Fault{At: smtptest.AtHandshake, TLS: ca.Server("b.mx.test")}, failed, "", 1},
+		{"verified, expired", verified, smtptest.Fault{At: smtptest.AtHandshake, TLS: ca.Expired("a.mx.test")}, failed, "", 1},
+		{"verified", verified, smtptest.Fault{}, accepted, "ESMTPS", 1},
+		{"none", &smtp.TLSPolicy{Mode: smtp.TLSNone}, smtptest.Fault{}, accepted, "ESMTP", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newInternet()
 			n.hosts[0].Addrs = n.hosts[0].Addrs[:1]
 			n.Transport.Client.Timeouts.Handshake = 300 * time.Millisecond
-			var rec *smtptest.Recorder
-			var conns func() int
-			if c.scripts == nil {
-				server, client := tlsFor(t, "a.mx.test")
-				rec = n.recorder(t, "1", func(r *smtptest.Recorder) { r.Server.TLSConfig = server })
-				conns = rec.Sessions
-				if c.sec != nil && c.sec.Config != nil && c.sec.Config.RootCAs == nil {
-					c.sec.Config = &tls.Config{RootCAs: client.RootCAs, ServerName: "a.mx.test"}
-				}
-			} else {
-				conns = n.peer(t, "1", c.scripts...).Conns
-			}
+			rec := n.recorder(t, "1", func(r *smtptest.Recorder) { r.Server.TLSConfig = ca.Server("a.mx.test") })
+			rec.Misbehave(smtptest.Faults{Rules: []smtptest.Fault{c.fault}})
 			if c.sec != nil {
-				n.Secure = secure(*c.sec)
+				n.Secure = func(context.Context, string, route.Host) (smtp.TLSPolicy, error) { return *c.sec, nil }
 			}
 			require.Equal(t, []string{c.want}, allSay(n.deliver(t.Context(), "bob")))
-			require.Equal(t, c.conns, conns())
-			if rec != nil && c.with != "" {
-				require.Equal(t, c.with, rec.Messages()[0].Protocol)
+			require.Equal(t, c.conns, rec.Sessions())
+			with := []string{}
+			for _, m := range rec.Messages() {
+				with = append(with, m.Protocol)
 			}
+			require.Equal(t, strings.Fields(c.with), with)
 		})
 	}
 }
