@@ -2,6 +2,9 @@ package smtp_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -93,4 +96,25 @@ func ExampleTransport() {
 	// <nil> after 0
 	// <nil> after 1
 	// <nil> after 2
+}
+
+// A policy that knows the server's key, as DANE-EE(3) SPKI(1) SHA2-256(1) does
+// (RFC 7672 §3.1.1): neither authorities nor names count.
+func ExampleTLSPolicy() {
+	policy := func(digest [sha256.Size]byte) smtp.TLSPolicy {
+		return smtp.TLSPolicy{
+			Mode: smtp.TLSVerified,
+			Verify: func(_ string, state tls.ConnectionState) error {
+				if sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo) != digest {
+					return errors.New("not the key that DNS names")
+				}
+				return nil
+			},
+			VerifyKey: fmt.Sprintf("3 1 1 %x", digest), // connections are shared while the record stays
+		}
+	}
+	transport := &smtp.Transport{}
+	to := &smtp.Target{Addr: "192.0.2.1:25", ServerName: "mx.example.org", TLS: policy([sha256.Size]byte{})}
+	_, err := transport.Send(context.Background(), to, &smtp.Envelope{}, nil)
+	fmt.Println(err)
 }

@@ -598,3 +598,49 @@ func TestLocalAddr(t *testing.T) {
 		require.Equal(t, local, list[len(list)-1].Peer.Remote.Addr().String())
 	}
 }
+
+// A server that does not answer QUIT holds up nobody who sends, and the end not
+// for long.
+func TestTransportQuitStalls(t *testing.T) {
+	script := "S: 220 hi\nC: EHLO .*\nS: 250 hi\nC: MAIL .*\nS: 250 ok\nC: RCPT .*\nS: 250 ok\nC: DATA\nS: 354 go\nDATA\nS: 250 done\nC: QUIT\nSTALL"
+	for name, c := range map[string]struct {
+		end   func(n *network) error
+		after time.Duration
+	}{
+		"CloseIdle": {func(n *network) error { n.CloseIdle(); return nil }, 5 * time.Second},
+		"Shutdown":  {func(n *network) error { return n.Shutdown(context.Background()) }, 5 * time.Second},
+		"Close":     {func(n *network) error { n.Close(); return nil }, 0},
+		"Close while it says QUIT": {func(n *network) error {
+			go n.CloseIdle()
+			synctest.Wait()
+			n.Close()
+			return nil
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := smtptest.NewPeer(script)
+				require.NoError(t, err)
+				n := &network{}
+				n.MaxMessages = 1
+				n.reach(p.Dial)
+				start := time.Now()
+				n.send(t, mx)
+				n.send(t, mx)
+				require.Zero(t, time.Since(start))
+				time.Sleep(6 * time.Second)
+				synctest.Wait()
+				require.Zero(t, n.now())
+				n = &network{}
+				n.reach(p.Dial)
+				n.send(t, mx)
+				start = time.Now()
+				require.NoError(t, c.end(n))
+				require.Equal(t, c.after, time.Since(start))
+				synctest.Wait()
+				require.Zero(t, n.now())
+				require.NoError(t, p.Close())
+			})
+		})
+	}
+}
