@@ -57,3 +57,15 @@ func TestNothingIsLost(t *testing.T) {
 		require.Greater(t, count["deferred"], 5)
 	})
 }
+
+// A server that refuses MAIL refuses, with 503, the RCPTs that came along: that is
+// no answer about the recipients, who may do better elsewhere.
+func TestRefusedSenderWithPipelining(t *testing.T) {
+	n := newInternet()
+	rec := n.recorder(t, "1", nil)
+	rec.Misbehave(smtptest.Faults{Rules: []smtptest.Fault{{At: smtptest.AtMail, Reply: "451 4.3.0 later"}}})
+	n.recorder(t, "2", nil)
+	require.Equal(t, []string{"250 a.mx.test", "250 a.mx.test"}, allSay(n.deliver(t.Context(), "bob", "carol")))
+	n.at["192.0.2.2:25"], n.at["192.0.2.3:25"] = rec.Dial, rec.Dial
+	require.Equal(t, []string{"451 4.3.0 b.mx.test", "451 4.3.0 b.mx.test"}, allSay(n.deliver(t.Context(), "bob", "carol")))
+}
