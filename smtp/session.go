@@ -3,7 +3,6 @@ package smtp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -127,58 +126,6 @@ func (c *session) end() {
 	}
 }
 
-// greet begins the dialogue.
-func (c *session) greet() {
-	if earlyTalker(c.nc, c.srv.GreetingDelay) {
-		c.violation(554, "You must wait for the greeting")
-		c.enter(stateRefused)
-		return
-	}
-	if c.nc.Closing() {
-		c.shutDown()
-		c.enter(stateRefused)
-		return
-	}
-	c.open()
-}
-
-// open makes the Handler's session and greets with it.
-func (c *session) open() {
-	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
-	if c.srv.Handler != nil {
-		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)
-		if err == nil && c.handler == nil {
-			err = errors.New("smtp: Handler returned no Session")
-		}
-	}
-	if err == nil {
-		protocol := " ESMTP ready"
-		if c.srv.LMTP {
-			protocol = " LMTP ready"
-		}
-		c.enter(stateStart)
-		c.reply(220, EnhancedCode{}, c.hostname+protocol)
-		return
-	}
-	r := Reply(*c.asError(err))
-	switch r.Code {
-	case 421, 521, 554:
-	default: // RFC 5321 §4.3.2: what a greeting may be
-		r.Code = 421
-		if AsError(err).Code/100 == 5 {
-			r.Code = 554
-		}
-	}
-	c.handler = nil
-	c.why = fmt.Errorf("%w: %w", ErrHandlerRefused, err)
-	c.send(r)
-	c.over = r.Code == 421
-	c.enter(stateRefused)
-	if c.patience == 0 || c.patience > refusedTimeout {
-		c.patience = refusedTimeout
-	}
-}
-
 // next reads one command and carries it out.
 func (c *session) next() {
 	if c.nc.Closing() && c.mayLeave() {
@@ -236,20 +183,6 @@ func (c *session) tooLong(err error) {
 		return
 	}
 	c.refuse(r.Code, r.Enhanced, r.Text)
-}
-
-// mayLeave reports whether a shutdown waits for nothing more: no transaction
-// is under way and the commands that have come are answered, or a transaction
-// has ended since.
-func (c *session) mayLeave() bool {
-	if c.ctx.Err() != nil {
-		return true // by force
-	}
-	return c.state&stateTransaction == 0 && (c.r.Buffered() == 0 || c.leaving)
-}
-
-func (c *session) shutDown() {
-	c.bye(Reply{421, EnhancedCode{4, 3, 2}, c.hostname + " Service shutting down"}, ErrServerClosed)
 }
 
 func (c *session) timedOut() {
