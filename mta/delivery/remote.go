@@ -181,7 +181,7 @@ func (a *attempt) host(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (res q
 // refusal, nor when this one may have taken the message already.
 func elsewhere(err error) bool {
 	var ce *smtp.CommandError
-	if !errors.As(err, &ce) || ce.Command == "message" {
+	if !errors.As(err, &ce) || ce.Command == "message" || errors.Is(err, smtp.ErrOutcomeUnknown) {
 		return false
 	}
 	var e *smtp.Error
