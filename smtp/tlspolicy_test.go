@@ -2,12 +2,18 @@ package smtp
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -182,4 +188,49 @@ func TestTLSPolicyKey(t *testing.T) {
 	require.True(t, same(VerifiedTLS("a.example", "B.example"), VerifiedTLS("b.example", strings.ToUpper("a.example"))))
 	_, shared := TLSPolicy{Verify: verify}.key()
 	require.False(t, shared)
+}
+
+// What a server sends between its certificate and the authority counts, but is
+// trusted no further.
+func TestIntermediates(t *testing.T) {
+	issue := func(name string, ca bool, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		require.NoError(t, err)
+		tmpl := &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IsCA: ca, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
+		}
+		if ca {
+			tmpl.KeyUsage = x509.KeyUsageCertSign
+		} else {
+			tmpl.DNSNames = []string{name}
+		}
+		if parent == nil {
+			parent, by = tmpl, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), by)
+		require.NoError(t, err)
+		cert, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		return cert, key
+	}
+	root, rootKey := issue("root", true, nil, nil)
+	middle, middleKey := issue("middle", true, root, rootKey)
+	leaf, _ := issue("mx.example.org", false, middle, middleKey)
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	cfg := &tls.Config{RootCAs: roots}
+	verify := func(cfg *tls.Config, names []string, certs ...*x509.Certificate) error {
+		return VerifyNames(cfg, tls.ConnectionState{PeerCertificates: certs}, names...)
+	}
+	names := []string{"mx.example.org"}
+	require.NoError(t, verify(cfg, names, leaf, middle))
+	require.NoError(t, verify(cfg, names, leaf, root, middle))
+	require.ErrorContains(t, verify(cfg, names, leaf), "unknown authority")
+	require.ErrorContains(t, verify(&tls.Config{RootCAs: x509.NewCertPool()}, names, leaf, middle, root), "unknown authority")
+	require.ErrorContains(t, verify(nil, names, leaf, middle, root), "unknown authority")
+	require.ErrorContains(t, verify(cfg, nil, leaf, middle), "no name")
+	require.ErrorContains(t, verify(cfg, names), "no certificate")
+	later := &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().Add(2 * time.Hour) }}
+	require.ErrorContains(t, verify(later, names, leaf, middle), "expired")
 }
