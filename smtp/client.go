@@ -38,6 +38,9 @@ type ClientConfig struct {
 	// extension, as most mail systems do; otherwise they are refused with 554
 	// 5.6.3 (RFC 6152 §3).
 	Allow8Bit bool
+	// NoChunking keeps to DATA with servers that have BDAT (RFC 3030) but get it
+	// wrong. Messages of BodyBinary still need it.
+	NoChunking bool
 	// Timeouts are the waits; zero fields have the RFC's values.
 	Timeouts Timeouts
 	// DialContext replaces net.Dialer's. network is "tcp", or "unix" for an
@@ -92,6 +95,8 @@ type Client struct {
 	open     bool            // a transaction has been left open
 	ctx      context.Context // of the method under way
 	copyBuf  []byte
+	chunkBuf []byte
+	mails    int   // MAIL commands said
 	err      error // why the connection can't be used any more
 }
 

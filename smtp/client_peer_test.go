@@ -289,7 +289,6 @@ func TestNotSent(t *testing.T) {
 		"size":            {func(env *smtp.Envelope) { env.Size = 11 }, 552},
 		"8-bit":           {func(env *smtp.Envelope) { env.Body = smtp.Body8BitMIME }, 554},
 		"unknown body":    {func(env *smtp.Envelope) { env.Body = "X\r\nRSET" }, 501},
-		"SMTPUTF8":        {func(env *smtp.Envelope) { env.SMTPUTF8 = true }, 553},
 		"UTF-8 sender":    {func(env *smtp.Envelope) { env.From.Local = "ü" }, 553},
 		"UTF-8 recipient": {func(env *smtp.Envelope) { env.To[0].Local = "ü" }, 553},
 		"sender":          {func(env *smtp.Envelope) { env.From.Local = "x>\r\nRSET\r\n" }, 501},

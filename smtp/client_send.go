@@ -2,13 +2,9 @@ package smtp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-
-	"github.com/posta-mail/posta/internal/wire"
 )
 
 // SendResult is what became of a message.
@@ -20,15 +16,39 @@ type SendResult struct {
 	// Nil means that the server took responsibility for it; anything else is a
 	// *CommandError.
 	Recipients []error
+	// Dropped are the keywords of extensions that the server does not have and
+	// that the message could go without; see Send. With "DSN" among them, an
+	// accepted recipient with NotifySuccess is owed a report "relayed" by whoever
+	// relays the message (RFC 3461 §5.2.2).
+	Dropped []string
 	// Conn tells about the connection, if a Transport has sent the message.
 	Conn ConnInfo
 }
 
 // Send makes one transaction: sender, recipients, message. Of env it takes
 // From, To and MailOptions; a Size of 0 is filled in if body knows its length
-// (Len or Size method). A nil body is an empty one. MailOptions.Auth is passed on after Login only. Line
-// ends of body become CRLF, so that no bare CR or LF is ever sent. With
-// PIPELINING, commands go out together (RFC 2920).
+// (Len or Size method). A nil body is an empty one. Line ends of body become
+// CRLF, so that no bare CR or LF is ever sent, but for [BodyBinary], which goes
+// as it is.
+//
+// With PIPELINING, commands go out together (RFC 2920): a round trip for up to
+// 16 KiB of them and one for the message. The message goes by BDAT where the
+// server has CHUNKING and there is something to win: one of [BodyBinary], which
+// needs it; one of known size up to 64 KiB to up to 50 recipients, which then
+// goes out with the commands; one of known size from 1 MiB. Otherwise by DATA.
+//
+// Of what the server does not offer, these are left out and noted in
+// SendResult.Dropped: NOTIFY, ORCPT, RET and ENVID (RFC 3461 §5.2.2), MT-PRIORITY
+// (RFC 6710), BY unless it demands the message's return (RFC 2852), RRVS if it
+// allows that (RFC 7293 §3.1); SMTPUTF8 is, if neither an address nor the header
+// needs it; AUTH= before a login. Everything else is an error that wraps
+// ErrNotSent and an *[ExtensionError]. Among them REQUIRETLS is never left out:
+// without the extension, or with a server that has not been verified, the error
+// wraps ErrRequireTLS.
+//
+// Recipients beyond the server's RCPTMAX and RCPTDOMAINMAX (RFC 9422) are not
+// sent; their error wraps ErrLimit and is temporary, just as the 452 that a
+// server would give for them: send to them in another transaction.
 //
 // A recipient may fail alone; see SendResult, which is never nil. err is nil
 // if at least one recipient was accepted. Otherwise it is a *CommandError:
@@ -59,40 +79,45 @@ func (c *Client) Send(ctx context.Context, env *Envelope, body io.Reader) (*Send
 	return t.res, err
 }
 
-// pipelineWindow is how many replies may be outstanding: few enough for them
-// to fit the buffers of the network while we are still writing (RFC 2920
-// §3.1).
-const pipelineWindow = 100
-
 // transaction is one Send.
 type transaction struct {
 	c        *Client
 	env      *Envelope
 	res      *SendResult
-	accepted []int // recipients, by index
+	utf8     bool   // SMTPUTF8 is in use
+	chunk    []byte // the whole message, if it goes out with the commands
+	chunked  bool   // the message goes by BDAT
+	accepted []int  // recipients, by index
 	mailErr  error
-	dataErr  error // nil: 354 was read
+	dataErr  error // nil: 354 was read, or 250 for the message
 	asked    bool  // DATA was sent
-}
-
-// step is a command whose reply is outstanding.
-type step struct {
-	verb string
-	rcpt int
 }
 
 func (t *transaction) run(body io.Reader) error {
 	c := t.c
-	if c.open {
-		if err := c.simple("RSET"); err != nil {
-			return err
-		}
+	if c.Exhausted() {
+		return &CommandError{"MAIL", overLimit("MAILMAX")}
 	}
-	mail, err := t.mailArgs(body)
+	if err := t.checkUTF8(&body); err != nil {
+		return &CommandError{"MAIL", err}
+	}
+	size := t.env.Size
+	if size <= 0 {
+		size = bodySize(body)
+	}
+	mail, err := t.mailArgs(size)
 	if err != nil {
 		return &CommandError{"MAIL", err}
 	}
-	if err := t.envelope(mail); err != nil {
+	todo := t.steps(mail)
+	if len(todo) == 0 {
+		return nil // each recipient has its own error
+	}
+	src := &bodySource{r: body}
+	if err := t.choose(src, size); err != nil {
+		return err
+	}
+	if err := t.envelope(todo); err != nil {
 		return err
 	}
 	switch {
@@ -106,282 +131,10 @@ func (t *transaction) run(body io.Reader) error {
 		return t.mailErr
 	case len(t.accepted) == 0:
 		return nil // each has its own error
-	case t.dataErr != nil:
+	case t.dataErr != nil || t.chunk != nil:
 		return t.dataErr
+	case t.chunked:
+		return t.chunks(src)
 	}
-	return t.message(body)
-}
-
-// envelope sends MAIL, RCPT and DATA and sorts the replies.
-func (t *transaction) envelope(mail string) error {
-	_, pipelining := t.c.ext["PIPELINING"]
-	window := 1
-	if pipelining {
-		window = pipelineWindow
-	}
-	todo := t.steps()
-	for len(todo) > 0 {
-		group := todo[:min(window, len(todo))]
-		todo = todo[len(group):]
-		if last := group[len(group)-1]; last.verb == "DATA" && len(group) == 1 && len(t.accepted) == 0 {
-			return nil // everybody has been refused before
-		}
-		for _, s := range group {
-			if err := t.writeStep(s, mail); err != nil {
-				return err
-			}
-		}
-		if err := t.c.send(group[0].verb); err != nil {
-			return err
-		}
-		for _, s := range group {
-			if err := t.readStep(s); err != nil {
-				return err
-			}
-		}
-		if t.mailErr != nil {
-			return nil
-		}
-	}
-	return nil
-}
-
-// steps are the commands, without recipients that can't be sent.
-func (t *transaction) steps() []step {
-	todo := make([]step, 1, len(t.env.To)+2)
-	todo[0] = step{verb: "MAIL"}
-	for i, to := range t.env.To {
-		switch err := to.check(); {
-		case err != nil || to.IsNull():
-			t.res.Recipients[i] = &CommandError{"RCPT", notSent(501, EnhancedCode{5, 1, 3}, "bad recipient address")}
-		case to.NeedsSMTPUTF8() && !t.env.SMTPUTF8:
-			t.res.Recipients[i] = &CommandError{"RCPT", notSent(553, EnhancedCode{5, 6, 7}, "address needs SMTPUTF8")}
-		default:
-			todo = append(todo, step{"RCPT", i})
-		}
-	}
-	if len(todo) == 1 {
-		return nil
-	}
-	return append(todo, step{verb: "DATA"})
-}
-
-func (t *transaction) writeStep(s step, mail string) error {
-	args := ""
-	switch s.verb {
-	case "MAIL":
-		args = mail
-		t.c.open = true
-	case "RCPT":
-		args = "TO:" + t.env.To[s.rcpt].String()
-	case "DATA":
-		t.asked = true
-	}
-	return t.c.write(s.verb, args)
-}
-
-// readStep reads one reply. The error ends the transaction; a refusal is noted
-// where it belongs.
-func (t *transaction) readStep(s step) error {
-	d := t.c.cfg.Timeouts.Command
-	if s.verb == "DATA" {
-		d = t.c.cfg.Timeouts.Data
-	}
-	r, err := t.c.readReply(s.verb, d)
-	if err != nil {
-		return err
-	}
-	good := r.Code/100 == 2
-	if s.verb == "DATA" {
-		good = r.Code == 354
-	}
-	if !good {
-		if err = t.c.unexpected(s.verb, r); !t.c.Alive() {
-			return err
-		}
-	}
-	switch s.verb {
-	case "MAIL":
-		t.mailErr = err
-	case "DATA":
-		t.dataErr = err
-	case "RCPT":
-		if err != nil && t.mailErr != nil {
-			break // what RCPT says to that (503) is not why
-		}
-		if err != nil {
-			t.res.Recipients[s.rcpt] = err
-		} else {
-			t.accepted = append(t.accepted, s.rcpt)
-		}
-	}
-	return nil
-}
-
-// sendNothing ends a DATA that was accepted although nobody is to get it
-// (RFC 2920 §3.1).
-func (t *transaction) sendNothing() error {
-	if t.c.cfg.LMTP { // how many replies would there be?
-		return t.c.fail("DATA", fmt.Errorf("%w: DATA accepted without recipients", ErrProtocol))
-	}
-	_, err := t.c.command(".", "")
-	t.c.open = false
-	if err != nil {
-		return err
-	}
-	return t.mailErr
-}
-
-// message sends the message and reads the answer.
-func (t *transaction) message(body io.Reader) error {
-	c := t.c
-	src := &bodySource{r: body}
-	dot := wire.NewDotWriter(c.w)
-	c.conn.within(c.cfg.Timeouts.Block)
-	if c.copyBuf == nil {
-		c.copyBuf = make([]byte, clientBuffer)
-	}
-	_, err := io.CopyBuffer(blockWriter{c, dot}, src, c.copyBuf)
-	if src.err != nil {
-		// The dot would make half a message whole.
-		err = c.fail("message", fmt.Errorf("reading the message: %w", src.err))
-		_ = c.conn.Close()
-		return err
-	}
-	if err == nil {
-		c.conn.within(c.cfg.Timeouts.Block)
-		err = dot.Close()
-	}
-	if err == nil {
-		err = c.w.Flush()
-	}
-	if err != nil {
-		return c.lastWords("message", err)
-	}
-	c.open = false
-	if c.cfg.LMTP {
-		return t.lmtpReplies()
-	}
-	r, err := c.readReply("message", c.cfg.Timeouts.Final)
-	if err != nil {
-		return unknownOutcome(err)
-	}
-	if r.Code/100 != 2 {
-		return c.unexpected("message", r)
-	}
-	t.res.Reply = r
-	return nil
-}
-
-// lmtpReplies reads one reply for each accepted recipient (RFC 2033 §4.2).
-func (t *transaction) lmtpReplies() error {
-	for n, i := range t.accepted {
-		r, err := t.c.readReply("message", t.c.cfg.Timeouts.Final)
-		if err == nil && r.Code/100 != 2 {
-			err = t.c.unexpected("message", r)
-		} else if err != nil {
-			err = unknownOutcome(err)
-		}
-		t.res.Recipients[i] = err
-		if !t.c.Alive() {
-			for _, j := range t.accepted[n+1:] {
-				t.res.Recipients[j] = err
-			}
-			break
-		}
-	}
-	return nil
-}
-
-// unknownOutcome marks the loss of the reply to a message.
-func unknownOutcome(err error) error {
-	var ce *CommandError
-	if errors.As(err, &ce) {
-		ce.Err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ce.Err)
-	}
-	return err
-}
-
-// bodySource tells errors of the message from those of the connection.
-type bodySource struct {
-	r   io.Reader
-	err error
-}
-
-func (b *bodySource) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF {
-		b.err = err
-	}
-	return n, err
-}
-
-// blockWriter gives every block its time (RFC 5321 §4.5.3.2.5).
-type blockWriter struct {
-	c   *Client
-	dot *wire.DotWriter
-}
-
-func (w blockWriter) Write(p []byte) (int, error) {
-	w.c.conn.within(w.c.cfg.Timeouts.Block)
-	return w.dot.Write(p)
-}
-
-// mailArgs are the arguments of MAIL; an error says what the server lacks.
-func (t *transaction) mailArgs(body io.Reader) (string, error) {
-	c, env := t.c, t.env
-	if err := env.From.check(); err != nil {
-		return "", notSent(501, EnhancedCode{5, 1, 7}, "bad sender address")
-	}
-	args := "FROM:" + env.From.String()
-	size := env.Size
-	if size <= 0 {
-		size = bodySize(body)
-	}
-	if limit, ok := c.ext["SIZE"]; ok {
-		if n, err := strconv.ParseInt(limit, 10, 64); err == nil && n > 0 && size > n {
-			return "", notSent(552, EnhancedCode{5, 3, 4}, "message is bigger than the server takes ("+limit+")")
-		}
-		if size > 0 {
-			args += " SIZE=" + strconv.FormatInt(size, 10)
-		}
-	}
-	if _, ok := c.ext["8BITMIME"]; ok && env.Body != "" {
-		args += " BODY=" + string(env.Body)
-	} else if !ok && env.Body == Body8BitMIME && !c.cfg.Allow8Bit {
-		return "", notSent(554, EnhancedCode{5, 6, 3}, "server does not take 8-bit messages")
-	}
-	if env.From.NeedsSMTPUTF8() && !env.SMTPUTF8 {
-		return "", notSent(553, EnhancedCode{5, 6, 7}, "address needs SMTPUTF8")
-	}
-	if env.SMTPUTF8 {
-		if _, ok := c.ext["SMTPUTF8"]; !ok { // RFC 6531 §3.5
-			return "", notSent(553, EnhancedCode{5, 6, 7}, "server does not take internationalised mail")
-		}
-		args += " SMTPUTF8"
-	}
-	if _, ok := c.ext["AUTH"]; ok && env.Auth != nil && c.loggedIn {
-		mailbox := *env.Auth
-		if mailbox == "" {
-			mailbox = "<>"
-		}
-		args += " AUTH=" + encodeXtext(mailbox)
-	}
-	if !env.Body.valid() || strings.ContainsAny(args, "\r\n\x00") {
-		return "", notSent(501, EnhancedCode{5, 5, 2}, "malformed value")
-	}
-	return args, nil
-}
-
-func (b BodyType) valid() bool { return b == "" || b == Body7Bit || b == Body8BitMIME }
-
-// bodySize is the length of a body that knows it; 0 otherwise.
-func bodySize(body io.Reader) int64 {
-	switch b := body.(type) {
-	case interface{ Len() int }:
-		return int64(b.Len())
-	case interface{ Size() int64 }:
-		return b.Size()
-	}
-	return 0
+	return t.message(src)
 }

@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -196,12 +195,8 @@ func (t *Transport) connect(ctx context.Context, c *pooled, to *Target) error {
 // maxMessages is how many transactions a connection is good for.
 func (t *Transport) maxMessages(c *Client) int {
 	n := bound(t.MaxMessages, 100, math.MaxInt)
-	limits, _ := c.Extension("LIMITS")
-	for _, word := range strings.Fields(limits) { // RFC 9422 §3
-		name, value, _ := strings.Cut(word, "=")
-		if v, err := strconv.Atoi(value); err == nil && v > 0 && strings.EqualFold(name, "MAILMAX") {
-			n = min(n, v)
-		}
+	if limit := c.Limits().Mails; limit > 0 {
+		n = min(n, limit)
 	}
 	return n
 }
@@ -276,7 +271,7 @@ func handshakeFailed(err error) bool {
 // 5321 §3.8) or has taken too many over it: 503, or x.5.3.
 func wasDead(err error) bool {
 	var ce *CommandError
-	if !errors.As(err, &ce) || errors.Is(err, ErrNotSent) {
+	if !errors.As(err, &ce) || errors.Is(err, ErrNotSent) || errors.Is(err, ErrOutcomeUnknown) {
 		return false
 	}
 	var e *Error

@@ -12,6 +12,7 @@ import (
 type DotWriter struct {
 	w     io.Writer
 	state dotState
+	plain bool // no dots
 }
 
 type dotState uint8
@@ -40,7 +41,7 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 				continue
 			}
 		}
-		if d.state == dotLineStart && b[0] == '.' {
+		if d.state == dotLineStart && b[0] == '.' && !d.plain {
 			if err := d.put([]byte(".")); err != nil {
 				return len(p) - len(b), err
 			}
@@ -95,4 +96,24 @@ func (d *DotWriter) Close() error {
 	}
 	d.state = dotLineStart
 	return d.put([]byte(end))
+}
+
+// LineWriter writes a text for BDAT with the line ends that a DotWriter gives
+// it, but with neither dots nor terminator: Close ends the last line if it is
+// open. Not safe for concurrent use.
+type LineWriter struct{ d DotWriter }
+
+// NewLineWriter returns a LineWriter on w.
+func NewLineWriter(w io.Writer) *LineWriter { return &LineWriter{DotWriter{w: w, plain: true}} }
+
+// Write implements io.Writer. The count is of p's own octets.
+func (l *LineWriter) Write(p []byte) (int, error) { return l.d.Write(p) }
+
+// Close ends the last line. It does not close the underlying writer.
+func (l *LineWriter) Close() error {
+	if l.d.state == dotLineStart {
+		return nil
+	}
+	l.d.state = dotLineStart
+	return l.d.put(crlf)
 }

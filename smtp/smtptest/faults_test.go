@@ -28,6 +28,7 @@ const letter = "Subject: hello\r\n\r\n.dot\r\n"
 func try(t *testing.T, s *smtptest.Server, change func(*smtp.ClientConfig)) string {
 	t.Helper()
 	cfg := s.Client()
+	cfg.NoChunking = true // each step a round trip of its own
 	if change != nil {
 		change(cfg)
 	}
