@@ -32,11 +32,18 @@ type Session interface {
 	// Rcpt adds a recipient; it is one of the transaction's if the error is nil.
 	// The zero Reply is 250 2.1.5; 251 says that the address is another's.
 	Rcpt(ctx context.Context, to Path, opts RcptOptions) (Reply, error)
-	// Data receives the message, CRLF line ends and dots unstuffed, and
-	// takes durable responsibility for it when it returns without error
-	// (RFC 5321 §6.1). The result says so for all recipients or each.
-	// An error of r is to be returned, wrapped or not: the message is
-	// incomplete, and the Server knows the reply. What is not read is discarded.
+	// Data receives the message and takes durable responsibility for it when it
+	// returns without error (RFC 5321 §6.1). The Result says so for all
+	// recipients or each, with the text of the reply, such as an id.
+	//
+	// r has the octets of the message, no more and no fewer: lines end with
+	// CRLF, stuffed dots and the final one are gone; by BDAT they are as sent,
+	// with a CRLF added if the last line has none. At io.EOF, and not before, all
+	// has come and is in order, so that what was read until then counts what
+	// the message has. An error of r is to be returned, wrapped or not: the
+	// message is incomplete, and the Server knows the reply, which it gives
+	// whatever Data returns. What is not read is discarded. r fails once Data has
+	// returned, and may be read by one goroutine at a time.
 	Data(ctx context.Context, r io.Reader) (Result, error)
 	// Reset ends the transaction, whatever ended it: RSET, EHLO, STARTTLS,
 	// the reply to the message, the connection's end. It may be called
@@ -48,11 +55,13 @@ type Session interface {
 
 // Result is what became of a message.
 type Result struct {
-	// Reply is the answer to the message; the zero value is 250 2.0.0 OK.
+	// Reply is the answer to the message, for example with the queue's id as its
+	// text; the zero value, and one that is no success, is 250 2.0.0 OK.
 	Reply Reply
 	// Recipients, in LMTP, has one entry for each accepted recipient in
-	// order: nil is success (RFC 2033 §4.2). Empty: all succeeded. In SMTP
-	// it is ignored: there a message is accepted for all or for none.
+	// order: nil is success, with Reply as the answer (RFC 2033 §4.2). Empty: all
+	// succeeded; too short: those without an entry get 451 4.3.0. In SMTP it is
+	// ignored: there a message is accepted for all or for none.
 	Recipients []error
 }
 
