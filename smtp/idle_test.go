@@ -4,13 +4,16 @@ package smtp
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
+
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -30,19 +33,27 @@ func benchIdle(b *testing.B, conns int, encrypted bool) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	go func() { _ = s.Serve(l) }()
-	defer s.Close()
 	var fds []int
 	defer func() {
 		for _, fd := range fds {
 			_ = syscall.Close(fd)
 		}
+		_ = s.Shutdown(context.Background()) // when all are gone, for the next one's sake
 	}()
 	for b.Loop() {
-		before := inUse()
+		heap, stacks := inUse()
+		goroutines := runtime.NumGoroutine()
 		for range conns {
 			fds = append(fds, idleClient(b, l.Addr().String(), encrypted, clientTLS))
 		}
-		b.ReportMetric(float64(inUse()-before)/float64(conns), "B/conn")
+		for runtime.NumGoroutine() > goroutines+conns { // some are awake
+			time.Sleep(10 * time.Millisecond)
+		}
+		moreHeap, moreStacks := inUse()
+		moreHeap, moreStacks = moreHeap-heap, moreStacks-stacks
+		b.ReportMetric(moreHeap/float64(conns), "heap-B/conn")
+		b.ReportMetric(moreStacks/float64(conns), "stack-B/conn")
+		b.ReportMetric((moreHeap+moreStacks)/float64(conns), "B/conn")
 		if b.N > 1 {
 			b.Fatal("run with -benchtime 1x")
 		}
@@ -50,12 +61,12 @@ func benchIdle(b *testing.B, conns int, encrypted bool) {
 }
 
 // inUse is the memory in use after a collection.
-func inUse() int64 {
+func inUse() (heap, stacks float64) {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse + m.StackInuse)
+	return float64(m.HeapInuse), float64(m.StackInuse)
 }
 
 // idleClient says EHLO and returns the descriptor, without anything that Go

@@ -18,6 +18,9 @@ const (
 	pathOverhead = 64
 	// dataGrace is how long a body may be slower than DataMinRate.
 	dataGrace = 5 * time.Minute
+	// awake is how long a session keeps its buffers and its stack for the next
+	// command.
+	awake = time.Second
 	// refusedTimeout is how long a refused client may take to say QUIT.
 	refusedTimeout = time.Minute
 )

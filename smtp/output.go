@@ -3,6 +3,7 @@ package smtp
 import (
 	"io"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -16,21 +17,40 @@ const (
 // output collects replies until the client has nothing more to say: one write
 // for a group of pipelined commands (RFC 2920 §3.2).
 type output struct {
-	w   io.Writer
-	buf []byte
-	err error
+	w      io.Writer
+	buf    []byte
+	pooled *[]byte // what buf is of; nil: nothing waits
+	err    error
+}
+
+// outputPool keeps the buffers of those who have nothing to say.
+var outputPool = sync.Pool{New: func() any { b := make([]byte, 0, outputSize+maxReplyLine); return &b }}
+
+// begin makes room for a reply.
+func (o *output) begin() {
+	if o.pooled == nil {
+		o.pooled = outputPool.Get().(*[]byte)
+		o.buf = (*o.pooled)[:0]
+	}
 }
 
 func (o *output) flush() error {
 	if o.err == nil && len(o.buf) > 0 {
 		_, o.err = o.w.Write(o.buf)
 	}
-	o.buf = o.buf[:0]
+	if o.pooled != nil {
+		if cap(o.buf) <= 4*outputSize {
+			*o.pooled = o.buf[:0]
+		}
+		outputPool.Put(o.pooled)
+		o.buf, o.pooled = nil, nil
+	}
 	return o.err
 }
 
 // line adds one line as it is.
 func (o *output) line(s string) {
+	o.begin()
 	o.buf = append(append(o.buf, s...), "\r\n"...)
 	o.spill()
 }
@@ -39,15 +59,13 @@ func (o *output) spill() {
 	if len(o.buf) >= outputSize {
 		_ = o.flush()
 	}
-	if cap(o.buf) > 4*outputSize {
-		o.buf = nil
-	}
 }
 
 // reply adds a reply: every line with both codes (RFC 2034 §4), none longer
 // than 512 octets, nothing in it that could be taken for another line.
 // Characters beyond ASCII stay if utf8ok (RFC 6531 §3.7.4.2).
 func (o *output) reply(r Reply, utf8ok bool) {
+	o.begin()
 	text := r.Text
 	if len(text) > maxReplyText {
 		text = text[:maxReplyText]

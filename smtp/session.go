@@ -47,6 +47,11 @@ type session struct {
 	bad, noops, authFails, unknown int
 
 	// Waiting.
+	mayRest   bool          // the connection can wait by itself
+	brief     bool          // wait only for as long as a session stays awake
+	short     bool          // the deadline in force is due to brief
+	drowsy    bool          // the goroutine shall end until something comes
+	woken     error         // why the connection stopped waiting; nil: something came
 	patience  time.Duration // for a command line; 0: no limit
 	waiting   waiting
 	began     time.Time     // of the wait for a line or a body
@@ -90,7 +95,32 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 	if c.lifetime > 0 {
 		c.until = time.Now().Add(c.lifetime)
 	}
+	c.mayRest = nc.CanAwait()
 	defer c.end()
+	for !c.over {
+		netserve.Apart(c.work)
+		if !c.over {
+			c.woken = c.nc.Await()
+		}
+	}
+}
+
+// work goes on until the session is over or has nothing to do for a while: its
+// goroutine, with the stack that commands need, goes then, and so do its buffers.
+func (c *session) work() {
+	if c.state == 0 {
+		c.begin()
+	}
+	for !c.over {
+		if c.next(); c.drowsy {
+			return
+		}
+	}
+}
+
+// begin is the way to the first command.
+func (c *session) begin() {
+	s := c.srv
 	if s.ImplicitTLS && c.trace.TLS != nil {
 		c.trace.TLS(c.conn.Peer(), nil)
 	}
@@ -98,9 +128,6 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 		c.trace.Connect(c.conn.Peer())
 	}
 	c.greet()
-	for !c.over {
-		c.next()
-	}
 }
 
 // end releases what the connection holds, also when the Handler panicked.
@@ -137,17 +164,43 @@ func (c *session) next() {
 		c.command(line)
 		return
 	}
-	c.waiting, c.began, c.verb = waitCommand, time.Time{}, ""
+	if c.drowsy {
+		c.drowsy = false
+		if c.woken != nil {
+			c.readFailed(c.woken)
+			return
+		}
+	} else {
+		c.waiting, c.began, c.verb = waitCommand, time.Time{}, ""
+	}
 	limit := maxCommandLine
 	if c.login != nil && c.state == stateReady && c.conn.Identity() == nil {
 		limit = maxAuthLine
 	}
+	c.brief = c.mayRest
 	line, err := c.r.ReadLine(limit)
-	if err != nil {
+	c.brief = false
+	switch {
+	case err == errDrowsy:
+		c.rest()
+	case err != nil:
+		c.readFailed(err)
+	default:
+		c.command(string(line))
+	}
+}
+
+// errDrowsy: nothing has come for as long as a session stays awake.
+var errDrowsy = errors.New("smtp: nothing to do")
+
+// rest prepares for a longer wait.
+func (c *session) rest() {
+	if err := c.arm(time.Now()); err != nil {
 		c.readFailed(err)
 		return
 	}
-	c.command(string(line))
+	c.r.Rest()
+	c.drowsy = true
 }
 
 // readFailed ends the session with the reply that fits, or skips a long line.
@@ -368,9 +421,12 @@ func (c *session) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.nc.Read(p)
-	if c.waiting == waitBody {
+	switch {
+	case c.waiting == waitBody:
 		c.waited += time.Since(now)
 		c.bodyBytes += int64(n)
+	case n == 0 && c.short && errors.Is(err, os.ErrDeadlineExceeded) && !c.nc.Closing():
+		err = errDrowsy
 	}
 	return n, err
 }
@@ -411,6 +467,9 @@ func (c *session) arm(now time.Time) error {
 		if d = end.Sub(now); d <= 0 {
 			return os.ErrDeadlineExceeded
 		}
+	}
+	if c.short = c.brief && (d == 0 || d > awake); c.short {
+		d = awake
 	}
 	if c.waiting == waitAnswer || c.state&stateTransaction != 0 {
 		return c.nc.Busy(d) // a shutdown waits for it

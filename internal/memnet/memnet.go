@@ -128,6 +128,25 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Await waits until Read would not have to.
+func (c *conn) Await() error {
+	s := c.in
+	if len(s.rest) > 0 {
+		return nil
+	}
+	if isClosed(s.read.wait()) {
+		return os.ErrDeadlineExceeded
+	}
+	select {
+	case s.rest = <-s.data:
+	case <-s.rclosed:
+	case <-s.wclosed:
+	case <-s.read.wait():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
 func (c *conn) Write(p []byte) (int, error) {
 	s := c.out
 	for n := 0; n < len(p); {

@@ -55,12 +55,14 @@ type Conn struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 
-	mu      sync.Mutex
-	peer    Peer[any]
-	idle    bool
-	shaking bool // a TLS handshake is under way
-	closing bool
-	dead    bool
+	mu   sync.Mutex
+	peer Peer[any]
+	// Deadlines, as deadline.go explains them.
+	readBy, readArmed, writeArmed moment
+	idle                          bool
+	shaking                       bool // a TLS handshake is under way
+	closing                       bool
+	dead                          bool
 }
 
 // Peer describes the connection as it is now.
@@ -113,7 +115,7 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 		return err
 	}
 	t := tls.Server(raw, cfg)
-	err = t.HandshakeContext(ctx)
+	Apart(func() { err = t.HandshakeContext(ctx) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shaking = false
@@ -123,7 +125,7 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	if c.dead {
 		return net.ErrClosed
 	}
-	if err := raw.SetDeadline(time.Time{}); err != nil {
+	if err := c.clearDeadlines(); err != nil {
 		return err
 	}
 	state := t.ConnectionState()
@@ -145,44 +147,10 @@ func (c *Conn) beginHandshake(d time.Duration) (net.Conn, error) {
 	return c.Conn, c.Conn.SetDeadline(time.Now().Add(d))
 }
 
-// Idle says that the connection waits for the peer's next command, for at
-// most d (0: no limit). When the server is shutting down, the wait ends at
-// once with a timeout and Closing reports true.
-func (c *Conn) Idle(d time.Duration) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = true
-	return c.setRead(d)
-}
-
-// Busy says that a command is being worked on; a shutdown waits for it. Each
-// read of its body may take at most d (0: no limit).
-func (c *Conn) Busy(d time.Duration) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = false
-	return c.setRead(d)
-}
-
-// WriteTimeout bounds the writes from now on to d (0: no limit).
-func (c *Conn) WriteTimeout(d time.Duration) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead {
-		return net.ErrClosed
-	}
-	return c.Conn.SetWriteDeadline(deadline(d))
-}
-
-func (c *Conn) setRead(d time.Duration) error {
-	if c.dead {
-		return net.ErrClosed
-	}
-	t := deadline(d)
-	if c.idle && c.closing {
-		t = past
-	}
-	return c.Conn.SetReadDeadline(t)
+// clearDeadlines ends what beginHandshake has set.
+func (c *Conn) clearDeadlines() error {
+	c.readBy, c.readArmed, c.writeArmed = 0, 0, 0
+	return c.Conn.SetDeadline(time.Time{})
 }
 
 // Bounds of Linger.
@@ -200,16 +168,6 @@ func (c *Conn) Linger() {
 	if c.Busy(lingerTime) == nil {
 		_, _ = io.CopyN(io.Discard, c, lingerBytes)
 	}
-}
-
-// past is a deadline that is over.
-var past = time.Unix(1, 0)
-
-func deadline(d time.Duration) time.Time {
-	if d <= 0 {
-		return time.Time{}
-	}
-	return time.Now().Add(d)
 }
 
 // Closing reports whether the server is shutting down: the session should end
@@ -230,7 +188,7 @@ func (c *Conn) shutdown() {
 	case c.shaking:
 		_ = c.Conn.SetDeadline(past)
 	case c.idle:
-		_ = c.Conn.SetReadDeadline(past)
+		_ = c.armRead(over)
 	}
 }
 

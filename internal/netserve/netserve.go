@@ -227,20 +227,29 @@ func (s *Server) serveConn(c *Conn) {
 	defer s.leave(c)
 	defer c.close()
 	defer c.caught()
+	ready := make(chan bool, 1)
+	// The stack of this goroutine stays small, so that Handle can wait on it.
+	Apart(func() { ready <- c.prepare() })
+	if <-ready {
+		c.cfg.Handle(c.ctx, c)
+	}
+}
+
+// prepare does what comes before the protocol.
+func (c *Conn) prepare() bool {
 	c.opened()
-	if c.isProxy() {
-		if err := c.readProxyHeader(); err != nil {
-			return
-		}
+	if c.isProxy() && c.readProxyHeader() != nil {
+		return false
 	}
-	if c.cfg.TLS != nil {
-		if err := c.StartTLS(c.ctx, c.cfg.TLS); err != nil {
-			c.end = fmt.Errorf("%w: %w", ErrHandshake, err)
-			c.cfg.Logger.Info("TLS handshake failed", "server", c.cfg.Name, "peer", c.Peer().ID, "remote", c.Peer().Remote, "err", err)
-			return
-		}
+	if c.cfg.TLS == nil {
+		return true
 	}
-	c.cfg.Handle(c.ctx, c)
+	err := c.StartTLS(c.ctx, c.cfg.TLS)
+	if err != nil {
+		c.end = fmt.Errorf("%w: %w", ErrHandshake, err)
+		c.cfg.Logger.Info("TLS handshake failed", "server", c.cfg.Name, "peer", c.Peer().ID, "remote", c.Peer().Remote, "err", err)
+	}
+	return err == nil
 }
 
 func (s *Server) leave(c *Conn) {

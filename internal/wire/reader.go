@@ -33,56 +33,82 @@ const baseSize = 4096
 type Reader struct {
 	src    io.Reader
 	budget *Budget
-	base   []byte  // the buffer owned for the connection's life
-	buf    []byte  // base, or a larger one while a long line is read
+	buf    []byte  // of baseSize, or larger while a long line is read; nil: at rest
 	r, w   int     // unread bytes are buf[r:w]
-	lent   int     // octets of the budget that buf holds beyond base
-	pooled *[]byte // buf, if it is to go back to bodyPool
+	lent   int     // octets of the budget that buf holds; 0: it is of baseSize
+	pooled *[]byte // buf, if it is to go back to its pool
 	err    error   // of src, to be returned when the buffer is empty
 }
 
 // NewReader returns a Reader on src. Lines longer than 4 KiB take their memory
 // from budget; nil means no common bound.
 func NewReader(src io.Reader, budget *Budget) *Reader {
-	b := make([]byte, baseSize)
-	return &Reader{src: src, budget: budget, base: b, buf: b}
+	return &Reader{src: src, budget: budget}
 }
 
 // Reset continues on another stream, as after STARTTLS, and forgets whatever
 // was buffered: bytes sent ahead of the handshake must never be executed
 // (RFC 3207 §6, RFC 9051 §11.1, RFC 2595 §2.4).
 func (r *Reader) Reset(src io.Reader) {
-	r.shrink()
-	r.src, r.r, r.w, r.err = src, 0, 0, nil
+	r.Release()
+	r.src, r.err = src, nil
 }
 
 // Release returns what the Reader holds of the budget. It is the last call.
-func (r *Reader) Release() { r.r, r.w = 0, 0; r.shrink() }
+func (r *Reader) Release() { r.r, r.w = 0, 0; r.Rest() }
 
 // Buffered is the number of octets that can be read without waiting.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
 // shrink gives a long line's buffer back once its rest fits the base again.
 func (r *Reader) shrink() {
-	if r.lent == 0 || r.w-r.r > len(r.base) {
+	if r.lent == 0 || r.w-r.r > baseSize {
 		return
 	}
-	n := copy(r.base, r.buf[r.r:r.w])
-	r.recycle()
-	r.buf, r.r, r.w = r.base, 0, n
+	old, pooled := r.buf[r.r:r.w], r.pooled
+	r.buf, r.pooled, r.r, r.w = nil, nil, 0, 0
+	if len(old) > 0 {
+		r.take()
+		r.w = copy(r.buf, old)
+	}
+	if pooled != nil {
+		bodyPool.Put(pooled)
+	}
 	r.budget.release(r.lent)
 	r.lent = 0
 }
 
-// bodyPool keeps buffers of bodySize: every message takes one for a moment.
-var bodyPool = sync.Pool{New: func() any { b := make([]byte, bodySize); return &b }}
+// The pools keep buffers of the two sizes that every message takes for a moment.
+var (
+	basePool = sync.Pool{New: func() any { b := make([]byte, baseSize); return &b }}
+	bodyPool = sync.Pool{New: func() any { b := make([]byte, bodySize); return &b }}
+)
+
+func (r *Reader) take() {
+	r.pooled = basePool.Get().(*[]byte)
+	r.buf = *r.pooled
+}
+
+// Rest gives the buffer back, if there is nothing in it: who waits for long
+// needs none. The next read takes another.
+func (r *Reader) Rest() {
+	r.shrink()
+	if r.lent == 0 && r.r == r.w {
+		r.recycle()
+		r.buf, r.r, r.w = nil, 0, 0
+	}
+}
 
 // recycle gives buf away; nothing of it may be used any more.
 func (r *Reader) recycle() {
-	if r.pooled != nil {
+	switch {
+	case r.pooled == nil:
+	case r.lent == 0:
+		basePool.Put(r.pooled)
+	default:
 		bodyPool.Put(r.pooled)
-		r.pooled = nil
 	}
+	r.pooled = nil
 }
 
 // fill reads once more from the stream, making room first, up to limit octets
@@ -91,7 +117,10 @@ func (r *Reader) fill(limit int) error {
 	if r.err != nil {
 		return r.err
 	}
-	if r.r > 0 && (r.r == r.w || r.w == len(r.buf)) {
+	switch {
+	case r.buf == nil:
+		r.take()
+	case r.r > 0 && (r.r == r.w || r.w == len(r.buf)):
 		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
 	}

@@ -1,0 +1,122 @@
+package netserve
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// A deadline of the network is expensive to set. So a read's is only set when
+// the one in force would come too late; when it comes too early, Read moves it
+// on and goes on waiting.
+
+// moment is a time, as it is after the connection's begin; 0 is never.
+type moment time.Duration
+
+// over is a moment that has gone by.
+const over moment = -1
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// now is how old the connection is.
+func (c *Conn) now() moment { return moment(time.Since(c.peer.Since)) }
+
+// in is d from now; never, if d is not positive.
+func (m moment) in(d time.Duration) moment {
+	if d <= 0 {
+		return 0
+	}
+	return max(m+moment(d), 1)
+}
+
+func (c *Conn) time(m moment) time.Time {
+	switch m {
+	case 0:
+		return time.Time{}
+	case over:
+		return past
+	}
+	return c.peer.Since.Add(time.Duration(m))
+}
+
+// Idle says that the connection waits for the peer's next command, for at
+// most d (0: no limit). When the server is shutting down, the wait ends at
+// once with a timeout and Closing reports true.
+func (c *Conn) Idle(d time.Duration) error { return c.wait(d, true) }
+
+// Busy says that a command is being worked on; a shutdown waits for it. Each
+// read of its body may take at most d (0: no limit).
+func (c *Conn) Busy(d time.Duration) error { return c.wait(d, false) }
+
+func (c *Conn) wait(d time.Duration, idle bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = idle
+	switch {
+	case c.dead:
+		return net.ErrClosed
+	case c.idle && c.closing:
+		return c.armRead(over)
+	}
+	now := c.now()
+	c.readBy = now.in(d)
+	inForce := c.readArmed == 0 || c.readArmed > now
+	if inForce && (c.readBy == 0 || (c.readArmed != 0 && c.readArmed <= c.readBy)) {
+		return nil
+	}
+	return c.armRead(c.readBy)
+}
+
+func (c *Conn) armRead(m moment) error {
+	c.readArmed = m
+	return c.Conn.SetReadDeadline(c.time(m))
+}
+
+// early reports whether a read has ended at a deadline that had not been moved
+// on, and moves it on.
+func (c *Conn) early(n int, err error) bool {
+	if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead || c.readArmed == over || c.readArmed == c.readBy {
+		return false
+	}
+	if c.readBy != 0 && c.now() >= c.readBy {
+		return false
+	}
+	return c.armRead(c.readBy) == nil
+}
+
+// Read implements io.Reader.
+func (c *Conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if !c.early(n, err) {
+			return n, err
+		}
+	}
+}
+
+// WriteTimeout bounds the writes from now on to d (0: no limit), or to
+// somewhat more, an eighth at most.
+func (c *Conn) WriteTimeout(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	by := c.now().in(d)
+	switch armed := c.writeArmed; {
+	case c.dead:
+		return net.ErrClosed
+	case by == armed, by != 0 && by < armed && armed-by <= moment(d/8):
+		return nil
+	case by != 0:
+		// A write that has timed out cannot be taken up again under TLS. So
+		// what is set is too late, and serves for the next ones too.
+		by += moment(d / 8)
+	}
+	c.writeArmed = by
+	return c.Conn.SetWriteDeadline(c.time(by))
+}
