@@ -88,14 +88,7 @@ func (s *Server) handle(ctx context.Context, nc *netserve.Conn) {
 		shared: s.shared, srv: s, ctx: ctx, nc: nc,
 		conn: &Conn{nc: nc, hostname: s.shared.hostname, lmtp: s.LMTP},
 	}
-	c.out.w = nc
-	c.r = wire.NewReader(c, c.budget)
-	c.patience = c.idle
-	c.mayXClient = len(s.XClients) > 0 && netserve.Contains(s.XClients, c.conn.Peer().Remote.Addr())
-	if c.lifetime > 0 {
-		c.until = time.Now().Add(c.lifetime)
-	}
-	c.mayRest = nc.CanAwait()
+	// What this goroutine does needs little stack; work does all else.
 	defer c.end()
 	for !c.over {
 		netserve.Apart(c.work)
@@ -121,6 +114,14 @@ func (c *session) work() {
 // begin is the way to the first command.
 func (c *session) begin() {
 	s := c.srv
+	c.out.w = c.nc
+	c.r = wire.NewReader(c, c.budget)
+	c.patience = c.idle
+	if c.lifetime > 0 {
+		c.until = time.Now().Add(c.lifetime)
+	}
+	c.mayXClient = len(s.XClients) > 0 && netserve.Contains(s.XClients, c.conn.Peer().Remote.Addr())
+	c.mayRest = c.nc.CanAwait()
 	if s.ImplicitTLS && c.trace.TLS != nil {
 		c.trace.TLS(c.conn.Peer(), nil)
 	}
@@ -425,7 +426,7 @@ func (c *session) Read(p []byte) (int, error) {
 	case c.waiting == waitBody:
 		c.waited += time.Since(now)
 		c.bodyBytes += int64(n)
-	case n == 0 && c.short && errors.Is(err, os.ErrDeadlineExceeded) && !c.nc.Closing():
+	case n == 0 && c.short && errors.Is(err, os.ErrDeadlineExceeded):
 		err = errDrowsy
 	}
 	return n, err

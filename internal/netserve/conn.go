@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -54,6 +55,10 @@ type Conn struct {
 	end       error // why it ended; of the connection's goroutine
 	ctx       context.Context
 	cancel    context.CancelFunc
+
+	raw    syscall.RawConn // for Await
+	waits  func(fd uintptr) bool
+	peeked [1]byte
 
 	mu   sync.Mutex
 	peer Peer[any]

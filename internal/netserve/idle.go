@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"syscall"
 )
 
 // Apart runs f on a goroutine of its own and waits for it: a stack that f has
@@ -41,16 +40,18 @@ func apart(f func(), done chan<- any) {
 // awaiter is a connection that can wait for input by itself.
 type awaiter interface{ Await() error }
 
-// CanAwait reports whether Await works on this connection.
+// CanAwait reports whether Await works on this connection, and makes it ready.
 func (c *Conn) CanAwait() bool {
-	switch nc := c.transport().(type) {
-	case *net.TCPConn:
-		return canPeek
-	case awaiter:
-		_ = nc
-		return true
+	t := c.transport()
+	if nc, ok := t.(*net.TCPConn); ok && canPeek && c.raw == nil {
+		// Await itself must not allocate: a collection would have it help, which
+		// takes much stack.
+		if raw, err := nc.SyscallConn(); err == nil {
+			c.raw, c.waits = raw, func(fd uintptr) bool { return inputWaits(fd, c.peeked[:]) }
+		}
 	}
-	return false
+	_, ok := t.(awaiter)
+	return ok || c.raw != nil
 }
 
 // transport is what lies below TLS.
@@ -75,17 +76,11 @@ func (c *Conn) Await() error {
 }
 
 func (c *Conn) await() error {
-	switch nc := c.transport().(type) {
-	case *net.TCPConn:
-		raw, err := nc.SyscallConn()
-		if err != nil {
-			return err
-		}
-		return awaitInput(raw)
-	case awaiter:
-		return nc.Await()
+	if c.raw != nil {
+		return c.raw.Read(c.waits)
+	}
+	if a, ok := c.transport().(awaiter); ok {
+		return a.Await()
 	}
 	return nil
 }
-
-func awaitInput(raw syscall.RawConn) error { return raw.Read(inputWaits) }

@@ -4,4 +4,4 @@ package netserve
 
 const canPeek = false
 
-func inputWaits(uintptr) bool { return true }
+func inputWaits(uintptr, []byte) bool { return true }
