@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,20 @@ func (r route) String() string {
 	return strings.Join(s, " ")
 }
 
+// every is which part of the candidates goes this way: of those that cost most,
+// one in so many, each another way. With $POSTA_SMUGGLE_ALL all go all ways.
+func (r route) every() int {
+	switch {
+	case os.Getenv("POSTA_SMUGGLE_ALL") != "":
+		return 1
+	case r.tls && raceEnabled:
+		return 16
+	case r.tls || raceEnabled:
+		return 8
+	}
+	return 1
+}
+
 func routes() (list []route) {
 	for i := range 16 {
 		list = append(list, route{i&1 != 0, i&2 != 0, i&4 != 0, i&8 != 0})
@@ -66,8 +81,8 @@ func TestSmugglingMatrix(t *testing.T) {
 				}
 				n := 0
 				for j, c := range testsmuggle.Candidates() {
-					if raceEnabled && (i+j)%8 != 0 {
-						continue // under the race detector each goes two of the ways
+					if (i&1+i>>2<<1+j)%r.every() != 0 { // i without the bit of TLS
+						continue
 					}
 					for _, text := range m.play(t, c) {
 						n++
@@ -180,13 +195,13 @@ func (s *matrixSession) Mail(_ context.Context, from Path, _ MailOptions) (Reply
 }
 
 func (s *matrixSession) Data(_ context.Context, r io.Reader) (Result, error) {
-	b, err := io.ReadAll(r)
-	if err != nil {
+	var b strings.Builder
+	if _, err := io.Copy(&b, r); err != nil {
 		return Result{}, err
 	}
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	s.h.texts = append(s.h.texts, string(b))
+	s.h.texts = append(s.h.texts, b.String())
 	return Result{}, nil
 }
 
