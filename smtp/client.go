@@ -97,6 +97,7 @@ type Client struct {
 	copyBuf  []byte
 	chunkBuf []byte
 	mails    int   // MAIL commands said
+	unsure   bool  // the server may have gone: no message before MAIL is answered
 	err      error // why the connection can't be used any more
 }
 

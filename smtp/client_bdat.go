@@ -33,7 +33,7 @@ func (t *transaction) choose(src *bodySource, size int64) error {
 	t.chunked = binary || size >= largeMessage
 	// In LMTP the replies to a message that nobody gets cannot be counted
 	// (RFC 2033 §4.3).
-	if !pipelining || c.cfg.LMTP || size <= 0 || size > smallMessage || len(t.env.To) > smallGroup {
+	if !pipelining || c.unsure || c.cfg.LMTP || size <= 0 || size > smallMessage || len(t.env.To) > smallGroup {
 		return nil
 	}
 	buf := c.chunkBuf

@@ -59,6 +59,7 @@ type pooled struct {
 	client *Client
 	trace  *ClientTrace
 	born   time.Time
+	used   time.Time // last
 	// messages have been sent, of at most max.
 	messages, max int
 	fallback      error // why it is in plain text

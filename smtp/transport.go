@@ -134,8 +134,15 @@ func (t *Transport) Send(ctx context.Context, to *Target, env *Envelope, body io
 	return res, err
 }
 
+// surely is for how long a connection that has been good still is.
+const surely = time.Second
+
 func (t *Transport) send(ctx context.Context, c *pooled, to *Target, env *Envelope, body io.Reader) (*SendResult, error) {
 	if c.client != nil {
+		// A message that goes out with MAIL (BDAT) has an unknown outcome if the
+		// connection is dead. So it does not on one that has never been used
+		// twice, or has been idle for long.
+		c.client.unsure = c.messages < 2 || time.Since(c.used) >= surely
 		again, src := rewindable(body)
 		res, err := t.transact(ctx, c, env, src)
 		if !wasDead(err) || ctx.Err() != nil || !again() {
@@ -157,6 +164,7 @@ func (t *Transport) transact(ctx context.Context, c *pooled, env *Envelope, body
 	}
 	res, err := c.client.Send(ctx, env, body)
 	c.messages++
+	c.used = time.Now()
 	res.Conn = info
 	return res, err
 }

@@ -1,6 +1,7 @@
 package smtp_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -357,6 +358,44 @@ func TestTransportDeadConnection(t *testing.T) {
 			require.NoError(t, p.Close())
 		})
 	})
+}
+
+// A message that could go out with MAIL does not where the server may have gone
+// meanwhile: then it could not be sent again.
+func TestTransportDeadChunking(t *testing.T) {
+	hi := "S: 220 hi\nC: EHLO .*\nS: 250-hi\nS: 250-PIPELINING\nS: 250 CHUNKING\n"
+	chunk := "C: MAIL .*\nC: RCPT .*\nC: BDAT 3 LAST\nC: x\nS: 250 ok\nS: 250 ok\nS: 250 done\n"
+	data := "C: MAIL .*\nC: RCPT .*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nDATA\nS: 250 done\n"
+	for _, c := range []struct {
+		name   string
+		first  string
+		pauses []time.Duration
+		conns  int
+	}{
+		{"gone after the first", hi + chunk, []time.Duration{0, 0}, 2},
+		{"used twice", hi + chunk + data + chunk + chunk, []time.Duration{0, 0, 0, time.Second - 1}, 1},
+		{"idle", hi + chunk + data + data, []time.Duration{0, 0, time.Second}, 1},
+		{"gone while idle", hi + chunk + data, []time.Duration{0, 0, time.Second}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := smtptest.NewPeer(c.first, hi+chunk)
+				require.NoError(t, err)
+				n := &network{}
+				n.reach(p.Dial)
+				for _, d := range c.pauses {
+					time.Sleep(d)
+					synctest.Wait()
+					_, err := n.Send(t.Context(), mx, envelope("b@example.org"), bytes.NewBufferString("x\r\n"))
+					require.NoError(t, err)
+				}
+				require.Equal(t, c.conns, p.Conns())
+				n.Close()
+				require.NoError(t, p.Close())
+				require.NoError(t, p.Err())
+			})
+		})
+	}
 }
 
 // A transaction that a failure has left open is ended before the next.
