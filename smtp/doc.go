@@ -19,7 +19,9 @@
 // required"; the Handler's [Session], one for each connection, sees only what
 // has passed them. [Receive] makes a Handler of a function, [Chain] puts
 // [Middleware] around one: [LogMessages], [CheckPeers], [CheckRecipients],
-// [LimitSize], and what others write with a [Wrapper]. A [Trace] observes.
+// [LimitSize], and what others write with a [Wrapper]. A [Trace] sees what is
+// said on all connections, ready ones write it down ([Transcript],
+// [LogTranscript]), and Server.ConnState sees each connection to its end.
 //
 // To send, take [Mailer] for a message now and then, [Transport] for many at
 // once over connections that are kept, and [Client] for all the rest. A
