@@ -156,8 +156,8 @@ type Server struct {
 	Trace *Trace
 	// ConnState, if not nil, is told of each stage of every connection, those
 	// that are refused or fail before the greeting included. For one connection
-	// it is called by one goroutine, in order: StateNew first, once, and
-	// StateClosed last, once, whatever happens in between. err is nil except with
+	// it is called in order, never twice at the same time: StateNew first, once,
+	// and StateClosed last, once, whatever happens in between. err is nil except with
 	// StateRefused and with StateClosed, where it says why; nil there is a QUIT.
 	// It should return soon and must be safe for concurrent use. Shutdown
 	// returns after StateClosed of the connections it has waited for.

@@ -57,8 +57,8 @@ type Config struct {
 	// ends then, and when the Server is closed.
 	Handle func(ctx context.Context, c *Conn)
 	// Opened and Closed, if not nil, are told of every connection, those that
-	// are refused and those that never reach Handle included: once each, by
-	// one goroutine, Opened first, Closed when the socket is closed. The error
+	// are refused and those that never reach Handle included: once each, Opened
+	// first, Closed when the socket is closed. The error
 	// is one of the above, wrapped or not, or what EndedBy was given.
 	Opened func(c *Conn)
 	Closed func(c *Conn, err error)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/posta-mail/posta/internal/proxyproto"
+	"github.com/posta-mail/posta/internal/netserve/internal/proxyproto"
 )
 
 // proxyTimeout is how long a proxy may take for its header, which it is to
