@@ -63,11 +63,11 @@ type Conn struct {
 	mu   sync.Mutex
 	peer Peer[any]
 	// Deadlines, as deadline.go explains them.
-	readBy, readArmed, writeArmed moment
-	idle                          bool
-	shaking                       bool // a TLS handshake is under way
-	closing                       bool
-	dead                          bool
+	readBy, readArmed, writeBy, writeArmed moment
+	idle                                   bool
+	shaking                                bool // a TLS handshake is under way
+	closing                                bool
+	dead                                   bool
 }
 
 // Peer describes the connection as it is now.
@@ -154,7 +154,7 @@ func (c *Conn) beginHandshake(d time.Duration) (net.Conn, error) {
 
 // clearDeadlines ends what beginHandshake has set.
 func (c *Conn) clearDeadlines() error {
-	c.readBy, c.readArmed, c.writeArmed = 0, 0, 0
+	c.readBy, c.readArmed, c.writeBy, c.writeArmed = 0, 0, 0, 0
 	return c.Conn.SetDeadline(time.Time{})
 }
 

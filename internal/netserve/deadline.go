@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A deadline of the network is expensive to set. So a read's is only set when
-// the one in force would come too late; when it comes too early, Read moves it
-// on and goes on waiting.
+// A deadline of the network is expensive to set. So one is only set when the one
+// in force would come too late; when it comes too early, Read and Write move it
+// on and go on waiting.
 
 // moment is a time, as it is after the connection's begin; 0 is never.
 type moment time.Duration
@@ -61,12 +61,19 @@ func (c *Conn) wait(d time.Duration, idle bool) error {
 		return c.armRead(over)
 	}
 	now := c.now()
-	c.readBy = now.in(d)
-	inForce := c.readArmed == 0 || c.readArmed > now
-	if inForce && (c.readBy == 0 || (c.readArmed != 0 && c.readArmed <= c.readBy)) {
+	if c.readBy = now.in(d); serves(c.readArmed, now, c.readBy) {
 		return nil
 	}
 	return c.armRead(c.readBy)
+}
+
+// serves reports whether a deadline in force will do for a wait from now until
+// by: it comes, and not too late.
+func serves(armed, now, by moment) bool {
+	if armed == 0 {
+		return by == 0
+	}
+	return armed > now && (by == 0 || armed <= by)
 }
 
 func (c *Conn) armRead(m moment) error {
@@ -82,14 +89,10 @@ func (c *Conn) early(n int, err error) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead || c.readArmed == over || c.readArmed == c.readBy {
-		return false
-	}
-	if c.readBy != 0 && c.now() >= c.readBy {
-		return false
-	}
-	return c.armRead(c.readBy) == nil
+	return !c.dead && c.readArmed != over && c.movable(c.readArmed, c.readBy) && c.armRead(c.readBy) == nil
 }
+
+func (c *Conn) movable(armed, by moment) bool { return armed != by && (by == 0 || c.now() < by) }
 
 // Read implements io.Reader.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -101,22 +104,52 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// WriteTimeout bounds the writes from now on to d (0: no limit), or to
+// WriteTimeout bounds the writes from now on to d (0: no limit); under TLS to
 // somewhat more, an eighth at most.
 func (c *Conn) WriteTimeout(d time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	by := c.now().in(d)
-	switch armed := c.writeArmed; {
-	case c.dead:
+	if c.dead {
 		return net.ErrClosed
-	case by == armed, by != 0 && by < armed && armed-by <= moment(d/8):
-		return nil
-	case by != 0:
-		// A write that has timed out cannot be taken up again under TLS. So
-		// what is set is too late, and serves for the next ones too.
-		by += moment(d / 8)
 	}
-	c.writeArmed = by
-	return c.Conn.SetWriteDeadline(c.time(by))
+	now := c.now()
+	c.writeBy = now.in(d)
+	if c.peer.TLS == nil {
+		if serves(c.writeArmed, now, c.writeBy) {
+			return nil
+		}
+		return c.armWrite(c.writeBy)
+	}
+	// Under TLS a write that has timed out cannot be taken up again. So what is
+	// set is too late, and serves for the next ones too.
+	late := moment(d / 8)
+	if armed := c.writeArmed; armed == c.writeBy || (c.writeBy != 0 && c.writeBy < armed && armed <= c.writeBy+late) {
+		return nil
+	}
+	if c.writeBy != 0 {
+		c.writeBy += late
+	}
+	return c.armWrite(c.writeBy)
+}
+
+func (c *Conn) armWrite(m moment) error {
+	c.writeArmed = m
+	return c.Conn.SetWriteDeadline(c.time(m))
+}
+
+// Write implements io.Writer.
+func (c *Conn) Write(p []byte) (int, error) {
+	for n := 0; ; {
+		m, err := c.Conn.Write(p[n:])
+		n += m
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.earlyWrite() {
+			return n, err
+		}
+	}
+}
+
+func (c *Conn) earlyWrite() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.dead && c.peer.TLS == nil && c.movable(c.writeArmed, c.writeBy) && c.armWrite(c.writeBy) == nil
 }
