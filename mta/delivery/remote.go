@@ -149,32 +149,50 @@ func (a *attempt) security(domain string, h route.Host) (smtp.TLSPolicy, error) 
 // host tries one address. Recipients who are pending after it may be offered to
 // the next; res says why they are.
 func (a *attempt) host(h route.Host, addr netip.Addr, sec smtp.TLSPolicy) (res queue.Result) {
-	name := remoteName(h, addr)
+	to := a.target(h, addr, sec)
+	for {
+		res, beyond := a.transaction(to, remoteName(h, addr))
+		if beyond == nil {
+			return res
+		}
+		// RFC 9422 §4.2: who is beyond the host's limit comes in the next
+		// transaction.
+		a.pending = beyond
+	}
+}
+
+// transaction offers the pending recipients to a host. beyond are those that it
+// takes no more in the same transaction; there are fewer each time.
+func (a *attempt) transaction(to *smtp.Target, name string) (res queue.Result, beyond []int) {
 	env := &smtp.Envelope{From: a.message.From, MailOptions: a.message.Options}
 	env.Size = a.body.Size()
 	for _, i := range a.pending {
 		env.To = append(env.To, smtp.Recipient{Path: a.message.Recipients[i].To})
 	}
-	to := a.target(h, addr, sec)
 	sent, err := a.remote.transport().Send(a.ctx, to, env, io.NewSectionReader(a.body, 0, a.body.Size()))
 	if sent.Conn.TLSFailure != nil && sent.Conn.Messages == 0 {
-		a.log().Warn("TLS handshake failed, plain text instead", "host", h.Name, "addr", to.Addr, "err", sent.Conn.TLSFailure)
+		a.log().Warn("TLS handshake failed, plain text instead", "host", name, "addr", to.Addr, "err", sent.Conn.TLSFailure)
 	}
 	if sent.Conn.Remote == nil { // there was no connection
-		return a.result(name, err)
+		return a.result(name, err), nil
 	}
 	again := err != nil && elsewhere(err)
 	var pending []int
 	for n, i := range a.pending {
-		answer := sent.Recipients[n]
-		if again && !refused(answer) {
+		switch answer := sent.Recipients[n]; {
+		case errors.Is(answer, smtp.ErrLimit) && n > 0:
+			beyond = append(beyond, i)
+		case again && !refused(answer):
 			pending = append(pending, i)
-			continue
+		default:
+			a.results[i] = a.result(name, answer)
 		}
-		a.results[i] = a.result(name, answer)
+	}
+	if again {
+		pending, beyond = append(pending, beyond...), nil
 	}
 	a.pending = pending
-	return a.result(name, err)
+	return a.result(name, err), beyond
 }
 
 // elsewhere reports whether another host may do better: not after a lasting

@@ -392,6 +392,39 @@ func TestReuse(t *testing.T) {
 	n.Transport.CloseIdle()
 }
 
+// More recipients than a host takes at once come in several transactions, each
+// with an answer of its own.
+func TestLimits(t *testing.T) {
+	offer := "S: 220 hi\nC: EHLO mx.a.test\nS: 250-me\nS: 250 LIMITS RCPTMAX=2\n"
+	to := func(name, reply string) string { return "C: RCPT TO:<" + name + "@b.test>\nS: " + reply + "\n" }
+	first := offer + mail + to("a", "250 ok") + to("b", "550 5.1.1 no") + data + "S: 250 done\n"
+	for _, c := range []struct {
+		name, at, next string
+		want           []string
+	}{
+		{"one connection", first + mail + to("c", "550 5.1.1 no") + to("d", "450 4.2.1 later") + "C: RSET\nS: 250 ok\n" + mail + to("e", "250 ok") + data + "S: 250 done\nC: QUIT", "",
+			[]string{"250 a.mx.test", "550 5.1.1 a.mx.test", "550 5.1.1 a.mx.test", "450 4.2.1 a.mx.test", "250 a.mx.test"}},
+		{"lost", first + mail + to("c", "250 ok") + to("d", "421 4.3.2 closing"), greet + mail + to("c", "250 ok") + to("d", "250 ok") + to("e", "250 ok") + data + "S: 250 done\nC: QUIT",
+			[]string{"250 a.mx.test", "550 5.1.1 a.mx.test", "250 a.mx.test", "250 a.mx.test", "250 a.mx.test"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newInternet()
+				n.Transport.MaxIdle = 0
+				p := n.peer(t, "1", c.at)
+				if c.next != "" {
+					n.peer(t, "2", c.next)
+				}
+				require.Equal(t, c.want, allSay(n.deliver(t.Context(), "a", "b", "c", "d", "e")))
+				n.Transport.CloseIdle()
+				synctest.Wait()
+				require.NoError(t, p.Err())
+				require.Equal(t, 1, p.Conns())
+			})
+		})
+	}
+}
+
 // BenchmarkReuse sends to one site over TCP on loopback, with and without connections
 // that are kept, in plain text and under TLS.
 func BenchmarkReuse(b *testing.B) {
