@@ -1,10 +1,12 @@
 package interop
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
@@ -38,9 +40,24 @@ func requireDSN(t *testing.T, m smtptest.Message, want dsn) {
 	assert.Equal(t, want, dsn{m.Params["RET"], plain(m.Params["ENVID"]), strings.Join(occasions, ","), original})
 }
 
-// Mail systems pass on to us what they were asked for.
+// Mail systems pass on to us what they were asked for, by go-smtp's client and
+// by ours.
 func TestDSNPassedOn(t *testing.T) {
 	t.Parallel()
+	askForDSN := func(t *testing.T, addr string, r *recorder) {
+		texts := []string{askForDSN(t, addr), sendWithDSN(t, addr, nil)}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		list, err := r.Wait(ctx, len(texts))
+		require.NoError(t, err)
+		require.Len(t, list, len(texts))
+		for _, m := range list {
+			requireDSN(t, m, dsn{"HDRS", "id+=1", "DELAY,FAILURE", "rfc822;bob+x@peer.test"})
+			assert.True(t, m.SMTPUTF8)
+			assert.Equal(t, "jürgen", m.From.Local)
+			assert.True(t, slices.ContainsFunc(texts, func(text string) bool { return strings.HasSuffix(string(m.Data), text) }), "%s", m.Data)
+		}
+	}
 	t.Run("Postfix", func(t *testing.T) {
 		t.Parallel()
 		r := startRecorder(t, false)
@@ -61,7 +78,7 @@ func TestDSNPassedOn(t *testing.T) {
 	})
 }
 
-func askForDSN(t *testing.T, addr string, r *recorder) {
+func askForDSN(t *testing.T, addr string) (text string) {
 	c, err := gosmtp.Dial(addr)
 	require.NoError(t, err)
 	defer c.Close()
@@ -70,13 +87,9 @@ func askForDSN(t *testing.T, addr string, r *recorder) {
 		OriginalRecipientType: gosmtp.DSNAddressTypeRFC822, OriginalRecipient: "bob+x@peer.test"}))
 	w, err := c.Data()
 	require.NoError(t, err)
-	text := message("jürgen@peer.test", bob, "Grüße", ".\r\n..\r\nend")
+	text = message("jürgen@peer.test", bob, "Grüße", ".\r\n..\r\nend")
 	_, err = w.Write([]byte(text))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-	m := r.only(t)
-	requireDSN(t, m, dsn{"HDRS", "id+=1", "DELAY,FAILURE", "rfc822;bob+x@peer.test"})
-	assert.True(t, m.SMTPUTF8)
-	assert.Equal(t, "jürgen", m.From.Local)
-	assert.True(t, strings.HasSuffix(string(m.Data), text), "%s", m.Data)
+	return text
 }

@@ -24,39 +24,46 @@ import (
 // whoever the next system is.
 func TestSmugglingRelayed(t *testing.T) {
 	t.Parallel()
-	t.Run("Postfix", func(t *testing.T) {
-		t.Parallel()
-		p := startPostfix(t, freePort(t))
-		relayCandidates(t, p.addr, &smtp.ClientConfig{}, "x@peer.test", p.mail)
-	})
-	t.Run("Postfix, no CHUNKING", func(t *testing.T) {
-		t.Parallel()
-		p := startPostfix(t, freePort(t), "smtpd_discard_ehlo_keywords = chunking, silent-discard")
-		relayCandidates(t, p.addr, &smtp.ClientConfig{}, "x@peer.test", p.mail)
-	})
-	t.Run("Dovecot LMTP", func(t *testing.T) {
-		t.Parallel()
-		d := startDovecot(t, dovecotLMTP)
-		relayCandidates(t, d.lmtp, &smtp.ClientConfig{LMTP: true}, "anna@peer.test", filepath.Join(d.home, "anna"))
-	})
-	t.Run("Exim", func(t *testing.T) {
-		t.Parallel()
-		e := startExim(t, freePort(t), "*", "nowhere.test 127.0.0.1")
-		relayCandidates(t, e.addr, &smtp.ClientConfig{}, "x@peer.test", e.mail)
-	})
+	for _, way := range []struct {
+		name string
+		size int64 // as the envelope has it, by which the Client chooses
+		cfg  smtp.ClientConfig
+	}{
+		{"DATA", 0, smtp.ClientConfig{NoChunking: true}},
+		{"BDAT", 60 << 10, smtp.ClientConfig{}},
+		{"BDAT in chunks", 1 << 20, smtp.ClientConfig{}},
+	} {
+		t.Run("Postfix, "+way.name, func(t *testing.T) {
+			t.Parallel()
+			p := startPostfix(t, freePort(t))
+			relayCandidates(t, p.addr, way.cfg, way.size, "x@peer.test", p.mail)
+		})
+		t.Run("Exim, "+way.name, func(t *testing.T) {
+			t.Parallel()
+			e := startExim(t, freePort(t), "*", "nowhere.test 127.0.0.1")
+			relayCandidates(t, e.addr, way.cfg, way.size, "x@peer.test", e.mail)
+		})
+		t.Run("Dovecot LMTP, "+way.name, func(t *testing.T) {
+			t.Parallel()
+			d := startDovecot(t, dovecotLMTP)
+			cfg := way.cfg
+			cfg.LMTP = true
+			relayCandidates(t, d.lmtp, cfg, way.size, "anna@peer.test", filepath.Join(d.home, "anna"))
+		})
+	}
 }
 
 // relayCandidates sends candidates to a server of ours that relays them to
 // addr, and looks at what arrives in a Maildir.
-func relayCandidates(t *testing.T, addr string, cfg *smtp.ClientConfig, to, maildir string) {
+func relayCandidates(t *testing.T, addr string, cfg smtp.ClientConfig, size int64, to, maildir string) {
 	cfg.TLS.Config = trusting(t)
-	c, err := smtp.Dial(t.Context(), addr, cfg)
+	c, err := smtp.Dial(t.Context(), addr, &cfg)
 	require.NoError(t, err)
 	defer c.Close()
 	next, err := smtp.ParsePath("<" + to + ">")
 	require.NoError(t, err)
 	srv := &smtp.Server{Handler: smtp.Receive(smtp.ForDomains("example.org"), func(ctx context.Context, env *smtp.Envelope, r io.Reader) error {
-		_, err := c.Send(ctx, &smtp.Envelope{From: env.From, To: smtp.To(next), MailOptions: env.MailOptions}, r)
+		_, err := c.Send(ctx, &smtp.Envelope{From: env.From, To: smtp.To(next), MailOptions: smtp.MailOptions{Size: size}}, r)
 		return err
 	})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/internal/memnet"
 	"github.com/posta-mail/posta/internal/testsmuggle"
 )
@@ -103,11 +104,11 @@ func TestSmugglingMatrix(t *testing.T) {
 		t.Run("relay by "+via.name, func(t *testing.T) {
 			t.Parallel()
 			h := &matrixHandler{}
-			c := via.dial(t, testServer(t, &Server{Hostname: "mx.example.org", Handler: h, LMTP: via.cfg.LMTP}))
+			c := via.dial(t, via.server(t, h))
 			var want []string
 			for text := range accepted {
 				want = append(want, text)
-				relay(t, c, text)
+				via.relay(t, c, text)
 			}
 			require.NoError(t, c.Quit(t.Context()))
 			require.Equal(t, want, h.texts, "each arrives once, with the same octets")
@@ -123,12 +124,12 @@ func TestSmugglingClient(t *testing.T) {
 		t.Run(via.name, func(t *testing.T) {
 			t.Parallel()
 			h := &matrixHandler{}
-			c := via.dial(t, testServer(t, &Server{Hostname: "mx.example.org", Handler: h, LMTP: via.cfg.LMTP}))
+			c := via.dial(t, via.server(t, h))
 			var want []string
 			for _, cand := range testsmuggle.Candidates() {
 				text := bytes.TrimSuffix(cand.Message(cand.Name), []byte("\r\n"))
 				want = append(want, string(testsmuggle.Normalised(text)))
-				relay(t, c, string(text))
+				via.relay(t, c, string(text))
 			}
 			require.Equal(t, want, h.texts)
 			require.Zero(t, h.smuggled)
@@ -141,10 +142,27 @@ func TestSmugglingClient(t *testing.T) {
 type clientRoute struct {
 	name string
 	cfg  ClientConfig
+	size int64  // of each message, as the envelope has it
+	says string // the verb, as the server hears it
 }
 
 func clientRoutes() []clientRoute {
-	return []clientRoute{{"DATA", ClientConfig{}}, {"LMTP", ClientConfig{LMTP: true}}}
+	return []clientRoute{
+		{"DATA", ClientConfig{NoChunking: true}, 0, "DATA"},
+		{"LMTP", ClientConfig{NoChunking: true, LMTP: true}, 0, "DATA"},
+		{"BDAT", ClientConfig{}, smallMessage, "BDAT"},
+		{"BDAT in chunks", ClientConfig{}, largeMessage, "BDAT"},
+		{"LMTP, BDAT in chunks", ClientConfig{LMTP: true}, largeMessage, "BDAT"},
+	}
+}
+
+// server is one for the route, which looks at the verb.
+func (r clientRoute) server(t *testing.T, h Handler) *memnet.Listener {
+	return testServer(t, &Server{Hostname: "mx.example.org", Handler: h, LMTP: r.cfg.LMTP, Trace: &Trace{Command: func(_ auth.Peer, verb, _ string) {
+		if (verb == "DATA" || verb == "BDAT") && verb != r.says {
+			t.Errorf("%s instead of %s", verb, r.says)
+		}
+	}}})
 }
 
 func (r clientRoute) dial(t *testing.T, l *memnet.Listener) *Client {
@@ -155,10 +173,11 @@ func (r clientRoute) dial(t *testing.T, l *memnet.Listener) *Client {
 	return c
 }
 
-func relay(t *testing.T, c *Client, text string) {
+func (r clientRoute) relay(t *testing.T, c *Client, text string) {
 	t.Helper()
+	env := &Envelope{From: Path{"a", "example.com"}, To: To(Path{"b", "example.org"}), MailOptions: MailOptions{Size: r.size}}
 	// In pieces, so that no line end is seen whole.
-	res, err := c.Send(t.Context(), &Envelope{From: Path{"a", "example.com"}, To: To(Path{"b", "example.org"})}, onebyteReader{strings.NewReader(text)})
+	res, err := c.Send(t.Context(), env, onebyteReader{strings.NewReader(text)})
 	require.NoError(t, err, "%q", text)
 	require.NoError(t, res.Recipients[0])
 }
