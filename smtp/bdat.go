@@ -32,7 +32,7 @@ func (c *session) bdat(args string) {
 	}
 	c.waited, c.bodyBytes = 0, 0
 	began := c.transferBegins()
-	body := &chunkReader{c: c, chunk: c.r.Exactly(size), last: last, left: c.maxMessage, lines: lineChecker{max: c.maxLine}}
+	body := &chunkReader{c: c, chunk: c.r.Exactly(size), last: last, left: c.maxMessage, binary: c.binary, lines: lineChecker{max: c.maxLine}}
 	result, err := c.handler.Data(c.ctx, body)
 	c.finishChunks(body, began, result, err)
 }
@@ -128,6 +128,7 @@ type chunkReader struct {
 	last    bool          // it is the last
 	left    int64         // octets that the message may still have
 	n       int64         // octets read of it
+	binary  bool          // lines are not looked at
 	lines   lineChecker
 	tail    string // of the line end that the message's last line lacks
 	ended   bool
@@ -183,7 +184,7 @@ func (b *chunkReader) readChunk(p []byte) int {
 	c.waiting = waitBody
 	n, err := b.chunk.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
-	if err == nil {
+	if err == nil && !b.binary {
 		err = b.lines.write(p[:n])
 	}
 	if err != nil {

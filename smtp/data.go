@@ -26,6 +26,10 @@ func (c *session) data(string) {
 		c.refuse(code, EnhancedCode{5, 5, 1}, "No valid recipients")
 		return
 	}
+	if c.binary { // RFC 3030 §3
+		c.refuse(503, EnhancedCode{5, 5, 1}, "A binary message comes by BDAT")
+		return
+	}
 	c.reply(354, EnhancedCode{}, "End with <CRLF>.<CRLF>")
 	c.waiting, c.began, c.waited, c.bodyBytes = waitBody, time.Now(), 0, 0
 	began := c.transferBegins()

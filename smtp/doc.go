@@ -29,9 +29,14 @@
 // server.
 //
 // The Server offers PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING,
-// ENHANCEDSTATUSCODES, STARTTLS and AUTH. A Session that is an [Extender] adds
-// to them: DSN and others whose parameters the package knows, or keywords,
-// parameters and commands of its own.
+// ENHANCEDSTATUSCODES, LIMITS, STARTTLS and AUTH. A Session that is an
+// [Extender] adds to them: [DSN], [RequireTLS], [BinaryMIME], [FutureRelease],
+// [DeliverByDeadline], [MTPriority] and [RRVS], whose parameters the package
+// knows, or keywords, parameters and commands of its own, each an [Extension].
+// Left out are ETRN and ATRN (RFC 1985, RFC 2645), whose clients have other
+// ways to mail that waits today; BURL (RFC 4468), which needs an IMAP client
+// within the submission server; MTRK and NO-SOLICITING (RFC 3885, RFC 3865),
+// which nobody came to use. An Extension can add any of them.
 //
 // A [Client] makes transactions with another server, one after the other over
 // one connection, with a result for each recipient; a [Transport] keeps

@@ -15,9 +15,12 @@ func (c *session) ehlo(args string) {
 	}
 	c.hello(name, true)
 	p := c.conn.Peer()
-	lines := make([]string, 0, 9)
+	lines := make([]string, 0, 16)
 	lines = append(lines, c.hostname, "PIPELINING", "SIZE "+strconv.FormatInt(c.sizeLimit(), 10),
 		"8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES")
+	if limits := c.limitsLine(); limits != "" {
+		lines = append(lines, limits)
+	}
 	if c.tls != nil && !p.Secure() {
 		lines = append(lines, "STARTTLS")
 	}
@@ -55,6 +58,7 @@ func (c *session) helo(args string) {
 // hello begins anew (RFC 5321 §4.1.4).
 func (c *session) hello(name string, extended bool) {
 	c.reset()
+	c.ext = nil
 	c.enter(stateReady)
 	c.nc.SetHELO(name)
 	c.conn.setExtended(extended)

@@ -9,14 +9,17 @@ import (
 // Extension is something that a Session can do beyond the core of SMTP (RFC
 // 5321 §2.2): a line in the reply to EHLO, and the parameters and verbs that
 // come with it. [DSN], [RequireTLS], [BinaryMIME], [FutureRelease],
-// [WithDeliverBy], [MTPriority] and [RRVS] are those whose parameters the
+// [DeliverByDeadline], [MTPriority] and [RRVS] are those whose parameters the
 // package knows; any other is a value made of the exported fields.
 type Extension struct {
 	// Keyword is the line in the reply to EHLO or LHLO: the keyword and its
-	// parameters, in printable ASCII. Empty: there is none.
+	// parameters, at most 506 octets of printable ASCII. Empty: there is none. A
+	// line that is malformed, or whose keyword the Server has itself, is left
+	// out.
 	Keyword string
 	// MailParams and RcptParams are names of parameters, in upper case, that
-	// MAIL and RCPT take. Their values arrive in Params.
+	// MAIL and RCPT take. Their values arrive in Params, without any decoding.
+	// SIZE, BODY, SMTPUTF8 and AUTH stay the Server's.
 	MailParams, RcptParams []string
 	// Verbs are commands, by verb in upper case; those that the Server has
 	// itself stay as they are. args is what follows the verb. They are carried
@@ -26,6 +29,7 @@ type Extension struct {
 
 	known  map[string]typedParam // parameters with a field of their own
 	usable func(c *session) bool // nil: always
+	binary bool                  // BODY=BINARYMIME may be said
 }
 
 // typedParam sets the field of one parameter.
@@ -62,9 +66,21 @@ func Extensions(s Session) []Extension {
 
 // extend asks the Session anew.
 func (c *session) extend() {
-	c.ext = slices.DeleteFunc(slices.Clone(Extensions(c.handler)), func(e Extension) bool {
-		return e.usable != nil && !e.usable(c)
-	})
+	c.ext = nil
+	for _, e := range Extensions(c.handler) {
+		if e.usable == nil || e.usable(c) {
+			c.ext = append(c.ext, e)
+		}
+	}
+}
+
+// ownKeyword tells the keywords that only the Server itself may give.
+func ownKeyword(word string) bool {
+	switch strings.ToUpper(word) {
+	case "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "LIMITS", "STARTTLS", "AUTH", "XCLIENT":
+		return true
+	}
+	return false
 }
 
 // keywords are the Session's own lines of the EHLO reply.
@@ -72,7 +88,7 @@ func (c *session) keywords() []string {
 	var good []string
 	for _, e := range c.ext {
 		word, _, _ := strings.Cut(e.Keyword, " ")
-		if isKeyword(word) && isPrintable(e.Keyword) && len(e.Keyword) <= maxReplyLine-len("250-\r\n") {
+		if isKeyword(word) && !ownKeyword(word) && isPrintable(e.Keyword) && len(e.Keyword) <= maxReplyLine-len("250-\r\n") {
 			good = append(good, e.Keyword)
 		}
 	}

@@ -30,6 +30,7 @@ type limits struct {
 	maxMessage  int64
 	maxLine     int
 	maxRcpts    int
+	maxMessages int
 	idle        time.Duration
 	lifetime    time.Duration
 	dataTimeout time.Duration
@@ -46,6 +47,7 @@ func (s *Server) limits() limits {
 		maxMessage:  bound(s.MaxMessageBytes, 50<<20, math.MaxInt64),
 		maxLine:     bound(s.MaxLineLength, 64<<10, math.MaxInt),
 		maxRcpts:    bound(s.MaxRecipients, 1000, math.MaxInt),
+		maxMessages: bound(s.MaxMessages, math.MaxInt, math.MaxInt),
 		idle:        bound(s.IdleTimeout, 5*time.Minute, 0),
 		lifetime:    bound(s.SessionTimeout, 6*time.Hour, 0),
 		dataTimeout: bound(s.DataTimeout, 3*time.Minute, 0),

@@ -8,6 +8,11 @@ func (c *session) mail(args string) {
 		c.refuse(530, EnhancedCode{5, 7, 0}, "Authentication required")
 		return
 	}
+	if c.mails >= c.maxMessages {
+		// RFC 9422 §4.1: the client has been told.
+		c.bye(Reply{421, EnhancedCode{4, 5, 3}, c.hostname + " Too many messages in one session"}, ErrAbuse)
+		return
+	}
 	from, opts, err := c.parseMail(args)
 	switch {
 	case err != nil:
@@ -17,19 +22,21 @@ func (c *session) mail(args string) {
 		// RFC 1870 §6.1: the declared size is enough to refuse.
 		c.refuse(552, EnhancedCode{5, 3, 4}, "Message too big")
 		return
-	case !c.charge(from):
+	case !c.charge(from.cost() + opts.cost()):
 		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
 	c.utf8 = opts.SMTPUTF8
-	r, herr := c.handler.Mail(c.ctx, from, opts)
-	if err := herr; err != nil {
+	r, refused := c.handler.Mail(c.ctx, from, opts)
+	if err := refused; err != nil {
 		if e := c.asError(err); !c.idled() {
 			c.sendError(e)
 		}
 		c.reset()
 		return
 	}
+	c.mails++
+	c.binary = opts.Body == BodyBinary
 	c.enter(stateMail)
 	c.send(r.or(250, EnhancedCode{2, 1, 0}, "Sender OK"))
 }
@@ -70,6 +77,11 @@ func (c *session) mailParam(opts *MailOptions, p param) (err *Error) {
 	case p.name == "BODY" && p.hasValue:
 		switch b := BodyType(strings.ToUpper(p.value)); b {
 		case Body7Bit, Body8BitMIME:
+			opts.Body = b
+		case BodyBinary:
+			if !c.takesBinary() {
+				return badParam("BINARYMIME is not offered")
+			}
 			opts.Body = b
 		default:
 			return badParam("Unknown BODY value")

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,11 +57,13 @@ func TestParseSize(t *testing.T) {
 // Whatever the arguments, MAIL and RCPT are parsed or refused with a reply of
 // the right class.
 func FuzzMailArgs(f *testing.F) {
-	for _, s := range []string{"FROM:<a@b> SIZE=1 BODY=7BIT", "FROM:<> AUTH=<>", "FROM:<a@b> AUTH=a+40b SMTPUTF8", "TO:<a@b> X=1", "TO:<Postmaster>", "from: <\"x\"@[1.2.3.4]>"} {
+	for _, s := range []string{"FROM:<a@b> SIZE=1 BODY=7BIT", "FROM:<> AUTH=<>", "FROM:<a@b> AUTH=a+40b SMTPUTF8", "TO:<a@b> X=1", "TO:<Postmaster>", "from: <\"x\"@[1.2.3.4]>",
+		"FROM:<a@b> RET=HDRS ENVID=a+2Bb BODY=BINARYMIME", "FROM:<a@b> HOLDFOR=60 BY=120;RT MT-PRIORITY=-3 XTAG=1", "FROM:<a@b> HOLDUNTIL=2026-01-02T03:04:05Z",
+		"TO:<a@b> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+40b", `TO:<a@b> ORCPT=utf-8;\x{FC}@b RRVS=2014-04-03T23:01:00Z;C XTAG`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		c := &session{shared: (&Server{Auth: testAuth{}}).setup(), conn: &Conn{extended: true}}
+		c := &session{shared: (&Server{Auth: testAuth{}}).setup(), conn: &Conn{extended: true}, ext: allExtensions()}
 		if p, opts, err := c.parseMail(s); err != nil {
 			require.Equal(t, 5, err.Code/100)
 			require.Equal(t, 5, err.Enhanced[0])
@@ -68,16 +71,24 @@ func FuzzMailArgs(f *testing.F) {
 			require.NoError(t, p.check())
 			require.GreaterOrEqual(t, opts.Size, int64(0))
 			require.Contains(t, []BodyType{"", Body7Bit, Body8BitMIME, BodyBinary}, opts.Body)
+			require.LessOrEqual(t, len(opts.EnvelopeID), maxEnvelopeID)
+			require.True(t, isPrintable(opts.EnvelopeID))
+			require.True(t, -9 <= opts.Priority && opts.Priority <= 9)
+			require.False(t, opts.RequireTLS, "in plain text")
 			require.True(t, opts.SMTPUTF8 || !p.NeedsSMTPUTF8())
 			if opts.Auth != nil {
 				require.Empty(t, *opts.Auth, "nobody has logged in")
 			}
 		}
-		if p, _, err := c.parseRcpt(s); err != nil {
+		if p, opts, err := c.parseRcpt(s); err != nil {
 			require.Equal(t, 5, err.Code/100)
 		} else {
 			require.NoError(t, p.check())
 			require.False(t, p.IsNull())
+			require.True(t, opts.Notify.valid())
+			again, ok := parseNotify(opts.Notify.String())
+			require.True(t, opts.Notify == 0 || ok && again == opts.Notify)
+			require.False(t, strings.ContainsAny(opts.Original.Address, "\r\n\x00"))
 			require.False(t, p.NeedsSMTPUTF8())
 		}
 	})

@@ -13,13 +13,13 @@ func (c *session) rcpt(args string) {
 		// RFC 5321 §4.5.3.1.10: those before stay.
 		c.reply(452, EnhancedCode{4, 5, 3}, "Too many recipients")
 		return
-	case !c.charge(to):
+	case !c.charge(to.cost() + opts.cost()):
 		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
-	r, herr := c.handler.Rcpt(c.ctx, to, opts)
-	if err := herr; err != nil {
-		c.refund(to)
+	r, refused := c.handler.Rcpt(c.ctx, to, opts)
+	if err := refused; err != nil {
+		c.refund(to.cost() + opts.cost())
 		e := c.asError(err)
 		if e.Code/100 == 5 && e.Enhanced[1] == 1 {
 			if c.unknown++; c.unknown > c.maxUnknown {

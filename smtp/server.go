@@ -79,6 +79,10 @@ type Server struct {
 	// others stay.
 	MaxRecipients int
 
+	// MaxMessages bounds the transactions of one session; advertised by LIMITS
+	// (RFC 9422). Default none. The next MAIL gets 421 4.5.3.
+	MaxMessages int
+
 	// IdleTimeout is how long a client may take for one command line, and to
 	// take in replies. Default and RFC minimum 5 minutes (§4.5.3.2.7). Then
 	// 421 4.4.2.

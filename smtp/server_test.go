@@ -27,6 +27,7 @@ import (
 // with an internal error, bye@ gets 421, full@ fails in Data (in LMTP alone).
 type testHandler struct {
 	mu       sync.Mutex
+	ext      []Extension
 	got      []received
 	sessions int
 	closed   int
@@ -62,6 +63,9 @@ func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) (Repl
 		return Reply{}, Errorf(550, EnhancedCode{5, 7, 1}, "Not you")
 	}
 	s.env = &Envelope{Peer: s.c.Peer(), Identity: s.c.Identity(), From: from, MailOptions: opts}
+	if from.Local == "echo" {
+		return Reply{Text: describeMail(opts)}, nil
+	}
 	if from.Local == "known" {
 		return Reply{Enhanced: EnhancedCode{2, 1, 0}, Text: "Good to see you"}, nil
 	}
@@ -70,6 +74,9 @@ func (s *testSession) Mail(_ context.Context, from Path, opts MailOptions) (Repl
 
 func (s *testSession) Rcpt(_ context.Context, to Path, opts RcptOptions) (Reply, error) {
 	switch to.Local {
+	case "echo":
+		s.env.To = append(s.env.To, Recipient{to, opts})
+		return Reply{Text: describeRcpt(opts)}, nil
 	case "nobody":
 		return Reply{}, fmt.Errorf("wrapped: %w", Errorf(550, EnhancedCode{5, 1, 1}, "No such user"))
 	case "later":
@@ -208,6 +215,10 @@ func TestDialogues(t *testing.T) {
 				s.XClientLogin = xclientLogin
 			case "proxy":
 				s.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			case "ext":
+				s.Handler.(*testHandler).ext = allExtensions()
+			case "messages":
+				s.MaxMessages = 2
 			case "nohandler":
 				s.Handler = nil
 			default:

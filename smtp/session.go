@@ -35,6 +35,7 @@ type session struct {
 
 	// The transaction.
 	utf8    bool
+	binary  bool // BODY=BINARYMIME
 	rcpts   int
 	ext     []Extension // of the Session, as of the last EHLO
 	charged int         // octets of the budget taken for it
@@ -44,7 +45,7 @@ type session struct {
 	xlogin     *auth.Identity // what LOGIN has made of the client
 
 	// Abuse budgets used up.
-	bad, noops, authFails, unknown int
+	bad, noops, authFails, unknown, mails int
 
 	// Waiting.
 	mayRest   bool          // the connection can wait by itself
@@ -381,27 +382,40 @@ func (c *session) reset() {
 		c.leaving = c.nc.Closing()
 		c.enter(stateReady)
 	}
-	c.utf8, c.rcpts = false, 0
+	c.utf8, c.binary, c.rcpts = false, false, 0
 	c.discharge()
 }
 
 // charge takes memory that the client makes someone keep.
-func (c *session) charge(p Path) bool {
-	if !c.budget.Acquire(p.cost()) {
+func (c *session) charge(n int) bool {
+	if !c.budget.Acquire(n) {
 		return false
 	}
-	c.charged += p.cost()
+	c.charged += n
 	return true
 }
 
-// refund is for a path that the Handler did not take.
-func (c *session) refund(p Path) {
-	c.budget.Release(p.cost())
-	c.charged -= p.cost()
+// refund is for what the Handler did not take.
+func (c *session) refund(n int) {
+	c.budget.Release(n)
+	c.charged -= n
 }
 
-// cost is what keeping a path takes, roughly.
+// cost is what keeping a path, and the options given with it, takes, roughly.
 func (p Path) cost() int { return len(p.Local) + len(p.Domain) + pathOverhead }
+
+func (o *MailOptions) cost() int { return len(o.EnvelopeID) + paramsCost(o.Params) }
+
+func (o *RcptOptions) cost() int {
+	return len(o.Original.Type) + len(o.Original.Address) + paramsCost(o.Params)
+}
+
+func paramsCost(params map[string]string) (n int) {
+	for name, value := range params {
+		n += len(name) + len(value) + pathOverhead
+	}
+	return n
+}
 
 func (c *session) discharge() {
 	c.budget.Release(c.charged)

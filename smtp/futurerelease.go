@@ -1,0 +1,59 @@
+package smtp
+
+import (
+	"strconv"
+	"time"
+)
+
+// FutureRelease says that a Session holds messages back until a time that the
+// client names (RFC 4865), at most this long from now, rounded down to seconds. It is
+// for submission (§3). Both parameters arrive as MailOptions.HoldUntil. Less than
+// a second or more than 999,999,999 seconds is made to fit.
+func FutureRelease(most time.Duration) Extension {
+	seconds := min(max(int64(most/time.Second), 1), maxHold)
+	hold := func(c *session, opts *MailOptions, until time.Time) *Error {
+		switch {
+		case !opts.HoldUntil.IsZero():
+			return badParam("HOLDFOR and HOLDUNTIL exclude each other") // §4.2
+		case time.Until(until) > time.Duration(seconds)*time.Second:
+			return badParam("Message cannot be held so long") // §4.2
+		}
+		opts.HoldUntil = until
+		return nil
+	}
+	return Extension{
+		Keyword: "FUTURERELEASE " + strconv.FormatInt(seconds, 10) + " " +
+			time.Now().Add(time.Duration(seconds)*time.Second).UTC().Format(time.RFC3339),
+		known: map[string]typedParam{
+			"HOLDFOR": {mail: func(c *session, opts *MailOptions, p param) *Error {
+				n, ok := parseSeconds(p.value)
+				if !ok || n == 0 {
+					return badParam("Malformed HOLDFOR")
+				}
+				return hold(c, opts, time.Now().Add(time.Duration(n)*time.Second))
+			}},
+			"HOLDUNTIL": {mail: func(c *session, opts *MailOptions, p param) *Error {
+				// An Internet date and time (erratum 2040).
+				t, err := time.Parse(time.RFC3339, p.value)
+				if err != nil || t.Year() < 1 {
+					return badParam("Malformed HOLDUNTIL")
+				}
+				return hold(c, opts, t)
+			}},
+		},
+	}
+}
+
+// maxHold is the largest number of nine digits.
+const maxHold = 999_999_999
+
+// parseSeconds reads one to nine digits.
+func parseSeconds(s string) (int64, bool) {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && len(s) <= 9
+}
