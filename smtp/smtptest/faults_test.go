@@ -338,6 +338,7 @@ func TestFaultyChunks(t *testing.T) {
 		}{
 			{smtptest.Fault{At: smtptest.AtConnect}, "C- \"BDAT 3\\r\\nx\\r\\nBDAT 3 LAST\\r\\ny\\r\\n\"\nS: 250 2.0.0 Chunk received\nS: 250 2.0.0 OK\n"},
 			{smtptest.Fault{At: smtptest.AtChunk, Reply: "452 4.3.1 full"}, "C- \"BDAT 3\\r\\nx\\r\\n\"\nS: 452 4.3.1 full\nC: MAIL FROM:<>\nS* 250 .*\n"},
+			{smtptest.Fault{At: smtptest.AtMessage, Reply: "452 4.3.1 full"}, "C: DATA\nS: 354 Go ahead\nC: x\nC: .\nS: 452 4.3.1 full\nC: MAIL FROM:<>\nS~ 250 .*\n"},
 			{smtptest.Fault{At: smtptest.AtMessage, Reply: "452 4.3.1 full"}, "C- \"BDAT 3\\r\\nx\\r\\nBDAT 3 LAST\\r\\ny\\r\\n\"\nS: 250 2.0.0 Chunk received\nS: 452 4.3.1 full\nC: MAIL FROM:<>\nS* 250 .*\n"},
 			{smtptest.Fault{At: smtptest.AtBody, Octets: 4, Drop: smtptest.DropCommand}, "C- \"BDAT 3\\r\\nx\\r\\nBDAT 3 LAST\\r\\ny\\r\\n\"\nS: 250 2.0.0 Chunk received\nEOF\n"},
 			{smtptest.Fault{At: smtptest.AtConnect}, "C: BDAT x\nS: 501 5.5.4 Malformed BDAT\nEOF\n"},
