@@ -79,8 +79,9 @@ var (
 	ErrPanic = errors.New("smtp: handler panicked")
 )
 
-// connReason is what err, of netserve, is called here.
-func connReason(err error) error {
+// connReason is what err, of netserve, is called here. A connection that was
+// refused was over a limit, unless it came too late.
+func connReason(err error, refused bool) error {
 	is := err
 	switch {
 	case err == nil:
@@ -93,7 +94,7 @@ func connReason(err error) error {
 		is = ErrPanic
 	case errors.Is(err, netserve.ErrClosed):
 		is = ErrServerClosed
-	case errors.Is(err, netserve.ErrTooManyConns), errors.Is(err, netserve.ErrTooManyPeer), errors.Is(err, netserve.ErrRate):
+	case refused:
 		is = ErrConnLimit
 	default:
 		return err
@@ -106,9 +107,9 @@ func connReason(err error) error {
 func (s *Server) opened(c *netserve.Conn) { s.connState(c, StateNew, nil) }
 
 func (s *Server) closed(c *netserve.Conn, err error) {
-	err = connReason(err)
+	err = connReason(err, c.Refused())
 	switch {
-	case errors.Is(err, ErrConnLimit), errors.Is(err, ErrProxyHeader):
+	case c.Refused(), errors.Is(err, ErrProxyHeader):
 		s.connState(c, StateRefused, err)
 	case s.ImplicitTLS && errors.Is(err, ErrHandshake) && s.shared.trace.TLS != nil:
 		s.shared.trace.TLS(auth.Peer(netserve.PeerOf[*auth.Identity](c)), err)

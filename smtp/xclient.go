@@ -51,7 +51,7 @@ func (c *session) xclient(args string) {
 		c.xlogin = id
 	}
 	if err := c.nc.Announce(p.Remote, p.Local); err != nil {
-		c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " Too many connections from this address"}, connReason(err))
+		c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " Too many connections from this address"}, connReason(err, true))
 		return
 	}
 	c.nc.SetName(p.Name)

@@ -53,6 +53,8 @@ type Conn struct {
 	key       netip.Prefix // what it is counted by; the Server's lock guards it
 	handshake time.Duration
 	end       error // why it ended; of the connection's goroutine
+	// turnedAway: it was refused; of the connection's goroutine, too.
+	turnedAway bool
 	ctx       context.Context
 	cancel    context.CancelFunc
 
@@ -108,6 +110,10 @@ func (c *Conn) Identity() any {
 // EndedBy records why the connection ends, for Config.Closed. It is for the
 // handler's goroutine.
 func (c *Conn) EndedBy(err error) { c.end = err }
+
+// Refused reports, to Config.Closed, whether the connection was over a limit,
+// or too late for a Server that is shutting down.
+func (c *Conn) Refused() bool { return c.turnedAway }
 
 // StartTLS makes the server's side of a handshake and continues encrypted.
 // The caller resets its reader to the Conn afterwards. After an error, or when

@@ -164,7 +164,7 @@ func (c *Conn) caught() {
 
 // refuse says why, if the protocol has words for it.
 func (c *Conn) refuse(reason error) {
-	c.end = reason
+	c.end, c.turnedAway = reason, true
 	c.cfg.Logger.Info("connection refused", "server", c.cfg.Name, "remote", c.Peer().Remote, "err", reason)
 	// Under implicit TLS a plain-text word would be noise.
 	if c.cfg.Refuse != nil && c.cfg.TLS == nil {
