@@ -2,7 +2,6 @@ package interop
 
 import (
 	"context"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +17,7 @@ import (
 
 // extensions are what a recorder offers.
 func extensions() []smtp.Extension {
-	return []smtp.Extension{{Keyword: "DSN", MailParams: []string{"RET", "ENVID"}, RcptParams: []string{"NOTIFY", "ORCPT"}}}
+	return []smtp.Extension{smtp.DSN(), smtp.RequireTLS(), smtp.BinaryMIME(), smtp.MTPriority(""), smtp.RRVS()}
 }
 
 // dsn are the parameters of RFC 3461 of a message and its first recipient.
@@ -26,18 +25,18 @@ type dsn struct{ ret, envid, notify, orcpt string }
 
 func requireDSN(t *testing.T, m smtptest.Message, want dsn) {
 	t.Helper()
-	plain := func(xtext string) string {
-		s, err := url.PathUnescape(strings.NewReplacer("%", "%25", "+", "%").Replace(xtext))
-		require.NoError(t, err)
-		return s
+	var occasions []string
+	for bit, name := range map[smtp.Notify]string{smtp.NotifyNever: "NEVER", smtp.NotifySuccess: "SUCCESS", smtp.NotifyFailure: "FAILURE", smtp.NotifyDelay: "DELAY"} {
+		if m.To[0].Notify&bit != 0 {
+			occasions = append(occasions, name)
+		}
 	}
-	occasions := strings.Split(m.To[0].Params["NOTIFY"], ",")
 	slices.Sort(occasions)
-	original := m.To[0].Params["ORCPT"]
-	if kind, address, ok := strings.Cut(original, ";"); ok {
-		original = strings.ToLower(kind) + ";" + plain(address)
+	original := ""
+	if o := m.To[0].Original; o != (smtp.OriginalRecipient{}) {
+		original = o.Type + ";" + o.Address
 	}
-	assert.Equal(t, want, dsn{m.Params["RET"], plain(m.Params["ENVID"]), strings.Join(occasions, ","), original})
+	assert.Equal(t, want, dsn{string(m.Return), m.EnvelopeID, strings.Join(occasions, ","), original})
 }
 
 // Mail systems pass on to us what they were asked for, by go-smtp's client and

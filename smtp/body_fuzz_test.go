@@ -82,8 +82,12 @@ func FuzzBody(f *testing.F) {
 		if n := len(text); n > 0 && !bytes.HasSuffix(text, []byte("\r\n")) {
 			whole = append(whole, "\r\n"...) // the last line gets its end
 		}
-		bare := testsmuggle.Bare(text)
-		requireBody(t, input, lmtp, whole, !bare && fits(text) && len(text) <= 2000, false)
+		requireBody(t, input, lmtp, whole, !testsmuggle.Bare(text) && fits(text), false)
+
+		// And as octets that are not text.
+		begin = strings.Replace(begin, "<a@example.com>", "<a@example.com> BODY=BINARYMIME", 1)
+		input = [][]byte{[]byte(begin), chunks.Bytes()}
+		requireBody(t, input, lmtp, text, len(text) <= 2000, false)
 	})
 }
 
