@@ -55,8 +55,8 @@ type Conn struct {
 	end       error // why it ended; of the connection's goroutine
 	// turnedAway: it was refused; of the connection's goroutine, too.
 	turnedAway bool
-	ctx       context.Context
-	cancel    context.CancelFunc
+	ctx        context.Context
+	cancel     context.CancelFunc
 
 	raw    syscall.RawConn // for Await
 	waits  func(fd uintptr) bool
