@@ -30,7 +30,7 @@ func (nullSession) Data(_ context.Context, r io.Reader) (Result, error) {
 }
 
 // benchConn connects over loopback TCP and says EHLO.
-func benchConn(b *testing.B) (net.Conn, *bufio.Reader) {
+func benchConn(b testing.TB) (net.Conn, *bufio.Reader) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -47,13 +47,13 @@ func benchConn(b *testing.B) (net.Conn, *bufio.Reader) {
 	return nc, r
 }
 
-func benchWrite(b *testing.B, nc net.Conn, s string) {
+func benchWrite(b testing.TB, nc net.Conn, s string) {
 	if _, err := io.WriteString(nc, s); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func benchRead(b *testing.B, r *bufio.Reader, lines int) {
+func benchRead(b testing.TB, r *bufio.Reader, lines int) {
 	for range lines {
 		line, err := r.ReadSlice('\n')
 		if err != nil || line[0] > '3' {

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-
 	"runtime"
 	"strings"
 	"syscall"
@@ -20,7 +19,8 @@ import (
 
 // BenchmarkIdle is what a connection costs that has said EHLO and now waits:
 // heap and stacks in use after a collection, at 5,000 connections. The clients
-// are bare descriptors, so that only the server's memory is counted.
+// are bare descriptors, so that only the server's memory is counted. Run it with
+// -benchtime 1x.
 func BenchmarkIdle(b *testing.B) {
 	const conns = 5000
 	b.Run("plain", func(b *testing.B) { benchIdle(b, conns, false) })

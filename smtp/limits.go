@@ -20,7 +20,7 @@ const (
 	dataGrace = 5 * time.Minute
 	// awake is how long a session keeps its buffers and its stack for the next
 	// command.
-	awake = time.Second
+	awake = 250 * time.Millisecond
 	// refusedTimeout is how long a refused client may take to say QUIT.
 	refusedTimeout = time.Minute
 )

@@ -25,40 +25,42 @@ type session struct {
 	handler Session
 	r       *wire.Reader
 	out     output
-	state   state
 	verb    string // of the command at hand
 	pending string // a command that has been read already
-	over    bool   // no further command is read
-	leaving bool   // a transaction has ended during a shutdown
-	linger  bool   // the client may still be sending when we close
 	why     error  // for Trace.Close
 
-	// The transaction.
-	utf8    bool
-	binary  bool // BODY=BINARYMIME
-	rcpts   int
-	ext     []Extension // of the Session, as of the last EHLO
-	charged int         // octets of the budget taken for it
+	// Small things stand together: there is one session for each connection.
+	state   state
+	over    bool // no further command is read
+	leaving bool // a transaction has ended during a shutdown
+	linger  bool // the client may still be sending when we close
 
 	// Of XCLIENT.
 	mayXClient bool
 	xlogin     *auth.Identity // what LOGIN has made of the client
 
-	// Abuse budgets used up.
-	bad, noops, authFails, unknown, mails int
+	// The transaction.
+	ext     []Extension // of the Session, as of the last EHLO
+	charged int         // octets of the budget taken for it
+	rcpts   int
+	utf8    bool
+	binary  bool // BODY=BINARYMIME
 
 	// Waiting.
+	waiting   waiting
 	mayRest   bool          // the connection can wait by itself
 	brief     bool          // wait only for as long as a session stays awake
 	short     bool          // the deadline in force is due to brief
 	drowsy    bool          // the goroutine shall end until something comes
 	woken     error         // why the connection stopped waiting; nil: something came
 	patience  time.Duration // for a command line; 0: no limit
-	waiting   waiting
 	began     time.Time     // of the wait for a line or a body
 	until     time.Time     // end of the session; zero: never
 	waited    time.Duration // spent waiting for the body
 	bodyBytes int64         // octets of the body read from the network
+
+	// Abuse budgets used up.
+	bad, noops, authFails, unknown, mails int
 }
 
 // state is where in the order of commands a session is.
