@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -96,16 +95,4 @@ func idleClient(b *testing.B, addr string, encrypted bool, cfg *tls.Config) int 
 		say(t, "EHLO client.example.com\r\n")
 	}
 	return fd
-}
-
-// takeReply reads a whole reply.
-func takeReply(t testing.TB, r *bufio.Reader) {
-	for {
-		line, err := r.ReadString('\n')
-		require.NoError(t, err)
-		require.True(t, line[0] < '4', line)
-		if strings.IndexByte(line, ' ') == 3 {
-			return
-		}
-	}
 }
