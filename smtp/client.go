@@ -13,6 +13,7 @@ import (
 
 	gosasl "github.com/emersion/go-sasl"
 
+	"github.com/posta-mail/posta/auth/sasl"
 	"github.com/posta-mail/posta/internal/wire"
 )
 
@@ -31,6 +32,9 @@ type ClientConfig struct {
 	ServerName string
 	// Auth, if not nil, logs in after EHLO and TLS. It serves one connection.
 	Auth gosasl.Client
+	// Credentials, if not nil and Auth is, log in the same way, by the strongest
+	// mechanism that the server offers.
+	Credentials *sasl.Credentials
 	// InsecureAuth allows mechanisms that show the password without TLS, and
 	// to a server that has not been verified.
 	InsecureAuth bool
@@ -189,8 +193,11 @@ func (c *Client) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.cfg.Auth != nil {
+	switch {
+	case c.cfg.Auth != nil:
 		return c.login(c.cfg.Auth)
+	case c.cfg.Credentials != nil:
+		return c.loginAs(*c.cfg.Credentials)
 	}
 	return nil
 }

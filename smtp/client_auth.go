@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -17,6 +18,31 @@ import (
 // prove itself too (SCRAM) and did not is an error, although it said 235.
 func (c *Client) Login(ctx context.Context, mech gosasl.Client) error {
 	defer c.begin(ctx)()
+	return c.login(mech)
+}
+
+// LoginAs authenticates by the strongest mechanism that the server offers and
+// the credentials are good for; see [sasl.Credentials.Client]. Password and token
+// are only shown to a server verified under TLS unless the configuration says
+// otherwise. Without a mechanism the error wraps sasl.ErrNoMechanism.
+func (c *Client) LoginAs(ctx context.Context, who sasl.Credentials) error {
+	defer c.begin(ctx)()
+	return c.loginAs(who)
+}
+
+func (c *Client) loginAs(who sasl.Credentials) error {
+	offered := strings.Fields(c.ext["AUTH"])
+	mech, err := who.Client(offered, c.tls, c.verified == nil || c.cfg.InsecureAuth)
+	if errors.Is(err, sasl.ErrNoMechanism) {
+		refusal := notSent(504, EnhancedCode{5, 5, 4}, "no mechanism for these credentials is offered")
+		if _, insecure := who.Client(offered, c.tls, true); insecure == nil {
+			refusal = notSent(538, EnhancedCode{5, 7, 11}, "what is offered needs a verified server: "+c.verified.Error())
+		}
+		err = fmt.Errorf("%w: %w", err, refusal)
+	}
+	if err != nil {
+		return &CommandError{"AUTH", err}
+	}
 	return c.login(mech)
 }
 
@@ -53,6 +79,7 @@ func (c *Client) login(mech gosasl.Client) error {
 	case err != nil:
 		return err
 	case r.Code != 235:
+		r.Text = withoutSecrets(r.Text, initial)
 		return c.unexpected("AUTH", r)
 	}
 	if v, ok := mech.(sasl.Verifier); ok && !v.Verified() {
@@ -60,6 +87,22 @@ func (c *Client) login(mech gosasl.Client) error {
 	}
 	c.loggedIn = true
 	return nil
+}
+
+// withoutSecrets is what a server says to a failed login, without the message
+// that it may repeat in it.
+func withoutSecrets(text string, message []byte) string {
+	if len(message) == 0 {
+		return text
+	}
+	text = strings.ReplaceAll(text, base64.StdEncoding.EncodeToString(message), "(hidden)")
+	for part := range strings.FieldsFuncSeq(string(message), func(r rune) bool { return r < ' ' }) {
+		part = strings.TrimPrefix(part, "auth=Bearer ")
+		if len(part) >= 4 {
+			text = strings.ReplaceAll(text, part, "(hidden)")
+		}
+	}
+	return text
 }
 
 // respond answers a challenge.
@@ -100,7 +143,7 @@ func encodeInitial(b []byte) string {
 // showsSecret tells mechanisms whose messages are as good as the password.
 func showsSecret(mech string) bool {
 	switch mech {
-	case sasl.Plain, sasl.Login, sasl.OAuthBearer, "XOAUTH2":
+	case sasl.Plain, sasl.Login, sasl.OAuthBearer, sasl.XOAuth2:
 		return true
 	}
 	return false

@@ -3,9 +3,9 @@
 // go-sasl. It imports nothing of Posta: credentials come through the small
 // interfaces and functions it declares.
 //
-// Server side there are PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256, EXTERNAL
-// and OAUTHBEARER; client side PLAIN, LOGIN and SCRAM, and OAUTHBEARER. The
-// -PLUS variants (channel binding) are not implemented and so never offered.
+// Server side there are PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256 with and
+// without channel binding (-PLUS), EXTERNAL and OAUTHBEARER; client side the
+// same and XOAUTH2. [Credentials] chooses a client's mechanism.
 // No value of this package is safe for concurrent use: each belongs to one
 // exchange on one connection.
 //
@@ -30,6 +30,8 @@ const (
 	SCRAMSHA256 = "SCRAM-SHA-256" // RFC 7677
 	External    = "EXTERNAL"      // RFC 4422 appendix A
 	OAuthBearer = "OAUTHBEARER"   // RFC 7628
+	XOAuth2     = "XOAUTH2"       // no RFC
+	Plus        = "-PLUS"         // what SCRAM with channel binding ends in
 )
 
 // MaxMessage is the longest message, in octets after base64 decoding, that a

@@ -37,3 +37,21 @@ func (s *externalServer) Next(response []byte) ([]byte, bool, error) {
 	}
 	return nil, true, nil
 }
+
+// NewExternalClient asks to be taken for whom the connection proves it to be,
+// such as by a TLS client certificate (RFC 4422 appendix A). authzid is usually
+// empty. Start fails with ErrMalformed if it contains NUL.
+func NewExternalClient(authzid string) gosasl.Client { return &externalClient{authzid} }
+
+type externalClient struct{ authzid string }
+
+func (c *externalClient) Start() (string, []byte, error) {
+	if err := checkText([]byte(c.authzid), false); err != nil {
+		return "", nil, err
+	}
+	return External, []byte(c.authzid), nil
+}
+
+func (c *externalClient) Next([]byte) ([]byte, error) {
+	return nil, gosasl.ErrUnexpectedServerChallenge
+}

@@ -19,17 +19,50 @@ import (
 // success. authzid is usually empty. The password is prepared by [Prep];
 // ErrPrepare comes from Start.
 func NewSCRAMClient(hash, authzid, user, password string) (gosasl.Client, error) {
-	h, err := hashByName(hash)
+	return SCRAM{Hash: hash, ActAs: authzid, User: user, Password: password}.Client()
+}
+
+// SCRAM is a client's side of SCRAM with all that it can have; see
+// [NewSCRAMClient] for what it does.
+type SCRAM struct {
+	Hash           string // "SHA-256" or "SHA-1"
+	ActAs          string // authorization identity; usually empty
+	User, Password string
+	// Binding is what the connection can be bound to, its zero value if to
+	// nothing. See [TLSBinding].
+	Binding ChannelBinding
+	// Plus says that the server offers the -PLUS variant, which is then used.
+	// Without it, but with Binding, the server is told that it has not offered
+	// it (RFC 5802 §6).
+	Plus bool
+}
+
+// Client starts an exchange. Errors are ErrKeys for an unknown hash and
+// ErrBinding for Plus without a Binding.
+func (s SCRAM) Client() (gosasl.Client, error) {
+	h, err := hashByName(s.Hash)
 	if err != nil {
 		return nil, err
 	}
-	return &scramClient{h: h, authzid: authzid, user: user, password: password, nonce: newNonce}, nil
+	c := &scramClient{h: h, authzid: s.ActAs, user: s.User, password: s.Password, nonce: newNonce, flag: "n"}
+	switch {
+	case s.Plus && !s.Binding.usable():
+		return nil, ErrBinding
+	case s.Plus:
+		c.flag, c.binding = "p="+s.Binding.Type, s.Binding.Data
+		c.h.mechanism += Plus
+	case s.Binding.usable():
+		c.flag = "y"
+	}
+	return c, nil
 }
 
 type scramClient struct {
 	h                       scramHash
 	authzid, user, password string
 	nonce                   func() string
+	flag                    string // gs2-cbind-flag
+	binding                 []byte
 
 	step      int // 0 not started, 1 client-first sent, 2 proof sent, 3 verified, 4 failed
 	gs2, bare string
@@ -60,7 +93,7 @@ func (c *scramClient) Start() (string, []byte, error) {
 		authzid = "a=" + nameEncoder.Replace(authzid)
 	}
 	c.mine = c.nonce()
-	c.gs2 = "n," + authzid + ","
+	c.gs2 = c.flag + "," + authzid + ","
 	c.bare = "n=" + nameEncoder.Replace(user) + ",r=" + c.mine
 	c.step = 1
 	return c.h.mechanism, []byte(c.gs2 + c.bare), nil
@@ -129,7 +162,7 @@ func (c *scramClient) serverFirst(m string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrServer, err)
 	}
-	without := "c=" + base64.StdEncoding.EncodeToString([]byte(c.gs2)) + ",r=" + nonce
+	without := "c=" + base64.StdEncoding.EncodeToString(append([]byte(c.gs2), c.binding...)) + ",r=" + nonce
 	message := c.bare + "," + m + "," + without
 	key := c.h.mac(salted, "Client Key")
 	proof := make([]byte, c.h.size)

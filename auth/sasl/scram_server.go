@@ -18,6 +18,14 @@ import (
 // the proof has been verified. The data that comes with done is the server's
 // signature, which the client needs. An unknown hash is ErrKeys.
 func NewSCRAMServer(hash string, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (gosasl.Server, error) {
+	s, err := newSCRAMServer(hash, keys, authorize)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newSCRAMServer(hash string, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (*scramServer, error) {
 	h, err := hashByName(hash)
 	if err != nil {
 		return nil, err
@@ -25,11 +33,29 @@ func NewSCRAMServer(hash string, keys func(user string) (SCRAMKeys, error), auth
 	return &scramServer{h: h, keys: keys, authorize: authorize, nonce: newNonce}, nil
 }
 
+// NewBoundSCRAMServer is NewSCRAMServer where -PLUS is offered too. binding is
+// the connection's; plus says which of the two the client has chosen. A client
+// that believes -PLUS not to be offered is refused with ErrProof: somebody has
+// changed the list (RFC 5802 §6). A binding that is none is ErrBinding.
+func NewBoundSCRAMServer(hash string, binding ChannelBinding, plus bool, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (gosasl.Server, error) {
+	if !binding.usable() {
+		return nil, ErrBinding
+	}
+	s, err := newSCRAMServer(hash, keys, authorize)
+	if err != nil {
+		return nil, err
+	}
+	s.binding, s.plus = binding, plus
+	return s, nil
+}
+
 type scramServer struct {
 	h         scramHash
 	keys      func(user string) (SCRAMKeys, error)
 	authorize func(authzid, user string) error
 	nonce     func() string
+	binding   ChannelBinding // its zero value: -PLUS is not offered
+	plus      bool           // the mechanism is -PLUS
 
 	step          int    // 0 nothing said, 1 prompted, 2 server-first sent, 3 over
 	gs2           string // the client's gs2-header, which c= must repeat
@@ -70,10 +96,8 @@ func (s *scramServer) clientFirst(m string) ([]byte, error) {
 	if len(parts) < 3 {
 		return nil, fmt.Errorf("%w: gs2 header", ErrMalformed)
 	}
-	// RFC 5802 §6: "n" the client has no channel binding, "y" it believes
-	// that we have none, which is true here; "p" asks for what is not offered.
-	if parts[0] != "n" && parts[0] != "y" {
-		return nil, fmt.Errorf("%w: channel binding is not offered", ErrMalformed)
+	if err := s.checkFlag(parts[0]); err != nil {
+		return nil, err
 	}
 	var err error
 	if parts[1] != "" {
@@ -121,6 +145,32 @@ func (s *scramServer) clientFirst(m string) ([]byte, error) {
 	return []byte(challenge), nil
 }
 
+// checkFlag looks at gs2-cbind-flag (RFC 5802 §6): "n" the client has no
+// channel binding, "y" it believes that we have none, "p" names the one it uses.
+func (s *scramServer) checkFlag(flag string) error {
+	name, bound := strings.CutPrefix(flag, "p=")
+	switch {
+	case s.plus && bound && name == s.binding.Type:
+		return nil
+	case s.plus || bound:
+		return fmt.Errorf("%w: channel binding is not as offered", ErrMalformed)
+	case flag == "y" && s.binding.usable():
+		return fmt.Errorf("%w: the list of mechanisms has been changed on its way", ErrProof)
+	case flag == "n" || flag == "y":
+		return nil
+	}
+	return fmt.Errorf("%w: gs2 header", ErrMalformed)
+}
+
+// bound is what c= must be the base64 of.
+func (s *scramServer) bound() []byte {
+	b := []byte(s.gs2)
+	if s.plus {
+		b = append(b, s.binding.Data...)
+	}
+	return b
+}
+
 // clientFinal verifies client-final-message and answers server-final-message.
 func (s *scramServer) clientFinal(m string) ([]byte, error) {
 	at := strings.LastIndex(m, ",p=")
@@ -148,7 +198,7 @@ func (s *scramServer) clientFinal(m string) ([]byte, error) {
 		return nil, err
 	}
 	// RFC 5802 §6: c= is verified always, also without channel binding.
-	if binding != base64.StdEncoding.EncodeToString([]byte(s.gs2)) {
+	if binding != base64.StdEncoding.EncodeToString(s.bound()) {
 		return nil, fmt.Errorf("%w: channel binding", ErrProof)
 	}
 	if nonce != s.combined {
