@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"time"
-
-	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/posta-mail/posta/auth/sasl"
 )
@@ -68,11 +65,7 @@ func (m Mailer) Send(ctx context.Context, from string, to []string, msg []byte) 
 	}
 	defer c.Close()
 	if m.User != "" && m.Client.Auth == nil {
-		mech, err := m.mechanism(c)
-		if err != nil {
-			return err
-		}
-		if err := c.Login(ctx, mech); err != nil {
+		if err := c.LoginAs(ctx, sasl.Credentials{User: m.User, Password: m.Password}); err != nil {
 			return err
 		}
 	}
@@ -159,19 +152,4 @@ func (m Mailer) dial(ctx context.Context) (*Client, error) {
 // joinPort allows for an IPv6 address with brackets.
 func joinPort(host, port string) string {
 	return net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), port)
-}
-
-// mechanism is the best that the server offers.
-func (m Mailer) mechanism(c *Client) (gosasl.Client, error) {
-	params, _ := c.Extension("AUTH")
-	offered := strings.Fields(strings.ToUpper(params))
-	for _, hash := range []string{"SHA-256", "SHA-1"} {
-		if slices.Contains(offered, "SCRAM-"+hash) {
-			return sasl.NewSCRAMClient(hash, "", m.User, m.Password)
-		}
-	}
-	if slices.Contains(offered, sasl.Login) && !slices.Contains(offered, sasl.Plain) {
-		return sasl.NewLoginClient(m.User, m.Password), nil
-	}
-	return sasl.NewPlainClient("", m.User, m.Password), nil
 }
