@@ -97,7 +97,7 @@ func TestChunks(t *testing.T) {
 			for _, noChunking := range []bool{false, true} {
 				for _, unknown := range []bool{false, true} {
 					got := ""
-					server := smtptest.NewServer(t, &smtp.Server{LMTP: lmtp, Handler: smtp.Receive(nil, func(_ context.Context, _ *smtp.Envelope, r io.Reader) error {
+					server := smtptest.NewServer(t, &smtp.Server{LMTP: lmtp, Handler: smtp.Receive(func(smtp.Path) bool { return true }, func(_ context.Context, _ *smtp.Envelope, r io.Reader) error {
 						b, err := io.ReadAll(r)
 						got = string(b)
 						return err
