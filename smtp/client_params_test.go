@@ -193,18 +193,18 @@ func TestClientWithoutSMTPUTF8(t *testing.T) {
 
 // RFC 9422: what is beyond the limits is not sent.
 func TestClientLimits(t *testing.T) {
-	env := &Envelope{To: To(Path{"a", "x.org"}, Path{"b", "y.org"}, Path{"c", "x.org"}, Path{"d", "z.org"}, Path{"e", "x.org"})}
-	c, out := scripted(t, "LIMITS RCPTMAX=3 rcptdomainmax=2 MAILMAX=1 X=y RCPTMAX=no", "250 ok\n250 ok\n250 ok\n250 ok\n354 go\n250 ok\n", nil)
-	require.Equal(t, ServerLimits{1, 3, 2}, c.Limits())
+	env := &Envelope{To: To(Path{"a", "x.org"}, Path{"b", "y.org"}, Path{"c", "x.org"}, Path{"d", "z.org"}, Path{"e", "x.org"}, Path{"f", "x.org"})}
+	c, out := scripted(t, "LIMITS RCPTMAX=4 rcptdomainmax=2 MAILMAX=1 X=y RCPTMAX=no", "250 ok\n250 ok\n250 ok\n250 ok\n250 ok\n354 go\n250 ok\n", nil)
+	require.Equal(t, ServerLimits{1, 4, 2}, c.Limits())
 	require.False(t, c.Exhausted())
 	res, err := c.Send(t.Context(), env, nil)
 	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(out(), "RCPT TO:"))
-	for i, beyond := range []bool{false, false, false, true, true} {
+	require.Equal(t, 4, strings.Count(out(), "RCPT TO:"))
+	for i, beyond := range []bool{false, false, false, true, false, true} {
 		require.Equal(t, beyond, errors.Is(res.Recipients[i], ErrLimit), i)
 	}
-	require.True(t, IsTemporary(res.Recipients[4]))
-	require.ErrorIs(t, res.Recipients[4], ErrNotSent)
+	require.True(t, IsTemporary(res.Recipients[5]))
+	require.ErrorIs(t, res.Recipients[5], ErrNotSent)
 	require.True(t, c.Exhausted())
 	_, err = c.Send(t.Context(), env, nil)
 	require.ErrorIs(t, err, ErrLimit)
