@@ -295,11 +295,10 @@ func (p *params) dsnRcpt(o *RcptOptions) {
 		return
 	}
 	if o.Notify != 0 {
-		value := o.Notify.value()
-		if value == "" {
+		if !o.Notify.valid() {
 			p.fail(badValue("NOTIFY"))
 		}
-		p.add("NOTIFY", value)
+		p.add("NOTIFY", o.Notify.String())
 	}
 	if o.Original != (OriginalRecipient{}) {
 		value, ok := o.Original.value()
@@ -308,26 +307,6 @@ func (p *params) dsnRcpt(o *RcptOptions) {
 		}
 		p.add("ORCPT", value)
 	}
-}
-
-// value is n as it stands in NOTIFY; empty if that has no form.
-func (n Notify) value() string {
-	if n == NotifyNever {
-		return "NEVER"
-	}
-	if n&NotifyNever != 0 || n > NotifyNever|NotifySuccess|NotifyFailure|NotifyDelay {
-		return ""
-	}
-	var words []string
-	for _, w := range []struct {
-		bit  Notify
-		word string
-	}{{NotifySuccess, "SUCCESS"}, {NotifyFailure, "FAILURE"}, {NotifyDelay, "DELAY"}} {
-		if n&w.bit != 0 {
-			words = append(words, w.word)
-		}
-	}
-	return strings.Join(words, ",")
 }
 
 // value is o as it stands in ORCPT: up to 500 octets (RFC 3461 §4.2).
