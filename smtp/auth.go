@@ -112,7 +112,7 @@ func (c *session) authFailed(err error) {
 	if errors.Is(err, auth.ErrUnavailable) {
 		return // not the client's doing
 	}
-	if c.authFails++; c.authFails >= c.maxAuth {
+	if c.authFails++; c.authFails >= c.maxAuth || !c.ledger.spend(c.from, countAuth, 1) {
 		c.abuse("Too many authentication failures")
 	}
 }

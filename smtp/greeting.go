@@ -22,6 +22,12 @@ func (c *session) greet() {
 
 // open makes the Handler's session and greets with it.
 func (c *session) open() {
+	c.from = c.ledger.source(c.conn.Peer().Addr())
+	if !c.ledger.spend(c.from, countConn, 1) || !c.ledger.left(c.from, countUnknown, countBad, countAuth) {
+		c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " Too much from your address, try again later"}, ErrConnLimit)
+		c.enter(stateRefused)
+		return
+	}
 	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
 	if c.srv.Handler != nil {
 		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)

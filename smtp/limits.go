@@ -27,36 +27,40 @@ const (
 
 // limits are a Server's fields with their defaults put in.
 type limits struct {
-	maxMessage  int64
-	maxLine     int
-	maxRcpts    int
-	maxMessages int
-	idle        time.Duration
-	lifetime    time.Duration
-	dataTimeout time.Duration
-	dataMax     time.Duration
-	dataRate    int64
-	maxBad      int
-	maxNoops    int
-	maxAuth     int
-	maxUnknown  int
+	maxMessage    int64
+	maxLine       int
+	maxRcpts      int
+	maxMessages   int
+	idle          time.Duration
+	lifetime      time.Duration
+	stressTimeout time.Duration
+	dataTimeout   time.Duration
+	dataMax       time.Duration
+	dataRate      int64
+	maxConns      int
+	maxBad        int
+	maxNoops      int
+	maxAuth       int
+	maxUnknown    int
 }
 
 func (s *Server) limits() limits {
 	return limits{
-		maxMessage:  bound(s.MaxMessageBytes, 50<<20, math.MaxInt64),
-		maxLine:     bound(s.MaxLineLength, 64<<10, math.MaxInt),
-		maxRcpts:    bound(s.MaxRecipients, 1000, math.MaxInt),
-		maxMessages: bound(s.MaxMessages, math.MaxInt, math.MaxInt),
-		idle:        bound(s.IdleTimeout, 5*time.Minute, 0),
-		lifetime:    bound(s.SessionTimeout, 6*time.Hour, 0),
-		dataTimeout: bound(s.DataTimeout, 3*time.Minute, 0),
-		dataMax:     bound(s.DataMaxTime, 2*time.Hour, 0),
-		dataRate:    bound(s.DataMinRate, 128, 0),
-		maxBad:      bound(s.MaxBadCommands, 10, math.MaxInt),
-		maxNoops:    bound(s.MaxNoops, 100, math.MaxInt),
-		maxAuth:     bound(s.MaxAuthFailures, 3, math.MaxInt),
-		maxUnknown:  bound(s.MaxUnknownRecipients, 20, math.MaxInt),
+		maxMessage:    bound(s.MaxMessageBytes, 50<<20, math.MaxInt64),
+		maxLine:       bound(s.MaxLineLength, 64<<10, math.MaxInt),
+		maxRcpts:      bound(s.MaxRecipients, 1000, math.MaxInt),
+		maxMessages:   bound(s.MaxMessages, math.MaxInt, math.MaxInt),
+		idle:          bound(s.IdleTimeout, 5*time.Minute, 0),
+		lifetime:      bound(s.SessionTimeout, 6*time.Hour, 0),
+		dataTimeout:   bound(s.DataTimeout, 3*time.Minute, 0),
+		dataMax:       bound(s.DataMaxTime, 2*time.Hour, 0),
+		dataRate:      bound(s.DataMinRate, 128, 0),
+		maxConns:      bound(s.MaxConns, 2000, 0),
+		stressTimeout: bound(s.StressTimeout, 10*time.Second, 0),
+		maxBad:        bound(s.MaxBadCommands, 10, math.MaxInt),
+		maxNoops:      bound(s.MaxNoops, 100, math.MaxInt),
+		maxAuth:       bound(s.MaxAuthFailures, 3, math.MaxInt),
+		maxUnknown:    bound(s.MaxUnknownRecipients, 20, math.MaxInt),
 	}
 }
 

@@ -22,6 +22,9 @@ func (c *session) mail(args string) {
 		// RFC 1870 §6.1: the declared size is enough to refuse.
 		c.refuse(552, EnhancedCode{5, 3, 4}, "Message too big")
 		return
+	case !c.ledger.left(c.from, countOctet, countMessage):
+		c.reply(451, EnhancedCode{4, 7, 1}, "Too many messages from your address, try again later")
+		return
 	case !c.charge(from.cost() + opts.cost()):
 		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
@@ -36,6 +39,7 @@ func (c *session) mail(args string) {
 		return
 	}
 	c.mails++
+	c.ledger.spend(c.from, countMessage, 1)
 	c.binary = opts.Body == BodyBinary
 	c.enter(stateMail)
 	c.send(r.or(250, EnhancedCode{2, 1, 0}, "Sender OK"))

@@ -13,6 +13,9 @@ func (c *session) rcpt(args string) {
 		// RFC 5321 §4.5.3.1.10: those before stay.
 		c.reply(452, EnhancedCode{4, 5, 3}, "Too many recipients")
 		return
+	case !c.ledger.left(c.from, countRecipient):
+		c.reply(450, EnhancedCode{4, 7, 1}, "Too many recipients from your address, try again later")
+		return
 	case !c.charge(to.cost() + opts.cost()):
 		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
@@ -22,7 +25,7 @@ func (c *session) rcpt(args string) {
 		c.refund(to.cost() + opts.cost())
 		e := c.asError(err)
 		if e.Code/100 == 5 && e.Enhanced[1] == 1 {
-			if c.unknown++; c.unknown > c.maxUnknown {
+			if c.unknown++; c.unknown > c.maxUnknown || !c.ledger.spend(c.from, countUnknown, 1) {
 				c.abuse("Too many unknown recipients")
 				return
 			}
@@ -31,6 +34,7 @@ func (c *session) rcpt(args string) {
 		return
 	}
 	c.rcpts++
+	c.ledger.spend(c.from, countRecipient, 1)
 	c.enter(stateRcpt)
 	c.send(r.or(250, EnhancedCode{2, 1, 5}, "Recipient OK"))
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/posta-mail/posta/auth"
@@ -89,6 +90,11 @@ type Server struct {
 	// take in replies. Default and RFC minimum 5 minutes (§4.5.3.2.7). Then
 	// 421 4.4.2.
 	IdleTimeout time.Duration
+	// StressTimeout takes the place of IdleTimeout, and MaxBadCommands is 1, while
+	// the Server is under stress: while four fifths of MaxConns or MemoryBudget
+	// are in use. It holds for waits that begin then. It is logged, and told by
+	// Trace.Stress. Default 10 seconds; negative: never.
+	StressTimeout time.Duration
 	// SessionTimeout bounds a connection's life; checked between commands.
 	// Default 6 hours. Then 421 4.4.2.
 	SessionTimeout time.Duration
@@ -144,9 +150,19 @@ type Server struct {
 	// MaxConnsPerAddr bounds those from one IPv4 address or IPv6 /64. Default
 	// 100. More get 421 4.7.0.
 	MaxConnsPerAddr int
+	// MaxConnsPerNetwork bounds those from one IPv4 /24 or IPv6 /48. Default
+	// none. More get 421 4.7.0.
+	MaxConnsPerNetwork int
 	// ConnRate bounds new connections a minute from one IPv4 address or IPv6
 	// /64. Default none. More get 421 4.7.0.
 	ConnRate int
+	// PerServer, PerAddr and PerNetwork bound what all clients together, those
+	// of one IPv4 address or IPv6 /64, and those of one IPv4 /24 or IPv6 /48 may
+	// do within a time. The zero values bound nothing.
+	PerServer, PerAddr, PerNetwork Quota
+	// Exempt are clients to whom no Quota applies and that are not counted,
+	// such as one's own.
+	Exempt []netip.Prefix
 	// MemoryBudget bounds the memory that all connections share, in octets; see
 	// above. Default 64 MiB.
 	MemoryBudget int64
@@ -179,6 +195,8 @@ type shared struct {
 	limits
 	hostname string
 	budget   *wire.Budget
+	ledger   *ledger // nil: no Quota
+	stress   atomic.Bool
 	tls      *tls.Config
 	login    *auth.Login // nil without Auth
 	log      *slog.Logger
@@ -204,6 +222,7 @@ func (s *Server) setup() *shared {
 		if s.Auth != nil {
 			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
 		}
+		sh.ledger = newLedger(s)
 		sh.budget = wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0))
 		s.shared = sh
 	})
@@ -241,8 +260,9 @@ func (s *Server) Serve(l net.Listener) error {
 	cfg := netserve.Config{
 		Name:            "smtp",
 		Proxies:         s.Proxies,
-		MaxConns:        bound(s.MaxConns, 2000, 0),
+		MaxConns:        sh.maxConns,
 		MaxConnsPerAddr: bound(s.MaxConnsPerAddr, 100, 0),
+		MaxConnsPerNet:  max(s.MaxConnsPerNetwork, 0),
 		ConnRate:        max(s.ConnRate, 0),
 		Refuse:          s.refuse,
 		Handle:          s.handle,

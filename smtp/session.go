@@ -59,6 +59,8 @@ type session struct {
 	waited    time.Duration // spent waiting for the body
 	bodyBytes int64         // octets of the body read from the network
 
+	from *source // to be charged; nil without a ledger
+
 	// Abuse budgets used up.
 	bad, noops, authFails, unknown, mails int
 }
@@ -325,7 +327,7 @@ func (c *session) idled() bool {
 
 // refuse answers a command that is the client's mistake.
 func (c *session) refuse(code int, e EnhancedCode, text string) {
-	if c.bad++; c.bad > c.maxBad {
+	if c.bad++; c.bad > c.maxBad || c.bad > stressBadCommands && c.stressed() || !c.ledger.spend(c.from, countBad, 1) {
 		c.abuse("Too many bad commands")
 		return
 	}
@@ -476,6 +478,7 @@ func (c *session) arm(now time.Time) error {
 		return c.nc.Busy(d)
 	}
 	end := c.until
+	d = c.shortened(d)
 	if d > 0 && (end.IsZero() || c.began.Add(d).Before(end)) {
 		end = c.began.Add(d)
 	}

@@ -36,6 +36,9 @@ type Trace struct {
 	// Close: the connection ended. err is nil after QUIT, otherwise says why;
 	// see ErrAbuse and the others there. It follows each Connect.
 	Close func(p auth.Peer, err error)
+	// Stress: the Server comes under stress, or is over it; see
+	// Server.StressTimeout. Whichever connection notices tells.
+	Stress func(on bool)
 }
 
 // Transfer is what a Trace is told of a message.
@@ -68,6 +71,7 @@ func (c *session) transferBegins() time.Time {
 // transferred tells of a message. received is the error of its octets, which
 // counts before the Session's.
 func (c *session) transferred(t Transfer, began time.Time, received, err error) {
+	c.ledger.spend(c.from, countOctet, t.Octets)
 	if c.trace.Message == nil {
 		return
 	}
@@ -106,6 +110,7 @@ func (t *Trace) and(u *Trace) *Trace {
 		Auth:    both4(t.Auth, u.Auth),
 		Message: both2(t.Message, u.Message),
 		Close:   both2(t.Close, u.Close),
+		Stress:  both1(t.Stress, u.Stress),
 	}
 }
 

@@ -50,7 +50,8 @@ type Conn struct {
 
 	server    *Server
 	cfg       *Config
-	key       netip.Prefix // what it is counted by; the Server's lock guards it
+	key       netip.Prefix // what it is counted by, and network; the Server's lock guards them
+	network   netip.Prefix
 	handshake time.Duration
 	end       error // why it ended; of the connection's goroutine
 	// turnedAway: it was refused; of the connection's goroutine, too.

@@ -47,6 +47,8 @@ type Config struct {
 	MaxConns int
 	// MaxConnsPerAddr bounds those of one IPv4 address or IPv6 /64.
 	MaxConnsPerAddr int
+	// MaxConnsPerNet bounds those of one IPv4 /24 or IPv6 /48.
+	MaxConnsPerNet int
 	// ConnRate is how many connections a minute one IPv4 address or IPv6 /64
 	// may open.
 	ConnRate int
@@ -72,10 +74,12 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
 	peers     peerTable
+	nets      map[netip.Prefix]int // connections of networks
 	closing   bool
 	stop      chan struct{} // closed when closing
 	drained   chan struct{} // closed when closing and no connection is left
 	serial    atomic.Uint64
+	open      atomic.Int64 // len(conns)
 }
 
 // ErrClosed is what Serve returns after Shutdown or Close.
@@ -202,25 +206,50 @@ func (s *Server) admit(c *Conn) error {
 		s.conns = make(map[*Conn]struct{})
 	}
 	s.conns[c] = struct{}{}
+	s.open.Add(1)
 	return nil
 }
 
 // count counts a connection to an address and off the one before. Its caller
 // holds the lock.
 func (s *Server) count(c *Conn, a netip.Addr) error {
-	var key netip.Prefix
+	var key, network netip.Prefix
 	if c.cfg.MaxConnsPerAddr > 0 || c.cfg.ConnRate > 0 {
-		key = peerKey(a.Unmap())
+		key = HostOf(a)
 	}
-	if key == c.key {
-		return nil
+	if c.cfg.MaxConnsPerNet > 0 {
+		network = NetworkOf(a)
 	}
-	if err := s.peers.enter(key, time.Now(), c.cfg); err != nil {
-		return err
+	if network != c.network && network.IsValid() && s.nets[network] >= c.cfg.MaxConnsPerNet {
+		return ErrTooManyPeer
 	}
-	s.peers.leave(c.key)
-	c.key = key
+	if key != c.key {
+		if err := s.peers.enter(key, time.Now(), c.cfg); err != nil {
+			return err
+		}
+		s.peers.leave(c.key)
+		c.key = key
+	}
+	if network != c.network {
+		s.leaveNetwork(c.network)
+		if c.network = network; network.IsValid() {
+			if s.nets == nil {
+				s.nets = make(map[netip.Prefix]int)
+			}
+			s.nets[network]++
+		}
+	}
 	return nil
+}
+
+// leaveNetwork counts a connection off a network, if it is one. Its caller
+// holds the lock.
+func (s *Server) leaveNetwork(network netip.Prefix) {
+	if n, ok := s.nets[network]; ok && n > 1 {
+		s.nets[network] = n - 1
+	} else {
+		delete(s.nets, network)
+	}
 }
 
 func (s *Server) serveConn(c *Conn) {
@@ -256,7 +285,9 @@ func (s *Server) leave(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.open.Add(-1)
 	s.peers.leave(c.key)
+	s.leaveNetwork(c.network)
 	s.checkDrained()
 }
 
@@ -309,11 +340,7 @@ func (s *Server) isClosing() bool {
 }
 
 // Conns is the number of connections.
-func (s *Server) Conns() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
+func (s *Server) Conns() int { return int(s.open.Load()) }
 
 // begin stops accepting and wakes the idle connections, which see
 // Conn.Closing and take their leave in the protocol's words.
@@ -366,13 +393,19 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// peerKey is what per-address limits count by: an IPv4 address or an IPv6
-// /64, which is what one customer gets. Connections without an IP address
-// (sockets in memory or on disk) are not counted.
-func peerKey(a netip.Addr) netip.Prefix {
-	bits := 32
+// HostOf is what per-address limits count by: an IPv4 address or an IPv6 /64,
+// which is what one customer gets. Connections without an IP address (sockets
+// in memory or on disk) are not counted: it is invalid for them.
+func HostOf(a netip.Addr) netip.Prefix { return prefixOf(a, 32, 64) }
+
+// NetworkOf is what limits of networks count by: an IPv4 /24 or an IPv6 /48.
+func NetworkOf(a netip.Addr) netip.Prefix { return prefixOf(a, 24, 48) }
+
+func prefixOf(a netip.Addr, v4, v6 int) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := v4
 	if a.Is6() {
-		bits = 64
+		bits = v6
 	}
 	p, err := a.Prefix(bits)
 	if err != nil {

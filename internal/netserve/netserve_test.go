@@ -314,9 +314,9 @@ func TestPeerKey(t *testing.T) {
 		"2001:db8:1:2:3::4":  "2001:db8:1:2::/64",
 		"2001:db8:1:2:ff::4": "2001:db8:1:2::/64",
 	} {
-		require.Equal(t, want, peerKey(netip.MustParseAddr(in)).String())
+		require.Equal(t, want, HostOf(netip.MustParseAddr(in)).String())
 	}
-	require.False(t, peerKey(netip.Addr{}).IsValid())
+	require.False(t, HostOf(netip.Addr{}).IsValid())
 	var table peerTable
 	require.NoError(t, table.enter(netip.Prefix{}, time.Now(), &Config{MaxConnsPerAddr: 1}))
 	require.Empty(t, table.peers)
@@ -330,18 +330,18 @@ func TestPeerTableIsBounded(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.0")
 	for range 2 * maxPeers {
 		addr = addr.Next()
-		require.NoError(t, table.enter(peerKey(addr), now, cfg))
-		table.leave(peerKey(addr))
+		require.NoError(t, table.enter(HostOf(addr), now, cfg))
+		table.leave(HostOf(addr))
 		now = now.Add(time.Millisecond)
 	}
 	require.LessOrEqual(t, len(table.peers), maxPeers+1)
 	now = now.Add(2 * time.Minute)
-	require.NoError(t, table.enter(peerKey(addr), now, cfg))
+	require.NoError(t, table.enter(HostOf(addr), now, cfg))
 	require.Len(t, table.peers, 1, "those whose minute is over have been swept")
 
 	table = peerTable{}
-	require.NoError(t, table.enter(peerKey(addr), now, &Config{MaxConnsPerAddr: 10}))
-	table.leave(peerKey(addr))
+	require.NoError(t, table.enter(HostOf(addr), now, &Config{MaxConnsPerAddr: 10}))
+	table.leave(HostOf(addr))
 	require.Empty(t, table.peers, "without a rate there is nothing to remember")
 }
 

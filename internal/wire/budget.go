@@ -20,6 +20,14 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
+// Max is the bound; 0 for none.
+func (b *Budget) Max() int64 {
+	if b == nil {
+		return 0
+	}
+	return max(b.max, 0)
+}
+
 // Acquire takes n octets, or reports false when they are not there.
 func (b *Budget) Acquire(n int) bool { return b.acquire(n) }
 
