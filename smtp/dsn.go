@@ -3,6 +3,7 @@ package smtp
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -120,7 +121,7 @@ func decodeUnitext(s string, raw bool) (string, bool) {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s)
-		if r == '\\' || r == '+' || r == '=' || r <= ' ' || r == 0x7f || r >= 0x80 && (!raw || isControl(r)) || r == utf8.RuneError {
+		if r == '\\' || r == '+' || r == '=' || r <= ' ' || r == 0x7f || r >= 0x80 && (!raw || unicode.IsControl(r)) || r == utf8.RuneError {
 			return "", false
 		}
 		b.WriteString(s[:n])
@@ -140,7 +141,7 @@ func cutCodePoint(s string) (r rune, rest string, ok bool) {
 	}
 	n, err := strconv.ParseUint(hex, 16, 32)
 	r = rune(n)
-	if err != nil || !utf8.ValidRune(r) || r < ' ' || isControl(r) {
+	if err != nil || !utf8.ValidRune(r) || unicode.IsControl(r) {
 		return 0, s, false
 	}
 	return r, rest, true

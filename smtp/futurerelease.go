@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -34,8 +35,8 @@ func FutureRelease(most time.Duration) Extension {
 			}},
 			"HOLDUNTIL": {mail: func(c *session, opts *MailOptions, p param) *Error {
 				// An Internet date and time (erratum 2040).
-				t, err := time.Parse(time.RFC3339, p.value)
-				if err != nil || t.Year() < 1 {
+				t, ok := parseDateTime(p.value)
+				if !ok {
 					return badParam("Malformed HOLDUNTIL")
 				}
 				return hold(c, opts, t)
@@ -56,4 +57,21 @@ func parseSeconds(s string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && len(s) <= 9
+}
+
+// parseDateTime reads a date-time of RFC 3339 §5.6, whose letters may be of
+// either case. The year 1, which would stand for no time at all, is refused.
+func parseDateTime(s string) (t time.Time, ok bool) {
+	s = strings.ToUpper(s)
+	// Package time takes an hour of one digit, a comma, and zones of 24 hours or
+	// 60 minutes.
+	const hour, zone = len("2006-01-02T15"), len("+00:00")
+	if len(s) < len("2006-01-02T15:04:05Z") || len(s) > 64 || s[hour] != ':' || strings.Contains(s, ",") {
+		return t, false
+	}
+	if z := s[len(s)-zone:]; s[len(s)-1] != 'Z' && (z[1:] > "23:59" || z[4] > '5') {
+		return t, false
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	return t.UTC(), err == nil && t.Year() > 1
 }

@@ -94,7 +94,9 @@ func (c *session) mailParam(opts *MailOptions, p param) (err *Error) {
 		opts.SMTPUTF8 = true
 	case p.name == "AUTH" && p.hasValue && c.login != nil:
 		return c.authParam(opts, p.value)
-	case p.name == "SIZE", p.name == "BODY", p.name == "SMTPUTF8":
+	case p.name == "AUTH" && c.login == nil:
+		return unknownParam()
+	case p.name == "SIZE", p.name == "BODY", p.name == "SMTPUTF8", p.name == "AUTH":
 		return badParam("Malformed parameter")
 	default:
 		return c.extraParam(verbMail, opts, nil, p)

@@ -1,9 +1,6 @@
 package smtp
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // RRVS says that a Session knows since when a mailbox belongs to whom (RFC
 // 7293): RRVS of RCPT. It refuses a recipient whose mailbox has changed hands
@@ -24,7 +21,7 @@ func RRVS() Extension {
 // parseValidSince reads date-time [";" ("C" / "R")] (RFC 7293 §3.1).
 func parseValidSince(s string) (v ValidSince, ok bool) {
 	date, action, more := strings.Cut(s, ";")
-	t, err := time.Parse(time.RFC3339, date)
+	t, ok := parseDateTime(date)
 	switch strings.ToUpper(action) {
 	case "C":
 		v.Continue = true
@@ -35,5 +32,5 @@ func parseValidSince(s string) (v ValidSince, ok bool) {
 		}
 	}
 	v.Time = t
-	return v, err == nil
+	return v, ok
 }
