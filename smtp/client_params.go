@@ -190,10 +190,11 @@ func (p *params) dsnMail(o *MailOptions) {
 		p.add("RET", string(o.Return))
 	}
 	if o.EnvelopeID != "" {
-		if len(o.EnvelopeID) > 100 || !isPrintable(o.EnvelopeID) {
+		value := encodeXtext(o.EnvelopeID)
+		if len(value) > maxEnvelopeID || !isPrintable(o.EnvelopeID) {
 			p.fail(badValue("ENVID"))
 		}
-		p.add("ENVID", encodeXtext(o.EnvelopeID))
+		p.add("ENVID", value)
 	}
 }
 
@@ -318,7 +319,7 @@ func (o OriginalRecipient) value() (string, bool) {
 		return "", false
 	}
 	s := o.Type + ";" + address
-	return s, isKeyword(o.Type) && o.Address != "" && utf8.ValidString(o.Address) && len(s) <= 500
+	return s, isKeyword(o.Type) && o.Address != "" && utf8.ValidString(o.Address) && len(s) <= maxORCPT
 }
 
 // encodeUTF8Xtext writes utf-8-addr-xtext (RFC 6533 §3), which every server

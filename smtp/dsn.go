@@ -19,7 +19,8 @@ func DSN() Extension {
 	}}
 }
 
-// Lengths of values as they are sent (RFC 3461 §4.2 and §4.4).
+// Lengths of values (RFC 3461 §4.2 and §4.4): of ENVID decoded, since it is not
+// sure that the other is meant; a Client sends no more encoded either.
 const (
 	maxEnvelopeID = 100
 	maxORCPT      = 500
@@ -36,7 +37,7 @@ func retParam(_ *session, opts *MailOptions, p param) *Error {
 
 func envidParam(_ *session, opts *MailOptions, p param) *Error {
 	id, ok := decodeXtext(p.value)
-	if !ok || id == "" || len(p.value) > maxEnvelopeID || !isPrintable(id) {
+	if !ok || id == "" || len(id) > maxEnvelopeID || !isPrintable(id) {
 		return badParam("Malformed ENVID")
 	}
 	opts.EnvelopeID = id

@@ -30,8 +30,7 @@ func (c *session) ehlo(args string) {
 	if c.mayXClient {
 		lines = append(lines, xclientKeyword)
 	}
-	c.extend()
-	lines = append(lines, c.keywords()...)
+	lines = c.extend(lines)
 	if c.trace.Reply != nil {
 		c.trace.Reply(p, c.verb, Reply{Code: 250, Text: strings.Join(lines, "\n")})
 	}

@@ -13,9 +13,9 @@ import (
 // package knows; any other is a value made of the exported fields.
 type Extension struct {
 	// Keyword is the line in the reply to EHLO or LHLO: the keyword and its
-	// parameters, at most 506 octets of printable ASCII. Empty: there is none. A
-	// line that is malformed, or whose keyword the Server has itself, is left
-	// out.
+	// parameters, at most 506 octets of printable ASCII. Empty: there is none. An
+	// Extension whose line is malformed, or has the keyword of the Server or of
+	// an Extension before it, is left out as a whole, and that is logged.
 	Keyword string
 	// MailParams and RcptParams are names of parameters, in upper case, that
 	// MAIL and RCPT take. Their values arrive in Params, without any decoding.
@@ -64,35 +64,43 @@ func Extensions(s Session) []Extension {
 	return nil
 }
 
-// extend asks the Session anew.
-func (c *session) extend() {
+// extend asks the Session anew what it can do, and adds its lines to those of
+// the reply to EHLO.
+func (c *session) extend(lines []string) []string {
 	c.ext = nil
 	for _, e := range Extensions(c.handler) {
-		if e.usable == nil || e.usable(c) {
-			c.ext = append(c.ext, e)
+		switch {
+		case e.usable != nil && !e.usable(c):
+			continue
+		case e.Keyword == "":
+		case !isEHLOLine(e.Keyword) || hasKeyword(lines[1:], e.Keyword):
+			c.log.Warn("extension left out: its keyword is malformed or taken", "keyword", e.Keyword)
+			continue
+		default:
+			lines = append(lines, e.Keyword)
 		}
+		c.ext = append(c.ext, e)
 	}
+	return lines
 }
 
-// ownKeyword tells the keywords that only the Server itself may give.
-func ownKeyword(word string) bool {
-	switch strings.ToUpper(word) {
-	case "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "LIMITS", "STARTTLS", "AUTH", "XCLIENT":
-		return true
-	}
-	return false
+// isEHLOLine: ehlo-line (RFC 5321 §4.1.1.1).
+func isEHLOLine(s string) bool {
+	word, _, _ := strings.Cut(s, " ")
+	return isKeyword(word) && isPrintable(s) && len(s) <= maxReplyLine-len("250-\r\n")
 }
 
-// keywords are the Session's own lines of the EHLO reply.
-func (c *session) keywords() []string {
-	var good []string
-	for _, e := range c.ext {
-		word, _, _ := strings.Cut(e.Keyword, " ")
-		if isKeyword(word) && !ownKeyword(word) && isPrintable(e.Keyword) && len(e.Keyword) <= maxReplyLine-len("250-\r\n") {
-			good = append(good, e.Keyword)
-		}
+// reserved are keywords that the Server does not always offer.
+var reserved = []string{"STARTTLS", "AUTH", "XCLIENT", "LIMITS"}
+
+// hasKeyword reports whether a keyword is the Server's or that of a line.
+func hasKeyword(lines []string, keyword string) bool {
+	keyword, _, _ = strings.Cut(keyword, " ")
+	same := func(line string) bool {
+		word, _, _ := strings.Cut(line, " ")
+		return strings.EqualFold(word, keyword)
 	}
-	return good
+	return slices.ContainsFunc(lines, same) || slices.ContainsFunc(reserved, same)
 }
 
 // verbs that take parameters.

@@ -7,9 +7,11 @@ import (
 )
 
 // FutureRelease says that a Session holds messages back until a time that the
-// client names (RFC 4865), at most this long from now, rounded down to seconds. It is
-// for submission (§3). Both parameters arrive as MailOptions.HoldUntil. Less than
-// a second or more than 999,999,999 seconds is made to fit.
+// client names (RFC 4865), at most this long from now, in whole seconds from 1 to
+// 999,999,999. It is for submission (§3): only a Server with RequireAuth, or a
+// client that has logged in before EHLO, finds it. Both its parameters arrive as
+// MailOptions.HoldUntil, which may have passed. Make it anew for each call of
+// Extensions, since its line names the latest date.
 func FutureRelease(most time.Duration) Extension {
 	seconds := min(max(int64(most/time.Second), 1), maxHold)
 	hold := func(c *session, opts *MailOptions, until time.Time) *Error {
@@ -25,6 +27,9 @@ func FutureRelease(most time.Duration) Extension {
 	return Extension{
 		Keyword: "FUTURERELEASE " + strconv.FormatInt(seconds, 10) + " " +
 			time.Now().Add(time.Duration(seconds)*time.Second).UTC().Format(time.RFC3339),
+		usable: func(c *session) bool {
+			return !c.srv.LMTP && (c.srv.RequireAuth || c.identity() != nil)
+		},
 		known: map[string]typedParam{
 			"HOLDFOR": {mail: func(c *session, opts *MailOptions, p param) *Error {
 				n, ok := parseSeconds(p.value)

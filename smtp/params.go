@@ -45,7 +45,8 @@ func nextParam(s string) (p param, rest string, ok bool, err *Error) {
 // eachParam takes the parameters that follow a path one by one. None may be
 // there twice (RFC 5321 §4.1.1.11).
 func eachParam(rest string, take func(p param) *Error) *Error {
-	var seen []string
+	var few [8]string // enough for what there is
+	seen := few[:0]
 	for {
 		p, after, ok, err := nextParam(rest)
 		if err != nil || !ok {
