@@ -57,7 +57,6 @@ type pooled struct {
 	host   *poolHost
 	shared bool // may be kept for others
 	client *Client
-	trace  *ClientTrace
 	born   time.Time
 	used   time.Time // last
 	// messages have been sent, of at most max.

@@ -125,15 +125,13 @@ func (m Mailer) dial(ctx context.Context) (*Client, error) {
 	if strings.HasPrefix(m.Server, "/") {
 		return Dial(ctx, m.Server, &cfg)
 	}
-	host, port, err := net.SplitHostPort(m.Server)
-	switch {
+	switch _, port, err := net.SplitHostPort(m.Server); {
 	case err == nil:
 		cfg.TLS.Implicit = cfg.TLS.Implicit || port == "465"
 		return Dial(ctx, m.Server, &cfg)
 	case !login:
 		return Dial(ctx, joinPort(m.Server, "25"), &cfg)
 	}
-	host = m.Server
 	// RFC 8314 §3.3: TLS from the start is to be preferred. Only where nobody
 	// listens the other way is tried; it proves and hides the same.
 	first := cfg
@@ -141,15 +139,15 @@ func (m Mailer) dial(ctx context.Context) (*Client, error) {
 	if first.Timeouts.Dial <= 0 || first.Timeouts.Dial > maxFirstPort {
 		first.Timeouts.Dial = maxFirstPort
 	}
-	c, err := Dial(ctx, joinPort(host, "465"), &first)
+	c, err := Dial(ctx, joinPort(m.Server, "465"), &first)
 	var ce *CommandError
 	if err == nil || ctx.Err() != nil || !errors.As(err, &ce) || ce.Command != "connect" {
 		return c, err
 	}
-	return Dial(ctx, joinPort(host, "587"), &cfg)
+	return Dial(ctx, joinPort(m.Server, "587"), &cfg)
 }
 
 // joinPort allows for an IPv6 address with brackets.
-func joinPort(host, port string) string {
+func joinPort(m.Server, port string) string {
 	return net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), port)
 }
