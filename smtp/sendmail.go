@@ -148,6 +148,6 @@ func (m Mailer) dial(ctx context.Context) (*Client, error) {
 }
 
 // joinPort allows for an IPv6 address with brackets.
-func joinPort(m.Server, port string) string {
+func joinPort(host, port string) string {
 	return net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), port)
 }
