@@ -22,8 +22,12 @@ func (c *session) greet() {
 
 // open makes the Handler's session and greets with it.
 func (c *session) open() {
+	count := func(s *source) bool { return c.ledger.spend(s, countConn, 1) }
+	if c.from != nil {
+		count = c.ledger.moved // by XCLIENT
+	}
 	c.from = c.ledger.source(c.conn.Peer().Addr())
-	if !c.ledger.spend(c.from, countConn, 1) || !c.ledger.left(c.from, countUnknown, countBad, countAuth) {
+	if !count(c.from) || !c.ledger.left(c.from, countUnknown, countBad, countAuth) {
 		c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " Too much from your address, try again later"}, ErrConnLimit)
 		c.enter(stateRefused)
 		return

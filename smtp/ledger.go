@@ -84,6 +84,14 @@ func (l *ledger) left(from *source, kinds ...counted) bool {
 
 // spend counts n more of a kind, and reports whether they were to be had.
 func (l *ledger) spend(from *source, kind counted, n int64) bool {
+	return l.charge(from, kind, n, scopeServer)
+}
+
+// moved counts a connection that goes on as another client's.
+func (l *ledger) moved(to *source) bool { return l.charge(to, countConn, 1, scopeAddr) }
+
+// charge is spend by the scopes from one on.
+func (l *ledger) charge(from *source, kind counted, n int64, first int) bool {
 	if l == nil || from.exempt {
 		return true
 	}
@@ -91,7 +99,7 @@ func (l *ledger) spend(from *source, kind counted, n int64) bool {
 	defer l.mu.Unlock()
 	now := time.Now()
 	ok := true
-	for i := range l.scopes {
+	for i := first; i < len(l.scopes); i++ {
 		if t := l.tally(i, from, now); t != nil {
 			ok = ok && !t.used(&l.scopes[i].bounds, kind)
 			t.add(kind, n)

@@ -23,10 +23,10 @@ func (c *session) mail(args string) {
 		c.refuse(552, EnhancedCode{5, 3, 4}, "Message too big")
 		return
 	case !c.ledger.left(c.from, countOctet, countMessage):
-		c.reply(451, EnhancedCode{4, 7, 1}, "Too many messages from your address, try again later")
+		c.putOff(451, EnhancedCode{4, 7, 1}, "Too many messages from your address, try again later")
 		return
 	case !c.charge(from.cost() + opts.cost()):
-		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
+		c.putOff(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
 	c.utf8 = opts.SMTPUTF8

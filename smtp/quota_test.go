@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,5 +165,64 @@ func TestStress(t *testing.T) {
 		calm.hear("250 ", "500 ", "500 ")
 		synctest.Wait()
 		require.Equal(t, []bool{true, false}, log)
+	})
+}
+
+// Who is over a quota gets nothing done, and cannot go on with it for ever.
+func TestOverQuotaCounts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		quota      Quota
+		line, code string
+	}{
+		"messages":   {Quota{Messages: 1}, "MAIL FROM:<a@example.com>\r\n", "451 4.7.1"},
+		"recipients": {Quota{Recipients: 1}, "RCPT TO:<b@example.org>\r\n", "450 4.7.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := testServer(t, &Server{Handler: &testHandler{}, PerAddr: tc.quota, MaxNoops: 5})
+			c := from(t, l, "192.0.2.1")
+			c.hear("220 ")
+			c.say(begun)
+			c.hear("250 LIMITS", "250 2.1.0")
+			if name == "messages" {
+				c.say("RSET\r\n")
+			} else {
+				c.say("RCPT TO:<b@example.org>\r\n")
+			}
+			c.hear("250 ")
+			left := 4 // EHLO was one
+			if name == "messages" {
+				left = 3 // and RSET
+			}
+			c.say(strings.Repeat(tc.line, left+1))
+			for range left {
+				c.hear(tc.code)
+			}
+			c.hear("421 4.7.0")
+			c.hearEOF()
+		})
+	}
+}
+
+func TestStressShare(t *testing.T) {
+	for most, first := range map[int64]int64{1: 1, 2: 2, 3: 3, 4: 4, 5: 4, 6: 5, 100: 80, 64 << 20: 53687092} {
+		require.False(t, over(first-1, most), most)
+		require.True(t, over(first, most), most)
+	}
+	require.False(t, over(10, 0))
+}
+
+// Memory that is nearly used up is stress too.
+func TestStressByMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := testServer(t, &Server{Handler: &testHandler{}, MemoryBudget: 350})
+		greedy := from(t, l, "192.0.2.1")
+		greedy.hear("220 ")
+		greedy.say(begun + "RCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nRCPT TO:<d@example.org>\r\n")
+		greedy.hear("250 LIMITS", "250 2.1.0", "250 2.1.5", "250 2.1.5", "250 2.1.5")
+		c := from(t, l, "192.0.2.2")
+		c.hear("220 ")
+		began := time.Now()
+		c.hear("421 4.4.2")
+		require.Equal(t, 10*time.Second, time.Since(began).Round(time.Second))
 	})
 }

@@ -14,10 +14,10 @@ func (c *session) rcpt(args string) {
 		c.reply(452, EnhancedCode{4, 5, 3}, "Too many recipients")
 		return
 	case !c.ledger.left(c.from, countRecipient):
-		c.reply(450, EnhancedCode{4, 7, 1}, "Too many recipients from your address, try again later")
+		c.putOff(450, EnhancedCode{4, 7, 1}, "Too many recipients from your address, try again later")
 		return
 	case !c.charge(to.cost() + opts.cost()):
-		c.reply(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
+		c.putOff(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
 	r, refused := c.handler.Rcpt(c.ctx, to, opts)
@@ -51,12 +51,8 @@ func (c *session) parseRcpt(args string) (Path, RcptOptions, *Error) {
 		return Path{}, opts, &Error{501, EnhancedCode{5, 1, 3}, "Bad recipient address syntax"}
 	}
 	raw := arg[:len(arg)-len(rest)]
-	err := eachParam(rest, func(p param) *Error {
-		if !c.conn.isExtended() {
-			return unknownParam() // RFC 5321 §4.1.1.11
-		}
-		return c.extraParam(verbRcpt, nil, &opts, p)
-	})
+	// RFC 5321 §4.1.1.11: after HELO there is none, since there are no extensions.
+	err := eachParam(rest, func(p param) *Error { return c.extraParam(verbRcpt, nil, &opts, p) })
 	switch {
 	case err != nil:
 		return Path{}, opts, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -86,6 +87,9 @@ type Server struct {
 	// (RFC 9422). Default none. The next MAIL gets 421 4.5.3.
 	MaxMessages int
 
+	// HandshakeTimeout bounds every TLS handshake, and at 10 seconds at most the
+	// header of a proxy. Default 30 seconds. Then the connection is closed.
+	HandshakeTimeout time.Duration
 	// IdleTimeout is how long a client may take for one command line, and to
 	// take in replies. Default and RFC minimum 5 minutes (§4.5.3.2.7). Then
 	// 421 4.4.2.
@@ -258,17 +262,18 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	sh := s.setup()
 	cfg := netserve.Config{
-		Name:            "smtp",
-		Proxies:         s.Proxies,
-		MaxConns:        sh.maxConns,
-		MaxConnsPerAddr: bound(s.MaxConnsPerAddr, 100, 0),
-		MaxConnsPerNet:  max(s.MaxConnsPerNetwork, 0),
-		ConnRate:        max(s.ConnRate, 0),
-		Refuse:          s.refuse,
-		Handle:          s.handle,
-		Opened:          s.opened,
-		Closed:          s.closed,
-		Logger:          sh.log,
+		Name:             "smtp",
+		Proxies:          s.Proxies,
+		HandshakeTimeout: bound(s.HandshakeTimeout, 30*time.Second, math.MaxInt64),
+		MaxConns:         sh.maxConns,
+		MaxConnsPerAddr:  bound(s.MaxConnsPerAddr, 100, 0),
+		MaxConnsPerNet:   max(s.MaxConnsPerNetwork, 0),
+		ConnRate:         max(s.ConnRate, 0),
+		Refuse:           s.refuse,
+		Handle:           s.handle,
+		Opened:           s.opened,
+		Closed:           s.closed,
+		Logger:           sh.log,
 	}
 	if s.LMTP {
 		cfg.Name = "lmtp"

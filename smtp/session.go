@@ -325,6 +325,14 @@ func (c *session) idled() bool {
 	return false
 }
 
+// putOff answers a command for which there is no room now, and counts it: who
+// goes on gets nothing done.
+func (c *session) putOff(code int, e EnhancedCode, text string) {
+	if !c.idled() {
+		c.reply(code, e, text)
+	}
+}
+
 // refuse answers a command that is the client's mistake.
 func (c *session) refuse(code int, e EnhancedCode, text string) {
 	if c.bad++; c.bad > c.maxBad || c.bad > stressBadCommands && c.stressed() || !c.ledger.spend(c.from, countBad, 1) {

@@ -36,7 +36,11 @@ func (c *session) stressed() bool {
 // over reports whether the share of most that makes stress is used; 0 is no
 // bound.
 func over(used, most int64) bool {
-	return most > 0 && used >= most/stressOf*stressShare+most%stressOf*stressShare/stressOf
+	if most <= 0 {
+		return false
+	}
+	share := most/stressOf*stressShare + (most%stressOf*stressShare+stressOf-1)/stressOf // rounded up
+	return used >= share
 }
 
 // shortened is a wait for a command line as it is under stress.

@@ -50,7 +50,7 @@ func (c *Conn) readProxyHeader() error {
 }
 
 func (c *Conn) proxyHeader() (proxyproto.Header, error) {
-	raw, err := c.beginHandshake(proxyTimeout)
+	raw, err := c.beginHandshake(min(proxyTimeout, c.handshake))
 	if err != nil {
 		return proxyproto.Header{}, err
 	}
