@@ -19,9 +19,6 @@ func (c *session) auth(args string) {
 	case c.identity() != nil || !c.conn.isExtended():
 		c.refuse(503, EnhancedCode{5, 5, 1}, "AUTH is not possible now")
 		return
-	case len(args)+len("AUTH \r\n") > maxAuthLine:
-		c.refuse(tooLongAuth.Code, tooLongAuth.Enhanced, tooLongAuth.Text)
-		return
 	}
 	mech, initial, hasInitial := strings.Cut(strings.TrimRight(args, " "), " ")
 	if mech == "" {
