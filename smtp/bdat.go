@@ -68,7 +68,7 @@ func (c *session) swallow(chunk *wire.Counted) bool {
 // finishChunks answers what Data has not: the last chunk, or the one that
 // failed.
 func (c *session) finishChunks(b *chunkReader, began time.Time, result Result, err error) {
-	if err == nil { // what the Session has not read is discarded
+	if err == nil && !b.atEnd() { // what the Session has not read is discarded
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, b, make([]byte, 2048))
 	}
 	b.mu.Lock()
@@ -172,6 +172,13 @@ func (b *chunkReader) Read(p []byte) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// atEnd reports whether all has been read.
+func (b *chunkReader) atEnd() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err == nil && b.last && b.ended && b.tail == ""
 }
 
 // readChunk reads on within the chunk.
