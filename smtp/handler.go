@@ -80,33 +80,34 @@ func (p Path) IsNull() bool { return p == Path{} }
 
 // MailOptions are the parameters of MAIL. The zero value has none. Those that
 // need an [Extension] arrive only where the Session has it, and are sent by a
-// Client only where the server offers it.
+// Client only where the server offers it. In JSON, fields that are zero are left
+// out.
 type MailOptions struct {
-	Size     int64    // SIZE (RFC 1870), 0 if not declared
-	Body     BodyType // BODY (RFC 6152, RFC 3030)
-	SMTPUTF8 bool     // RFC 6531
+	Size     int64    `json:",omitzero"` // SIZE (RFC 1870), 0 if not declared
+	Body     BodyType `json:",omitzero"` // BODY (RFC 6152, RFC 3030)
+	SMTPUTF8 bool     `json:",omitzero"` // RFC 6531
 	// Auth is the AUTH parameter (RFC 4954 §5): nil if absent, pointing to
 	// "" for AUTH=<>. To be trusted only from authenticated peers.
-	Auth *string
+	Auth *string `json:",omitzero"`
 	// Return is RET: what of the message a report of failure shall contain
 	// (RFC 3461 §4.3); empty if not given.
-	Return Return
+	Return Return `json:",omitzero"`
 	// EnvelopeID is ENVID, decoded (RFC 3461 §4.4): up to 100 printable
 	// characters; empty if not given.
-	EnvelopeID string
+	EnvelopeID string `json:",omitzero"`
 	// RequireTLS is REQUIRETLS (RFC 8689): only over verified TLS, to the end.
-	RequireTLS bool
+	RequireTLS bool `json:",omitzero"`
 	// HoldUntil is when the message may be released, from HOLDFOR or HOLDUNTIL
 	// (RFC 4865); zero: at once.
-	HoldUntil time.Time
+	HoldUntil time.Time `json:",omitzero"`
 	// DeliverBy is BY (RFC 2852); its zero value if not given.
-	DeliverBy DeliverBy
+	DeliverBy DeliverBy `json:",omitzero"`
 	// Priority is MT-PRIORITY (RFC 6710), -9 to 9; 0 is also what a message
 	// without it has.
-	Priority int
+	Priority int `json:",omitzero"`
 	// Params are the values of parameters that the Session's own Extensions
 	// have added, by name in upper case; "" for one without value.
-	Params map[string]string
+	Params map[string]string `json:",omitzero"`
 }
 
 // RcptOptions are the parameters of RCPT. The zero value has none.
