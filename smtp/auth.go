@@ -59,6 +59,8 @@ func (c *session) exchange(mech, initial string, hasInitial bool) (*auth.Identit
 			return nil, err
 		}
 	}
+	c.nc.BeginCall()
+	defer c.nc.EndCall()
 	return c.login.Converse(c.ctx, req, response, c.challenge)
 }
 

@@ -33,7 +33,9 @@ func (c *session) bdat(args string) {
 	c.waited, c.bodyBytes = 0, 0
 	began := c.transferBegins()
 	body := &chunkReader{c: c, chunk: c.r.Exactly(size), last: last, left: c.maxMessage, binary: c.binary, lines: lineChecker{max: c.maxLine}}
+	c.nc.BeginCall()
 	result, err := c.handler.Data(c.ctx, body)
+	c.nc.EndCall()
 	c.finishChunks(body, began, result, err)
 }
 

@@ -34,7 +34,9 @@ func (c *session) data(string) {
 	c.waiting, c.began, c.waited, c.bodyBytes = waitBody, time.Now(), 0, 0
 	began := c.transferBegins()
 	body := &bodyReader{dot: *c.r.Dot(c.maxMessage, c.maxLine)}
+	c.nc.BeginCall()
 	result, err := c.handler.Data(c.ctx, body)
+	c.nc.EndCall()
 	failed := c.finishBody(body)
 	if failed != nil {
 		c.transferred(Transfer{Octets: body.n}, began, failed.err, err)

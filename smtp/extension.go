@@ -148,7 +148,9 @@ func (c *session) extended(verb, args string) bool {
 		if run == nil {
 			continue
 		}
+		c.nc.BeginCall()
 		r := run(c.ctx, args)
+		c.nc.EndCall()
 		if !c.idled() {
 			r = r.sound()
 			c.sendError((*Error)(&r))

@@ -34,7 +34,9 @@ func (c *session) open() {
 	}
 	var err error = &Error{521, EnhancedCode{5, 3, 2}, "No mail service here"}
 	if c.srv.Handler != nil {
+		c.nc.BeginCall()
 		c.handler, err = c.srv.Handler.NewSession(c.ctx, c.conn)
+		c.nc.EndCall()
 		if err == nil && c.handler == nil {
 			err = errors.New("smtp: Handler returned no Session")
 		}

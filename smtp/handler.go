@@ -13,14 +13,24 @@ import (
 type Handler interface {
 	// NewSession is called once for every connection, before the greeting.
 	// An *Error refuses it: its reply (421, 521 or 554) takes the greeting's
-	// place. ctx ends with the connection.
+	// place. ctx ends with the connection, as a Session says.
 	NewSession(ctx context.Context, c *Conn) (Session, error)
 }
 
 // Session is one client's connection as the Handler sees it. Its methods are
-// called one after the other, never at the same time; ctx ends when the
-// connection does. An error that is an *Error (or wraps one) is the reply; any
-// other is logged and answered 451 4.3.0 without its text.
+// called one after the other, never at the same time. An error that is an
+// *Error (or wraps one) is the reply; any other is logged and answered 451
+// 4.3.0 without its text.
+//
+// ctx ends when the connection does, and also within about two seconds when the
+// client goes away during a call: it has then no use for the reply, and will
+// send a message again whose reply it has not seen. To close only its own
+// direction is to go, as with net/http. A client that vanishes without closing
+// is found by TCP's keepalive, after minutes. All that holds on Unix systems
+// (Linux apart, only once what the client has sent is read) and for TCP, Unix
+// sockets, and TLS over them; elsewhere, and for a net.Conn that hides its
+// socket, the Server learns it from its next read. Once a client is gone, the
+// rest of what it has sent is not looked at.
 //
 // The Server keeps the order of commands, the syntax and its own limits; a
 // Session sees only what has passed them. What it can do beyond the core it

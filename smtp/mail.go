@@ -30,7 +30,9 @@ func (c *session) mail(args string) {
 		return
 	}
 	c.utf8 = opts.SMTPUTF8
+	c.nc.BeginCall()
 	r, refused := c.handler.Mail(c.ctx, from, opts)
+	c.nc.EndCall()
 	if err := refused; err != nil {
 		if e := c.asError(err); !c.idled() {
 			c.sendError(e)

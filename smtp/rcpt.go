@@ -20,7 +20,9 @@ func (c *session) rcpt(args string) {
 		c.putOff(452, EnhancedCode{4, 3, 1}, "Out of memory, try again later")
 		return
 	}
+	c.nc.BeginCall()
 	r, refused := c.handler.Rcpt(c.ctx, to, opts)
+	c.nc.EndCall()
 	if err := refused; err != nil {
 		c.refund(to.cost() + opts.cost())
 		e := c.asError(err)

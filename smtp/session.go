@@ -161,6 +161,10 @@ func (c *session) end() {
 
 // next reads one command and carries it out.
 func (c *session) next() {
+	if c.nc.Gone() { // what it has sent ahead is of no more use
+		c.over, c.why = true, io.EOF
+		return
+	}
 	if c.nc.Closing() && c.mayLeave() {
 		c.shutDown()
 		return
@@ -377,7 +381,11 @@ func (c *session) sendError(e *Error) {
 func (c *session) asError(err error) *Error {
 	var e *Error
 	if !errors.As(err, &e) {
-		c.log.LogAttrs(c.ctx, slog.LevelError, "handler failed",
+		level := slog.LevelError
+		if c.nc.Gone() && errors.Is(err, context.Canceled) {
+			level = slog.LevelDebug
+		}
+		c.log.LogAttrs(c.ctx, level, "handler failed",
 			slog.String("verb", c.verb), slog.Any("peer", c.conn.Peer()), slog.Any("err", err))
 	}
 	r := Reply(*AsError(err)).sound()

@@ -66,6 +66,8 @@ func (c *session) xclientLogin(p auth.Peer, login string) (*auth.Identity, error
 	if c.srv.XClientLogin == nil || login == "" {
 		return nil, nil
 	}
+	c.nc.BeginCall()
+	defer c.nc.EndCall()
 	return c.srv.XClientLogin(c.ctx, p, login)
 }
 

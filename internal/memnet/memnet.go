@@ -188,6 +188,10 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// PeerGone reports whether the other end has closed, at least the direction to
+// here, whatever has yet to be read.
+func (c *conn) PeerGone() bool { return isClosed(c.in.wclosed) || isClosed(c.out.rclosed) }
+
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 

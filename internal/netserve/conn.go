@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -62,6 +63,10 @@ type Conn struct {
 	raw    syscall.RawConn // for Await
 	waits  func(fd uintptr) bool
 	peeked [1]byte
+
+	calls atomic.Uint32 // call.go
+	seen  uint32        // of calls; the sentinel's
+	gone  atomic.Bool
 
 	mu   sync.Mutex
 	peer Peer[any]

@@ -79,7 +79,9 @@ type Server struct {
 	stop      chan struct{} // closed when closing
 	drained   chan struct{} // closed when closing and no connection is left
 	serial    atomic.Uint64
-	open      atomic.Int64 // len(conns)
+	open      atomic.Int64  // len(conns)
+	watching  atomic.Bool   // there is a sentinel
+	unwatch   chan struct{} // ends it
 }
 
 // ErrClosed is what Serve returns after Shutdown or Close.
@@ -288,6 +290,9 @@ func (s *Server) leave(c *Conn) {
 	s.open.Add(-1)
 	s.peers.leave(c.key)
 	s.leaveNetwork(c.network)
+	if len(s.conns) == 0 {
+		s.endWatch()
+	}
 	s.checkDrained()
 }
 

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package netserve
+
+// socketGone cannot know.
+func socketGone(uintptr) bool { return false }
