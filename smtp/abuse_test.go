@@ -2,9 +2,11 @@ package smtp
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +120,41 @@ func TestEarlyTalker(t *testing.T) {
 		c.hear("250 ")
 		require.Equal(t, 1, h.sessions)
 	})
+}
+
+// What comes before the greeting under TLS, or behind a proxy's header, is early
+// too; the header is not.
+func TestEarlyTalkerWithin(t *testing.T) {
+	serverTLS, clientTLS := testTLS(t)
+	clientTLS.Time = func(now time.Time) func() time.Time { return func() time.Time { return now } }(time.Now()) // not the bubble's
+	for name, tc := range map[string]struct {
+		server *Server
+		wrap   func(nc net.Conn) net.Conn
+	}{
+		"TLS": {&Server{TLSConfig: serverTLS, ImplicitTLS: true}, func(nc net.Conn) net.Conn { return tls.Client(nc, clientTLS) }},
+		"PROXY": {&Server{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, func(nc net.Conn) net.Conn {
+			_, _ = io.WriteString(nc, "PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\n")
+			return nc
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tc.server
+			s.GreetingDelay = 5 * time.Second
+			bubble(t, s, func(t *testing.T, l *memnet.Listener, _ *testHandler) {
+				dial := func() *talk {
+					nc, err := l.Dial(t.Context())
+					require.NoError(t, err)
+					nc = tc.wrap(nc)
+					t.Cleanup(func() { _ = nc.Close() })
+					return &talk{Conn: nc, t: t, r: newBufReader(nc)}
+				}
+				c := dial()
+				c.say("EHLO x\r\n")
+				c.hear("554 5.5.1")
+				dial().hear("220 ")
+			})
+		})
+	}
 }
 
 // Over TCP no delay is needed if the words are there first.

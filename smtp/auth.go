@@ -107,11 +107,14 @@ func (c *session) challenge(b []byte) ([]byte, error) {
 // about the credentials is not told.
 func (c *session) authFailed(err error) {
 	e := authError(err)
-	c.send(Reply(*e))
-	if errors.Is(err, auth.ErrUnavailable) {
-		return // not the client's doing
+	if errors.Is(err, auth.ErrUnavailable) { // not the client's doing
+		c.send(Reply(*e))
+		return
 	}
-	if c.authFails++; c.authFails >= c.maxAuth || !c.ledger.spend(c.from, countAuth, 1) {
+	c.authFails++
+	c.tarpit()
+	c.send(Reply(*e))
+	if c.authFails >= c.maxAuth || !c.ledger.spend(c.from, countAuth, 1) {
 		c.abuse("Too many authentication failures")
 	}
 }

@@ -33,6 +33,32 @@ func TestCutChunkIsNotAccepted(t *testing.T) {
 	}
 }
 
+// The least rate holds for chunks as for DATA.
+func TestChunksThatCrawl(t *testing.T) {
+	t.Run("one chunk", func(t *testing.T) {
+		bubble(t, &Server{}, func(t *testing.T, l *memnet.Listener, h *testHandler) {
+			c := newTalk(t, l)
+			c.begin(false)
+			c.say("BDAT 1000 LAST\r\n")
+			start := time.Now()
+			go drip(c, strings.Repeat("x", 1000), 1, time.Minute)
+			c.hear("421 4.4.2")
+			require.InDelta(t, dataGrace+time.Minute, time.Since(start), float64(time.Minute))
+		})
+	})
+	t.Run("slow but honest", func(t *testing.T) {
+		bubble(t, &Server{}, func(t *testing.T, l *memnet.Listener, h *testHandler) {
+			c := newTalk(t, l)
+			c.begin(false)
+			start := time.Now()
+			go drip(c, "BDAT 300000 LAST\r\n"+strings.Repeat(strings.Repeat("x", 98)+"\r\n", 3000), 2000, 10*time.Second)
+			c.hear("250 2.6.0")
+			require.Greater(t, time.Since(start), 20*time.Minute)
+			require.Len(t, h.messages(), 1)
+		})
+	})
+}
+
 func TestChunkTimeouts(t *testing.T) {
 	for name, tc := range map[string]struct {
 		say  string

@@ -147,6 +147,7 @@ func TestMisbehavingServers(t *testing.T) {
 		"endless line":                {"S- " + quote(strings.Repeat("2", 10000)) + "\nSTALL", nil, 0, false},
 		"garbage greeting":            {"S: hello\nSTALL", smtp.ErrProtocol, 0, false},
 		"letters for a code":          {"S: 2x0 hello\nSTALL", smtp.ErrProtocol, 0, false},
+		"two codes":                   {"S: 220-hello\nS: 554 no\nSTALL", smtp.ErrProtocol, 0, false},
 		"code out of range":           {"S: 120 hello\nSTALL", smtp.ErrProtocol, 0, false},
 		"two codes in a reply":        {"S: 220-a\nS: 250 b\nSTALL", smtp.ErrProtocol, 0, false},
 		"bare LF":                     {"S- \"220 hi\\n\"\nSTALL", nil, 0, false},

@@ -31,6 +31,7 @@ func (c *session) rcpt(args string) {
 				c.abuse("Too many unknown recipients")
 				return
 			}
+			c.tarpit()
 		}
 		c.sendError(e)
 		return

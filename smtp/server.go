@@ -148,6 +148,11 @@ type Server struct {
 	// with 421 4.3.0. It must be safe for concurrent use.
 	XClientLogin func(ctx context.Context, p auth.Peer, login string) (*auth.Identity, error)
 
+	// Tarpit makes a session's mistakes wait for their replies: the second bad
+	// command, unknown recipient or failed AUTH so long, each further one so much
+	// longer, up to ten times. Not under stress. Default none.
+	Tarpit time.Duration
+
 	// MaxConns bounds the connections at one time. Default 2,000. More get
 	// 421 4.3.2.
 	MaxConns int

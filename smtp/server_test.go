@@ -79,6 +79,8 @@ func (s *testSession) Rcpt(_ context.Context, to Path, opts RcptOptions) (Reply,
 		return Reply{Text: describeRcpt(opts)}, nil
 	case "nobody":
 		return Reply{}, fmt.Errorf("wrapped: %w", Errorf(550, EnhancedCode{5, 1, 1}, "No such user"))
+	case "praise":
+		return Reply{}, Errorf(250, EnhancedCode{2, 1, 5}, "An error is no success")
 	case "later":
 		return Reply{}, Errorf(450, EnhancedCode{4, 2, 0}, "Come back")
 	case "relay":

@@ -343,6 +343,7 @@ func (c *session) refuse(code int, e EnhancedCode, text string) {
 		c.abuse("Too many bad commands")
 		return
 	}
+	c.tarpit()
 	c.reply(code, e, text)
 }
 
