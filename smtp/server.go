@@ -30,13 +30,15 @@ import (
 // its state, and a goroutine that has never done anything but wait. While
 // commands come, and a quarter of a second longer, it owns about 20 KiB whatever
 // its peer does: a buffer of 4 KiB for input, one of up to 4 KiB for replies, and
-// a second goroutine; under TLS about 40 KiB more. Whatever a peer can make the Server keep beyond that (AUTH lines
-// over 4 KiB, the larger buffer while a message arrives, sender and recipients)
-// is taken from MemoryBudget, which all connections share: the worst case is
-// MaxConns times the fixed part plus MemoryBudget, 2,000 × 20 KiB + 64 MiB =
-// 104 MiB with the defaults and without TLS. A connection that finds the budget
-// empty gets 452 4.3.1 for a recipient, 421 4.3.1 for an AUTH line, and a
-// small buffer for a message. Messages are streamed and never held.
+// a second goroutine; under TLS about 40 KiB more. Whatever a peer can make the
+// Server keep beyond that (AUTH lines over 4 KiB, the larger buffer while a
+// message arrives, sender and recipients with their parameters) is taken from
+// MemoryBudget, which all connections share: the worst case is MaxConns times the
+// fixed part plus MemoryBudget, 2,000 × 20 KiB + 64 MiB = 104 MiB with the
+// defaults and without TLS. A connection that finds the budget empty gets 452
+// 4.3.1 for a recipient, 421 4.3.1 for an AUTH line, and a small buffer for a
+// message. Messages are streamed and never held. What PerAddr and PerNetwork
+// count is kept apart: at most 65,536 sources each, of about 150 octets.
 //
 // These are octets in use. The process may hold up to twice as much until Go's
 // garbage collector has run (GOGC, or debug.SetMemoryLimit, sets that).
