@@ -1,3 +1,5 @@
+//go:build !race
+
 package smtp
 
 import (
@@ -9,11 +11,9 @@ import (
 )
 
 // A transaction in lock step on an open connection, with a Session that keeps
-// nothing: what is counted is the Server's own.
+// nothing: what is counted is the Server's own. Not under the race detector,
+// which makes pools forget on purpose.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes the pools forget on purpose")
-	}
 	nc, r := benchConn(t)
 	steps := [][]byte{
 		[]byte("MAIL FROM:<a@example.com> SIZE=100 BODY=8BITMIME\r\n"), []byte("RCPT TO:<b@example.org>\r\n"),
