@@ -31,11 +31,11 @@ func (s *session) appendMessage(p *wire.Parser) reply {
 		}
 		return s.refuseAppend(lit, no("TOOBIG", "Message too large"))
 	}
-	name, err := s.name(c.Mailbox)
+	dest, err := s.locate(c.Mailbox)
 	if err != nil {
 		return s.refuseAppend(lit, s.failed(err))
 	}
-	if _, err := s.acc.Mailbox(s.ctx, name); err != nil {
+	if _, err := dest.acc.Mailbox(s.ctx, dest.local); err != nil {
 		return s.refuseAppend(lit, s.failedTo(err))
 	}
 	if lit.Sync {
@@ -71,17 +71,17 @@ func (s *session) appendMessage(p *wire.Parser) reply {
 	if err != nil {
 		return s.failed(err)
 	}
-	return s.place(name, c.AppendMessage, staged)
+	return s.file(dest, c.AppendMessage, staged)
 }
 
-// place files what has been staged.
-func (s *session) place(name string, c wire.AppendMessage, staged store.Staged) reply {
+// file files what has been staged.
+func (s *session) file(dest place, c wire.AppendMessage, staged store.Staged) reply {
 	if !c.Binary && staged.Outline().Traits&message.HasNUL != 0 {
 		return bad("NUL in a literal") // RFC 9051 §9, literal; literal8 may
 	}
-	placed := s.srv.Store.Place(s.ctx, []store.Target{{
-		Account: s.acc.Name(),
-		Mailbox: name,
+	placed := s.guard.Place(s.ctx, []store.Target{{
+		Account: dest.acc.Name(),
+		Mailbox: dest.local,
 		Body:    staged,
 		Flags:   flagNames(c.Flags),
 		Date:    c.Date,

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
 )
@@ -17,14 +18,112 @@ func (s *session) capability(p *wire.Parser) reply {
 	return ok("CAPABILITY completed")
 }
 
+// extension is one row of the table of capabilities.
+type extension struct {
+	name   string
+	states state // in which it is told
+	// folded: IMAP4rev2 implies it, and is not there without it (RFC 9051
+	// Appendix E).
+	folded bool
+	// when says whether it is there, for what the store, the account and the
+	// configuration can do; nil: always. Server.Disable comes on top.
+	when func(*session) bool
+	// value follows the name, with "=" where there is one; nil: nothing.
+	value func(*session) string
+}
+
+// extensions is the table of all capabilities, in the order in which they are
+// told. IMAP4rev1, STARTTLS and what concerns the login come apart.
+var extensions = [...]extension{
+	{name: "IMAP4rev2", states: stateAny},
+	{name: "LITERAL+", states: stateAny, folded: true},
+	{name: "ID", states: stateAny},
+	{name: "ENABLE", states: stateAny, folded: true},
+	{name: "SASL-IR", states: stateAny, folded: true},
+
+	// Sessions.
+	{name: "IDLE", states: stateKnown, folded: true},
+	{name: "UNSELECT", states: stateKnown, folded: true},
+
+	// Mailboxes.
+	{name: "NAMESPACE", states: stateKnown, folded: true},
+	{name: "CHILDREN", states: stateKnown, folded: true},
+	{name: "LIST-EXTENDED", states: stateKnown, folded: true},
+	{name: "LIST-STATUS", states: stateKnown, folded: true},
+	{name: "SPECIAL-USE", states: stateKnown, folded: true},
+	{name: "CREATE-SPECIAL-USE", states: stateKnown},
+	{name: "STATUS=SIZE", states: stateKnown, folded: true},
+
+	// Keeping in step.
+	{name: "CONDSTORE", states: stateKnown},
+
+	// Searching.
+	{name: "ESEARCH", states: stateKnown, folded: true},
+	{name: "SEARCHRES", states: stateKnown, folded: true},
+
+	// Fetching and changing messages.
+	{name: "MOVE", states: stateKnown, folded: true},
+	{name: "UIDPLUS", states: stateKnown, folded: true},
+
+	// Adding messages.
+	{name: "APPENDLIMIT", states: stateKnown, value: func(s *session) string {
+		return "=" + strconv.FormatInt(s.srv.lim.message, 10)
+	}},
+}
+
+// disabled is the set of capabilities that Server.Disable names, and those that
+// cannot be there without them, in upper case.
+func disabled(names []string) map[string]bool {
+	off := make(map[string]bool, len(names))
+	for _, n := range names {
+		off[strings.ToUpper(n)] = true
+	}
+	if off["CONDSTORE"] {
+		off["QRESYNC"] = true // RFC 7162 §3.2
+	}
+	for i := range extensions {
+		if e := &extensions[i]; e.folded && off[strings.ToUpper(e.name)] {
+			off["IMAP4REV2"] = true
+		}
+	}
+	return off
+}
+
+// extensionsByName are the capabilities by their names in upper case.
+func extensionsByName() map[string]*extension {
+	m := make(map[string]*extension, len(extensions))
+	for i := range extensions {
+		m[strings.ToUpper(extensions[i].name)] = &extensions[i]
+	}
+	return m
+}
+
+// can reports whether a capability, by its name in upper case, is there for
+// this session.
+func (s *session) can(name string) bool {
+	if s.srv.off[name] {
+		return false
+	}
+	e := s.srv.extensions[name]
+	return e != nil && (e.when == nil || e.when(s))
+}
+
 // appendCapabilities lists what can be done now: before login how to get in,
 // afterwards everything else.
 func (s *session) appendCapabilities(b []byte) []byte {
-	b = append(b, "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE SASL-IR"...)
+	b = append(b, "IMAP4rev1"...)
+	for i := range extensions {
+		e := &extensions[i]
+		if e.states&s.state == 0 || s.srv.off[strings.ToUpper(e.name)] || e.when != nil && !e.when(s) {
+			continue
+		}
+		b = append(append(b, ' '), e.name...)
+		if e.value != nil {
+			b = append(b, e.value(s)...)
+		}
+	}
 	if s.state != stateGuest {
-		b = append(b, " IDLE NAMESPACE UNSELECT UIDPLUS CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE"+
-			" CREATE-SPECIAL-USE ESEARCH SEARCHRES MOVE CONDSTORE STATUS=SIZE APPENDLIMIT="...)
-		return strconv.AppendInt(b, s.srv.lim.message, 10)
+		return b
 	}
 	peer := s.peer()
 	if s.srv.tls != nil && !peer.Secure() {

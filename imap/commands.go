@@ -6,55 +6,81 @@ import "github.com/posta-mail/posta/imap/internal/wire"
 type command struct {
 	// states in which the command is allowed.
 	states state
+	traits traits
+	// needs is the capability that the command belongs to: without it there is
+	// no such command. Empty: always there.
+	needs string
+	run   func(*session, *wire.Parser) reply
+}
+
+// traits say what holds for a command whatever it does.
+type traits uint8
+
+const (
 	// refresh: what others changed, EXPUNGE excepted, is told before the
 	// command runs, so that it sees the mailbox as it is. Not before STORE: the
 	// client would take flags as they were before for those afterwards. All
 	// commands tell when they end.
-	refresh bool
-	// expunge: EXPUNGE may be told when the command ends. Never during FETCH,
+	refresh traits = 1 << iota
+	// removes: EXPUNGE may be told when the command ends. Never during FETCH,
 	// STORE and SEARCH (RFC 9051 §7.5.1), whose answers are by number.
-	expunge bool
-	run     func(*session, *wire.Parser) reply
-}
+	removes
+	// numbers: the command names messages by number, which UIDONLY forbids (RFC
+	// 9586 §3.1).
+	numbers
+)
 
 // commands is the table of all commands by their names.
 var commands = map[string]command{
-	"CAPABILITY":   {stateAny, false, true, (*session).capability},
-	"NOOP":         {stateAny, false, true, (*session).noop},
-	"LOGOUT":       {stateAny, false, false, (*session).logout},
-	"ID":           {stateAny, false, true, (*session).identify},
-	"STARTTLS":     {stateGuest, false, false, (*session).startTLS},
-	"AUTHENTICATE": {stateGuest, false, false, (*session).authenticate},
-	"LOGIN":        {stateGuest, false, false, (*session).loginCommand},
+	// In any state.
+	"CAPABILITY": {stateAny, removes, "", (*session).capability},
+	"NOOP":       {stateAny, removes, "", (*session).noop},
+	"LOGOUT":     {stateAny, 0, "", (*session).logout},
+	"ID":         {stateAny, removes, "ID", (*session).identify},
 
-	"ENABLE":      {stateKnown, false, true, (*session).enable},
-	"SELECT":      {stateKnown, false, true, (*session).selectMailbox},
-	"EXAMINE":     {stateKnown, false, true, (*session).examine},
-	"CREATE":      {stateKnown, false, true, (*session).create},
-	"DELETE":      {stateKnown, false, true, (*session).delete},
-	"RENAME":      {stateKnown, false, true, (*session).rename},
-	"SUBSCRIBE":   {stateKnown, false, true, (*session).subscribe},
-	"UNSUBSCRIBE": {stateKnown, false, true, (*session).unsubscribe},
-	"LIST":        {stateKnown, false, true, (*session).list},
-	"LSUB":        {stateKnown, false, true, (*session).lsub},
-	"NAMESPACE":   {stateKnown, false, true, (*session).namespace},
-	"STATUS":      {stateKnown, true, true, (*session).status},
-	"APPEND":      {stateKnown, false, true, (*session).appendMessage},
-	"IDLE":        {stateKnown, false, true, (*session).idle},
+	// Getting in.
+	"STARTTLS":     {stateGuest, 0, "", (*session).startTLS},
+	"AUTHENTICATE": {stateGuest, 0, "", (*session).authenticate},
+	"LOGIN":        {stateGuest, 0, "", (*session).loginCommand},
 
-	"CHECK":       {stateSelected, false, true, (*session).check},
-	"CLOSE":       {stateSelected, false, false, (*session).close},
-	"UNSELECT":    {stateSelected, false, false, (*session).unselect},
-	"EXPUNGE":     {stateSelected, false, true, (*session).expunge},
-	"UID EXPUNGE": {stateSelected, false, true, (*session).uidExpunge},
-	"SEARCH":      {stateSelected, true, false, (*session).search},
-	"UID SEARCH":  {stateSelected, true, true, (*session).uidSearch},
-	"FETCH":       {stateSelected, true, false, (*session).fetch},
-	"UID FETCH":   {stateSelected, true, true, (*session).uidFetch},
-	"STORE":       {stateSelected, false, false, (*session).store},
-	"UID STORE":   {stateSelected, false, true, (*session).uidStore},
-	"COPY":        {stateSelected, false, true, (*session).copy},
-	"UID COPY":    {stateSelected, false, true, (*session).uidCopy},
-	"MOVE":        {stateSelected, false, true, (*session).move},
-	"UID MOVE":    {stateSelected, false, true, (*session).uidMove},
+	// Sessions.
+	"ENABLE": {stateKnown, removes, "ENABLE", (*session).enable},
+	"IDLE":   {stateKnown, removes, "IDLE", (*session).idle},
+
+	// Mailboxes.
+	"CREATE":      {stateKnown, removes, "", (*session).create},
+	"DELETE":      {stateKnown, removes, "", (*session).delete},
+	"RENAME":      {stateKnown, removes, "", (*session).rename},
+	"SUBSCRIBE":   {stateKnown, removes, "", (*session).subscribe},
+	"UNSUBSCRIBE": {stateKnown, removes, "", (*session).unsubscribe},
+	"LIST":        {stateKnown, removes, "", (*session).list},
+	"LSUB":        {stateKnown, removes, "", (*session).lsub},
+	"NAMESPACE":   {stateKnown, removes, "NAMESPACE", (*session).namespace},
+	"STATUS":      {stateKnown, refresh | removes, "", (*session).status},
+
+	// The selected mailbox.
+	"SELECT":   {stateKnown, removes, "", (*session).selectMailbox},
+	"EXAMINE":  {stateKnown, removes, "", (*session).examine},
+	"CHECK":    {stateSelected, removes, "", (*session).check},
+	"CLOSE":    {stateSelected, 0, "", (*session).close},
+	"UNSELECT": {stateSelected, 0, "UNSELECT", (*session).unselect},
+
+	// Searching.
+	"SEARCH":     {stateSelected, refresh | numbers, "", (*session).search},
+	"UID SEARCH": {stateSelected, refresh | removes, "", (*session).uidSearch},
+
+	// Fetching and changing messages.
+	"FETCH":       {stateSelected, refresh | numbers, "", (*session).fetch},
+	"UID FETCH":   {stateSelected, refresh | removes, "", (*session).uidFetch},
+	"STORE":       {stateSelected, numbers, "", (*session).store},
+	"UID STORE":   {stateSelected, removes, "", (*session).uidStore},
+	"COPY":        {stateSelected, removes | numbers, "", (*session).copy},
+	"UID COPY":    {stateSelected, removes, "", (*session).uidCopy},
+	"MOVE":        {stateSelected, removes | numbers, "MOVE", (*session).move},
+	"UID MOVE":    {stateSelected, removes, "MOVE", (*session).uidMove},
+	"EXPUNGE":     {stateSelected, removes, "", (*session).expunge},
+	"UID EXPUNGE": {stateSelected, removes, "UIDPLUS", (*session).uidExpunge},
+
+	// Adding messages.
+	"APPEND": {stateKnown, removes, "", (*session).appendMessage},
 }

@@ -27,7 +27,7 @@ func (s *session) transfer(p *wire.Parser, name string, uid bool) reply {
 	if moving && v.readOnly {
 		return no("READ-ONLY", "Mailbox is read-only")
 	}
-	dest, _, err := s.mailbox(c.Mailbox)
+	dest, err := s.open(c.Mailbox)
 	if err != nil {
 		return s.failedTo(err)
 	}
@@ -42,7 +42,7 @@ func (s *session) transfer(p *wire.Parser, name string, uid bool) reply {
 	if moving {
 		do = v.mb.Move
 	}
-	done, err := do(s.ctx, uids, dest.ID())
+	done, err := do(s.ctx, uids, dest.info.ID)
 	if err != nil {
 		return s.failedTo(err)
 	}

@@ -230,9 +230,7 @@ func (f *fetcher) message(a asked, row store.Row, d store.Detail) {
 		}
 	}
 	f.out.begin()
-	b := append(f.out.b, "* "...)
-	b = strconv.AppendInt(b, int64(a.number+1), 10)
-	b = append(b, " FETCH ("...)
+	b := f.beginFetch(f.out.b, a.number, row.UID)
 	first := true
 	for k := range f.items {
 		it := &f.items[k]

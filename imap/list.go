@@ -54,7 +54,7 @@ func (s *session) list(p *wire.Parser) reply {
 		}
 		s.out.put("\r\n")
 		if c.Return&wire.ListStatus != 0 && n.info != nil { // RFC 5819 §2
-			s.sendStatus(*n.info, c.Status)
+			s.sendStatus(n.name, *n.info, c.Status)
 		}
 		s.out.spill()
 	}

@@ -133,6 +133,7 @@ func (s *session) loggedIn(id *auth.Identity) reply {
 		return no("LIMIT", "Too many connections of this user")
 	}
 	s.acc, s.id = acc, id
+	s.guard = store.Guard{Store: s.srv.Store, Actor: id.Account, Groups: id.Groups}
 	s.conn.SetIdentity(id)
 	s.enter(stateUser, nil)
 	s.srv.log.Info("logged in", "server", "imap", "peer", s.peer(), "account", id.Account)

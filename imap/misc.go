@@ -3,7 +3,6 @@ package imap
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
 )
@@ -77,27 +76,3 @@ func (s *session) identify(p *wire.Parser) reply {
 	s.out.put(")\r\n")
 	return ok("ID completed")
 }
-
-// enable is ENABLE (RFC 9051 §6.3.1): what is not known is ignored.
-func (s *session) enable(p *wire.Parser) reply {
-	names := p.Enable()
-	if p.End() != nil {
-		return syntax(p)
-	}
-	var done []string
-	for _, n := range names {
-		switch {
-		case n == "IMAP4REV2" && !s.rev2:
-			s.rev2 = true
-			done = append(done, " IMAP4rev2")
-		case n == "CONDSTORE" && !s.condStor:
-			s.enableCondStore()
-			done = append(done, " CONDSTORE")
-		}
-	}
-	s.out.put("* ENABLED" + strings.Join(done, "") + "\r\n")
-	return ok("ENABLE completed")
-}
-
-// utf8 reports whether mailbox names and quoted strings are UTF-8.
-func (s *session) utf8() bool { return s.rev2 }

@@ -9,12 +9,12 @@ import (
 )
 
 // selectMailbox is SELECT (RFC 9051 §6.3.2).
-func (s *session) selectMailbox(p *wire.Parser) reply { return s.open(p, false) }
+func (s *session) selectMailbox(p *wire.Parser) reply { return s.openMailbox(p, false) }
 
 // examine is EXAMINE (RFC 9051 §6.3.3).
-func (s *session) examine(p *wire.Parser) reply { return s.open(p, true) }
+func (s *session) examine(p *wire.Parser) reply { return s.openMailbox(p, true) }
 
-func (s *session) open(p *wire.Parser, readOnly bool) reply {
+func (s *session) openMailbox(p *wire.Parser, readOnly bool) reply {
 	c := p.Select()
 	if p.End() != nil {
 		return syntax(p)
@@ -29,15 +29,15 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 	if c.CondStore {
 		s.enableCondStore()
 	}
-	mb, info, err := s.mailbox(c.Mailbox)
+	box, err := s.open(c.Mailbox)
 	if err != nil {
 		return s.failed(err)
 	}
-	snap, err := mb.Snapshot(s.ctx)
+	snap, err := box.mb.Snapshot(s.ctx)
 	if err != nil {
 		return s.failed(err)
 	}
-	rights, err := store.MyRights(s.ctx, s.acc, info.ID)
+	rights, err := store.MyRights(s.ctx, box.acc, box.info.ID)
 	if err != nil {
 		return s.failed(err)
 	}
@@ -45,7 +45,7 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 	if !rights.Writable() && !rights.Has(store.RightSeen) { // RFC 4314 §5.2
 		readOnly = true
 	}
-	v := &view{mb: mb, readOnly: readOnly, told: snap}
+	v := &view{box: box, readOnly: readOnly, told: snap}
 	s.tellKeywords(v, snap)
 	s.number("* ", uint64(snap.Len()), " EXISTS\r\n")
 	if !s.rev2 {
@@ -59,7 +59,7 @@ func (s *session) open(p *wire.Parser, readOnly bool) reply {
 	s.number("* OK [HIGHESTMODSEQ ", highestModSeq(snap), "] Highest\r\n")
 	if s.rev2 {
 		s.out.put("* LIST () \"/\" ")
-		s.out.b = wire.AppendMailbox(s.out.b, info.Name, s.utf8())
+		s.out.b = wire.AppendMailbox(s.out.b, box.name, s.utf8())
 		s.out.put("\r\n")
 	}
 	s.enter(stateSelected, v)
@@ -87,29 +87,6 @@ func firstUnseen(snap *store.Snapshot) int {
 		}
 	}
 	return 0
-}
-
-// name turns a mailbox name as sent into its canonical form.
-func (s *session) name(sent string) (string, error) {
-	n, err := wire.DecodeMailbox(sent, s.utf8())
-	if err != nil {
-		return "", err
-	}
-	return store.CanonicalName(n)
-}
-
-// mailbox opens a mailbox by its name as sent.
-func (s *session) mailbox(sent string) (store.Mailbox, store.MailboxInfo, error) {
-	name, err := s.name(sent)
-	if err != nil {
-		return nil, store.MailboxInfo{}, err
-	}
-	mb, err := s.acc.Mailbox(s.ctx, name)
-	if err != nil {
-		return nil, store.MailboxInfo{}, err
-	}
-	info, err := mb.Info(s.ctx)
-	return mb, info, err
 }
 
 // close is CLOSE (RFC 9051 §6.4.1): what is marked \Deleted goes, and nothing

@@ -111,6 +111,12 @@ type Server struct {
 	// WriteTimeout bounds each write of at most about 64 KiB. 0: 5 minutes.
 	WriteTimeout time.Duration
 
+	// Disable names capabilities that are not to be there, such as "COMPRESS"
+	// or "SORT=DISPLAY", without case; their commands are unknown then. A
+	// capability that IMAP4rev2 has taken in takes IMAP4rev2 with it. IMAP4rev1
+	// itself cannot be disabled. Unknown names do nothing.
+	Disable []string
+
 	// ID is what the ID command tells about the server (RFC 2971 §3.3), such
 	// as "name" and "version". Nil: only the name "Posta"; empty: nothing.
 	ID map[string]string
@@ -119,14 +125,16 @@ type Server struct {
 	// Trace observes connections, logins and commands; nil for none.
 	Trace *Trace
 
-	conns   netserve.Server
-	once    sync.Once
-	lim     limits
-	login   *auth.Login
-	budget  *lines.Budget
-	log     *slog.Logger
-	tls     *tls.Config
-	sharing accountCounts
+	conns      netserve.Server
+	once       sync.Once
+	lim        limits
+	login      *auth.Login
+	budget     *lines.Budget
+	log        *slog.Logger
+	tls        *tls.Config
+	off        map[string]bool // what Disable names, in upper case
+	extensions map[string]*extension
+	sharing    accountCounts
 }
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -143,6 +151,9 @@ func (s *Server) setup() {
 			s.log = slog.New(slog.DiscardHandler)
 		}
 		s.tls = netserve.ServerTLS(s.TLSConfig)
+		s.off = disabled(s.Disable)
+		s.lim.parse.Off = s.off
+		s.extensions = extensionsByName()
 	})
 }
 

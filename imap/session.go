@@ -36,14 +36,20 @@ type session struct {
 	in   *lines.Reader
 	out  output
 
-	state    state
-	login    time.Time // when the login must have happened; zero: no limit
-	id       *auth.Identity
-	acc      store.Account
-	sel      *view        // the selected mailbox, nil without one
-	saved    store.UIDSet // "$", the result of the last SEARCH RETURN (SAVE)
-	rev2     bool         // ENABLE IMAP4rev2
-	condStor bool         // CONDSTORE is enabled (RFC 7162 §3.1)
+	state state
+	login time.Time // when the login must have happened; zero: no limit
+	id    *auth.Identity
+	acc   store.Account
+	sel   *view        // the selected mailbox, nil without one
+	saved store.UIDSet // "$", the result of the last SEARCH RETURN (SAVE)
+	guard store.Guard  // what the user may do with the accounts of others
+
+	// What has been enabled, for the rest of the connection.
+	rev2       bool // IMAP4rev2
+	condStor   bool // CONDSTORE (RFC 7162 §3.1)
+	qresync    bool // QRESYNC (RFC 7162 §3.2.3)
+	utf8Accept bool // UTF8=ACCEPT (RFC 9755 §3)
+	uidOnly    bool // UIDONLY (RFC 9586 §3)
 
 	tag      []byte // of the command at hand
 	cmd      []byte // a command with literals, assembled
@@ -97,7 +103,7 @@ func (s *session) enter(st state, sel *view) {
 	}
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {
-		s.acc, s.id = nil, nil
+		s.acc, s.id, s.guard = nil, nil, store.Guard{}
 	}
 	if st == stateGuest {
 		s.conn.SetIdentity(nil)
@@ -251,10 +257,12 @@ func (s *session) execute(name string, line []byte) reply {
 		// Nothing of a request that a browser was tricked into sending may
 		// be taken for commands.
 		return s.bye("", "This is an IMAP server")
-	case !known:
+	case !known, c.needs != "" && !s.can(c.needs):
 		refusal = bad("Unknown command")
 	case c.states&s.state == 0:
 		refusal = bad(wrongState(s.state, c.states))
+	case s.uidOnly && c.traits&numbers != 0: // RFC 9586 §3.1
+		refusal = reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
 	}
 	if refusal != (reply{}) {
 		if err := s.discard(line); err != nil {
@@ -271,7 +279,7 @@ func (s *session) execute(name string, line []byte) reply {
 	if fault != (reply{}) {
 		return fault
 	}
-	if c.refresh && !s.sync(false) {
+	if c.traits&refresh != 0 && !s.sync(false) {
 		return gone
 	}
 	r := c.run(s, p)
@@ -280,7 +288,7 @@ func (s *session) execute(name string, line []byte) reply {
 	if r.status == "BAD" || s.state == stateLogout || quiet {
 		return r
 	}
-	if !s.sync(c.expunge) {
+	if !s.sync(c.traits&removes != 0) {
 		return gone
 	}
 	return r

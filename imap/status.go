@@ -13,19 +13,19 @@ func (s *session) status(p *wire.Parser) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
-	_, info, err := s.mailbox(c.Mailbox)
+	box, err := s.open(c.Mailbox)
 	if err != nil {
 		return s.failed(err)
 	}
 	if c.Items&wire.StatusHighestModSeq != 0 {
 		s.enableCondStore() // RFC 7162 §3.1.7
 	}
-	s.sendStatus(info, c.Items)
+	s.sendStatus(box.name, box.info, c.Items)
 	return ok("STATUS completed")
 }
 
 // sendStatus appends a STATUS response.
-func (s *session) sendStatus(info store.MailboxInfo, items wire.StatusItems) {
+func (s *session) sendStatus(name string, info store.MailboxInfo, items wire.StatusItems) {
 	modSeq := max(uint64(info.ModSeq), 1)
 	if s.sel != nil && s.sel.mb.ID() == info.ID {
 		// Not beyond an expunge that has not been told (RFC 7162 §3.2).
@@ -36,7 +36,7 @@ func (s *session) sendStatus(info store.MailboxInfo, items wire.StatusItems) {
 		uint64(info.Deleted), uint64(info.Size), modSeq, uint64(s.srv.lim.message),
 	}
 	s.out.put("* STATUS ")
-	s.out.b = wire.AppendMailbox(s.out.b, info.Name, s.utf8())
+	s.out.b = wire.AppendMailbox(s.out.b, name, s.utf8())
 	sep := " ("
 	for i, name := range wire.StatusNames {
 		if items&(1<<i) == 0 {

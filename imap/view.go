@@ -13,7 +13,7 @@ import (
 // positions in told, which therefore keeps messages that are gone until the
 // client may be told so.
 type view struct {
-	mb       store.Mailbox
+	box
 	readOnly bool
 	told     *store.Snapshot
 	keywords int // how many of the mailbox's keywords the client knows
@@ -223,14 +223,23 @@ func (s *session) tellExpunged(told *store.Snapshot, gone store.UIDSet) int {
 	return n
 }
 
+// beginFetch appends the begin of a response about the message at position i.
+func (s *session) beginFetch(b []byte, i int, uid store.UID) []byte {
+	b = append(b, "* "...)
+	if s.uidOnly { // RFC 9586 §3.3
+		b = strconv.AppendUint(b, uint64(uid), 10)
+		return append(b, " UIDFETCH ("...)
+	}
+	b = strconv.AppendInt(b, int64(i+1), 10)
+	return append(b, " FETCH ("...)
+}
+
 // tellFlags sends a FETCH that nobody asked for, or STORE's answer: with UID
 // where one must be in it (RFC 9051 §7.5.2), and with MODSEQ once CONDSTORE is
 // enabled (RFC 7162 §3.2).
 func (s *session) tellFlags(i int, row store.Row, snap *store.Snapshot, uid, flags bool) {
 	s.out.begin()
-	b := append(s.out.b, "* "...)
-	b = strconv.AppendInt(b, int64(i+1), 10)
-	b = append(b, " FETCH ("...)
+	b := s.beginFetch(s.out.b, i, row.UID)
 	if uid {
 		b = append(b, "UID "...)
 		b = strconv.AppendUint(b, uint64(row.UID), 10)

@@ -15,6 +15,8 @@ type Limits struct {
 	// FetchItems is how many data items a FETCH may name, header fields of one
 	// item counted separately against the same bound.
 	FetchItems int
+	// Off are capabilities, in upper case, whose arguments are not there.
+	Off map[string]bool
 }
 
 // SyntaxError says why a command is not well formed. Its text is fixed: it
@@ -53,6 +55,13 @@ func (p *Parser) AtEnd() bool { return p.err != nil || p.i >= len(p.b) }
 func (p *Parser) fail(reason string) {
 	if p.err == nil {
 		p.err = &SyntaxError{reason}
+	}
+}
+
+// needs fails, as for a word that is unknown, if a capability is off.
+func (p *Parser) needs(capability, reason string) {
+	if p.lim.Off[capability] {
+		p.fail(reason)
 	}
 }
 
