@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Times examples/mailserver (sqlite) and Debian's Dovecot (mdbox, fsync on) side by
-# side, by an outside program that speaks IMAP:
+# side, from outside:
 #
-#	bench/imap-dovecot.sh IMAP_BENCH.PY [N [ROUNDS]]
+#	bench/imap-dovecot.sh [N [ROUNDS [PROGRAM]]]
 #
-# The program is called with HOST PORT USER PASSWORD --n N --pid PID. Both servers
-# keep their mail under $TMPDIR. Rounds alternate. Needs root, as Dovecot does.
+# by bench/imapload or by another PROGRAM, which is called with HOST PORT USER
+# PASSWORD --n N --pid PID. Both servers keep their mail under $TMPDIR. Rounds
+# alternate. Needs root, as Dovecot does.
 set -euo pipefail
-tool=$(realpath "$1") n=${2:-10000} rounds=${3:-1}
+n=${1:-10000} rounds=${2:-1} tool=
+[ $# -lt 3 ] || tool=$(realpath "$3")
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
 chmod 755 "$dir"
@@ -68,9 +70,17 @@ for port in 21430 21431; do
 	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.2; done
 done
 
+(cd bench && go build -o "$dir/imapload" ./imapload)
+load() { # PORT USER PID
+	if [ -n "$tool" ]; then
+		"$tool" 127.0.0.1 "$1" "$2" secret --n "$n" --pid "$3"
+	else
+		"$dir/imapload" -addr "127.0.0.1:$1" -user "$2" -password secret -n "$n" -pid "$3"
+	fi
+}
 for round in $(seq "$rounds"); do
 	echo "== Dovecot, round $round"
-	python3 "$tool" 127.0.0.1 21430 anna secret --n "$n" --pid "$dovecot"
+	load 21430 anna "$dovecot"
 	echo "== Posta, round $round"
-	python3 "$tool" 127.0.0.1 21431 anna@posta.test secret --n "$n" --pid "$posta"
+	load 21431 anna@posta.test "$posta"
 done
