@@ -1,101 +1,376 @@
 package imap
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strconv"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
+	lines "github.com/posta-mail/posta/internal/wire"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/store"
 )
 
-// appendMessage is APPEND (RFC 9051 §6.3.12). The command ends with the
-// announcement of the message, which is streamed into the store.
+// appendMessage is APPEND (RFC 9051 §6.3.12), of several messages too (RFC
+// 3502).
 func (s *session) appendMessage(p *wire.Parser) reply {
-	lit, n := wire.TrailingLiteral(s.cmd[:max(len(s.cmd)-2, 0)])
-	c := p.AppendHead()
-	if n == 0 {
-		if p.End() == nil {
-			return bad("Literal expected")
+	return s.receive("APPEND", p, nil)
+}
+
+// incoming is an APPEND or REPLACE at work. As a reader it gives the octets of
+// the message at hand, which it takes from the client and, for CATENATE, from
+// the store as they are asked for.
+type incoming struct {
+	s        *session
+	args     *wire.Append
+	name     string    // of the command
+	replaced *replaced // by REPLACE, else nil
+
+	dest    place
+	targets []store.Target
+	one     [1]store.Target // the usual number
+	total   int64           // octets of all messages
+	lent    int             // octets of the budget
+
+	// Of the message at hand:
+	size    int64
+	text    literal // being read
+	reading bool    // text is
+	binary  bool    // NUL is allowed, in the last literal and all before
+	part    part    // of a URL, being read
+	done    bool
+	sync    bool // the last literal was one
+}
+
+// refusal is a reply as an error. The client must be kept in step.
+type refusal struct{ reply reply }
+
+func (r *refusal) Error() string { return "imap: refused: " + r.reply.text }
+
+// receive executes APPEND or REPLACE, from the space in front of the mailbox on.
+func (s *session) receive(name string, p *wire.Parser, old *replaced) reply {
+	in := &incoming{s: s, args: wire.NewAppend(p), name: name, replaced: old}
+	in.targets = in.one[:0]
+	defer in.release()
+	for {
+		step, err := in.step()
+		switch {
+		case err != nil:
+			return in.failed(err)
+		case step == wire.StepEnd:
+			return in.file()
+		case step == wire.StepMailbox:
+			err = in.locate()
+		case step == wire.StepBegin:
+			err = in.stage()
 		}
-		return syntax(p)
-	}
-	if p.End() != nil {
-		return s.refuseAppend(lit, syntax(p))
-	}
-	if lit.Size > uint64(s.srv.lim.message) {
-		// RFC 7889 §4: TOOBIG instead of a continuation request.
-		if lit.Sync {
-			return no("TOOBIG", "Message too large")
+		if err != nil {
+			return in.failed(err)
 		}
-		return s.refuseAppend(lit, no("TOOBIG", "Message too large"))
 	}
-	dest, err := s.locate(c.Mailbox)
+}
+
+// release gives back what has not been handed on.
+func (in *incoming) release() {
+	in.closePart()
+	for i := range in.targets {
+		_ = in.targets[i].Body.Discard()
+	}
+	in.s.srv.budget.Release(in.lent)
+}
+
+// step goes to the next thing that is neither a string nor octets.
+func (in *incoming) step() (wire.Step, error) {
+	for {
+		switch step := in.args.Next(); step {
+		case wire.StepFailed:
+			return step, &refusal{bad(in.args.Err().Error())}
+		case wire.StepString:
+			if err := in.supply(); err != nil {
+				return step, err
+			}
+		default:
+			return step, nil
+		}
+	}
+}
+
+// supply reads a literal that is a string.
+func (in *incoming) supply() error {
+	lit, room := in.args.Literal, in.s.maxCommand()
+	if lit.Size > uint64(room) {
+		return &refusal{bad("Literal too large")}
+	}
+	if r := in.s.admit(lit); r != (reply{}) {
+		return &refusal{r}
+	}
+	if err := in.borrow(int(lit.Size)); err != nil {
+		return err
+	}
+	in.s.request(lit, "+ Ready for literal\r\n")
+	b := make([]byte, lit.Size)
+	if _, err := io.ReadFull(in.s.octets(lit.Size), b); err != nil {
+		return clientFailure(err)
+	}
+	if !lit.Binary && bytes.IndexByte(b, 0) >= 0 {
+		return &refusal{bad("NUL in a literal")} // RFC 9051 §9, literal
+	}
+	line, err := in.line()
 	if err != nil {
-		return s.refuseAppend(lit, s.failed(err))
+		return err
 	}
-	if _, err := dest.acc.Mailbox(s.ctx, dest.local); err != nil {
-		return s.refuseAppend(lit, s.failedTo(err))
+	in.args.Supply(string(b), line)
+	return nil
+}
+
+// line reads what follows a literal.
+func (in *incoming) line() ([]byte, error) {
+	in.s.pace()
+	line, err := in.s.in.ReadLine(in.s.maxCommand())
+	if err != nil {
+		return nil, clientFailure(err)
 	}
-	if lit.Sync {
-		s.out.put("+ Ready for message\r\n")
+	if len(line) > 0 {
+		// What is remembered of it has to be bounded too.
+		err = in.borrow(len(line))
 	}
-	body := s.octets(lit.Size)
-	staged, err := s.srv.Store.Stage(s.ctx, body)
+	return line, err
+}
+
+// borrow takes octets of the budget until the command ends.
+func (in *incoming) borrow(n int) error {
+	if !in.s.srv.budget.Acquire(n) {
+		return clientFailure(lines.ErrBudget)
+	}
+	in.lent += n
+	return nil
+}
+
+// clientFailure marks an error that ends the session.
+func clientFailure(err error) error {
+	var lost *clientError
+	if errors.As(err, &lost) {
+		return err
+	}
+	return &clientError{err}
+}
+
+// locate finds the mailbox. Whether it exists is looked up only if that saves
+// something, because placing finds out by itself.
+func (in *incoming) locate() (err error) {
+	if in.dest, err = in.s.locate(in.args.Mailbox); err != nil {
+		return err
+	}
+	lit, n := in.args.Rest()
+	if n > 0 && !lit.Sync && lit.Size <= smallMessage {
+		return nil
+	}
+	_, err = in.dest.acc.Mailbox(in.s.ctx, in.dest.local)
+	return err
+}
+
+// smallMessage is up to which size a message is worth no question beforehand,
+// and filed while the next one is being read.
+const smallMessage = 256 << 10
+
+// stage reads one message into the store.
+func (in *incoming) stage() error {
+	if in.args.Messages > 1 && in.replaced != nil {
+		return &refusal{bad("One message replaces one")} // RFC 8508 §3.1
+	}
+	if in.args.Messages > in.s.srv.lim.messages {
+		return &refusal{no("LIMIT", "Too many messages in one command")}
+	}
+	m := in.args.Message
+	in.size, in.done, in.binary, in.sync = 0, false, true, false
+	staged, err := in.s.srv.Store.Stage(in.s.ctx, in)
+	if err != nil {
+		return err
+	}
+	in.targets = append(in.targets, store.Target{
+		Account: in.dest.acc.Name(), Mailbox: in.dest.local, Body: staged, Flags: flagNames(m.Flags), Date: m.Date,
+	})
+	if !in.done { // a store that did not read to the end
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			return err
+		}
+	}
+	in.total += in.size
+	traits := staged.Outline().Traits
+	switch {
+	case in.size == 0:
+		// RFC 3502 §6.3.11: the client gives up; nothing is appended.
+		return &refusal{no("CANNOT", "Message is empty")}
+	case !in.binary && !in.args.Catenated && traits&message.HasNUL != 0:
+		return &refusal{bad("NUL in a literal")} // RFC 9051 §9, literal; literal8 may
+	case traits&message.HasEightBitHeader != 0 && !in.s.utf8() && in.s.can("UTF8=ACCEPT"):
+		return &refusal{no("CANNOT", "8-bit header needs ENABLE UTF8=ACCEPT")} // RFC 9755 §4
+	}
+	return nil
+}
+
+// Read implements io.Reader for the message at hand.
+func (in *incoming) Read(b []byte) (int, error) {
+	for !in.done {
+		var n int
+		var err error
+		switch {
+		case in.reading:
+			n, err = in.readText(b)
+		case in.part.r != nil:
+			n, err = in.readPart(b)
+		default:
+			err = in.advance()
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.EOF
+}
+
+// advance begins what the message goes on with.
+func (in *incoming) advance() error {
+	step, err := in.step()
+	if err != nil {
+		return err
+	}
+	switch step {
+	case wire.StepText:
+		return in.beginText()
+	case wire.StepURL:
+		return in.beginPart()
+	}
+	in.done = true // there is nothing else: StepDone
+	return nil
+}
+
+// beginText asks for a literal.
+func (in *incoming) beginText() error {
+	lit := in.args.Literal
+	if lit.Size > uint64(in.s.srv.lim.message-in.size) {
+		// RFC 7889 §4: TOOBIG instead of a continuation request.
+		return &refusal{no("TOOBIG", "Message too large")}
+	}
+	if r := in.s.admit(lit); r != (reply{}) {
+		return &refusal{r}
+	}
+	in.s.request(lit, "+ Ready for message\r\n")
+	in.text, in.reading = in.s.octets(lit.Size), true
+	in.size += int64(lit.Size)
+	in.binary, in.sync = lit.Binary, lit.Sync
+	return nil
+}
+
+func (in *incoming) readText(b []byte) (int, error) {
+	n, err := in.text.Read(b)
+	if in.args.Catenated && !in.binary && bytes.IndexByte(b[:n], 0) >= 0 {
+		return 0, &refusal{bad("NUL in a literal")}
+	}
+	if in.text.r.Left() > 0 {
+		if err != nil {
+			err = clientFailure(err)
+		}
+		return n, err
+	}
+	in.reading = false
+	line, err := in.line()
+	if err == nil {
+		in.args.Line(line)
+	}
+	return n, err
+}
+
+// failed answers a command that cannot be executed, and keeps the client in
+// step: what belongs to the command is read and thrown away, if it is not more
+// than a message may be.
+func (in *incoming) failed(err error) reply {
+	s := in.s
 	var lost *clientError
 	if errors.As(err, &lost) {
 		s.readFailed(lost)
 		return gone
 	}
-	if err == nil {
-		defer func() { _ = staged.Discard() }()
-	}
-	if _, drainErr := io.Copy(io.Discard, body); drainErr != nil {
-		s.readFailed(drainErr)
-		return gone
-	}
-	s.pace()
-	rest, readErr := s.in.ReadLine(s.maxCommand())
-	if readErr != nil {
-		s.readFailed(readErr)
-		return gone
-	}
-	if len(rest) > 0 {
-		if err := s.discard(rest); err != nil {
+	r := in.reply(err)
+	if in.reading {
+		in.reading = false
+		if _, err := io.Copy(io.Discard, in.text); err != nil {
 			s.readFailed(err)
 			return gone
 		}
-		return bad("Unexpected text after the message")
+		s.pace()
+		line, err := s.in.ReadLine(s.maxCommand())
+		if err != nil {
+			s.readFailed(err)
+			return gone
+		}
+		in.args.Line(line)
 	}
-	if err != nil {
-		return s.failed(err)
+	if lit, n := in.args.Rest(); n > 0 {
+		if err := s.skip(lit, uint64(max(s.srv.lim.message, maxDrain))); err != nil {
+			s.readFailed(err)
+			return gone
+		}
 	}
-	return s.file(dest, c.AppendMessage, staged)
+	return r
 }
 
-// file files what has been staged.
-func (s *session) file(dest place, c wire.AppendMessage, staged store.Staged) reply {
-	if !c.Binary && staged.Outline().Traits&message.HasNUL != 0 {
-		return bad("NUL in a literal") // RFC 9051 §9, literal; literal8 may
+func (in *incoming) reply(err error) reply {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.reply
 	}
-	placed := s.guard.Place(s.ctx, []store.Target{{
-		Account: dest.acc.Name(),
-		Mailbox: dest.local,
-		Body:    staged,
-		Flags:   flagNames(c.Flags),
-		Date:    c.Date,
-	}})[0]
-	if placed.Err != nil {
-		return s.failedTo(placed.Err)
+	if in.replaced != nil && in.s.anyGone(store.UIDs(in.replaced.uid)) {
+		return no("EXPUNGEISSUED", "Message has been expunged")
 	}
-	code := "APPENDUID " + strconv.FormatUint(uint64(placed.UIDValidity), 10) + " " + strconv.FormatUint(uint64(placed.UID), 10)
-	return okCode(code, "APPEND completed")
+	return in.s.failedTo(err)
+}
+
+// file files what has been staged: all or nothing.
+func (in *incoming) file() reply {
+	s := in.s
+	if in.replaced != nil {
+		in.targets[0].Replaces, in.targets[0].ReplacesIn = in.replaced.uid, s.sel.mb.ID()
+	}
+	f := filing{name: in.name, targets: in.targets, octets: in.total}
+	if in.replaced == nil && (!in.sync || s.in.Buffered() > 0) && s.fileLater(&f) {
+		in.targets = nil // they are the filing's now
+		return pending
+	}
+	placed := s.guard.Place(s.ctx, in.targets)
+	for _, p := range placed {
+		if p.Err != nil {
+			return in.reply(p.Err)
+		}
+	}
+	r := okCode(appendUID(placed), in.name+" completed")
+	if in.replaced != nil {
+		s.untagged(reply{"OK", r.code, "Replacement is filed"}) // RFC 8508 §4.3
+		return ok(in.name + " completed")
+	}
+	return r
+}
+
+// appendUID is the code of APPEND (RFC 4315 §3); for several messages with a
+// set.
+func appendUID(placed []store.Placed) string {
+	b := append(make([]byte, 0, 32), "APPENDUID "...)
+	b = strconv.AppendUint(b, uint64(placed[0].UIDValidity), 10)
+	b = append(b, ' ')
+	var w wire.NumSetWriter
+	for _, p := range placed {
+		b = w.Add(b, uint32(p.UID))
+	}
+	return string(w.End(b))
 }
 
 // flagNames converts flags as parsed. \Recent is not the client's to set and
 // left out (RFC 3501 §2.3.2).
 func flagNames(sent []string) []store.Flag {
+	if len(sent) == 0 {
+		return nil
+	}
 	flags := make([]store.Flag, 0, len(sent))
 	for _, f := range sent {
 		if !equalFold(f, `\Recent`) {
@@ -103,14 +378,4 @@ func flagNames(sent []string) []store.Flag {
 		}
 	}
 	return flags
-}
-
-// refuseAppend answers r and keeps the client in step: a message that would
-// have been small enough is read and thrown away.
-func (s *session) refuseAppend(lit wire.Literal, r reply) reply {
-	if err := s.skip(lit, uint64(max(s.srv.lim.message, maxDrain))); err != nil {
-		s.readFailed(err)
-		return gone
-	}
-	return r
 }

@@ -36,7 +36,8 @@ type extension struct {
 // told. IMAP4rev1, STARTTLS and what concerns the login come apart.
 var extensions = [...]extension{
 	{name: "IMAP4rev2", states: stateAny},
-	{name: "LITERAL+", states: stateAny, folded: true},
+	{name: "LITERAL+", states: stateAny, when: func(s *session) bool { return !s.srv.LiteralMinus }},
+	{name: "LITERAL-", states: stateAny, folded: true, when: func(s *session) bool { return s.srv.LiteralMinus || s.srv.off["LITERAL+"] }},
 	{name: "ID", states: stateAny},
 	{name: "ENABLE", states: stateAny, folded: true},
 	{name: "SASL-IR", states: stateAny, folded: true},
@@ -66,6 +67,9 @@ var extensions = [...]extension{
 	{name: "UIDPLUS", states: stateKnown, folded: true},
 
 	// Adding messages.
+	{name: "MULTIAPPEND", states: stateKnown},
+	{name: "BINARY", states: stateKnown},
+	{name: "UTF8=ACCEPT", states: stateKnown},
 	{name: "APPENDLIMIT", states: stateKnown, value: func(s *session) string {
 		return "=" + strconv.FormatInt(s.srv.lim.message, 10)
 	}},

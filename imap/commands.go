@@ -28,6 +28,9 @@ const (
 	// numbers: the command names messages by number, which UIDONLY forbids (RFC
 	// 9586 §3.1).
 	numbers
+	// streams: the command reads its literals itself, and begins while APPENDs
+	// before it are still to be answered.
+	streams
 )
 
 // commands is the table of all commands by their names.
@@ -82,5 +85,5 @@ var commands = map[string]command{
 	"UID EXPUNGE": {stateSelected, removes, "UIDPLUS", (*session).uidExpunge},
 
 	// Adding messages.
-	"APPEND": {stateKnown, removes, "", (*session).appendMessage},
+	"APPEND": {stateKnown, removes | streams, "", (*session).appendMessage},
 }

@@ -17,6 +17,11 @@ var enableable = [...]struct {
 		s.rev2 = true
 		return !was
 	}},
+	{"UTF8=ACCEPT", func(s *session) bool { // RFC 9755 §3
+		was := s.utf8Accept
+		s.utf8Accept = true
+		return !was
+	}},
 	{"CONDSTORE", func(s *session) bool {
 		was := s.condStor
 		s.enableCondStore()

@@ -20,10 +20,9 @@ func (s *session) maxCommand() int {
 }
 
 // assemble reads the literals of a command whose first line has been read, and
-// returns a parser behind its name. APPEND's message stays unread: the command
-// then ends with its announcement. A reply other than the zero one refuses the
+// returns a parser behind its name. A reply other than the zero one refuses the
 // command; the client has been kept in step.
-func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error) {
+func (s *session) assemble(line []byte) (*wire.Parser, reply, error) {
 	lit, n := wire.TrailingLiteral(line)
 	if n == 0 {
 		return s.parser(line), reply{}, nil
@@ -36,9 +35,6 @@ func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error
 		s.cmd = append(append(s.cmd, line...), "\r\n"...)
 		if n == 0 {
 			s.cmd = s.cmd[:len(s.cmd)-2]
-			return s.parser(s.cmd), reply{}, nil
-		}
-		if name == "APPEND" && !s.parser(s.cmd).AppendMailboxPending() {
 			return s.parser(s.cmd), reply{}, nil
 		}
 		room := s.maxCommand() - len(s.cmd)
@@ -55,9 +51,10 @@ func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error
 			}
 			return nil, bad("Literal too large"), nil
 		}
-		if lit.Sync {
-			s.out.put("+ Ready for literal\r\n")
+		if r := s.admit(lit); r != (reply{}) {
+			return nil, r, s.skip(lit, maxDrain)
 		}
+		s.request(lit, "+ Ready for literal\r\n")
 		if err := s.grow(int(lit.Size)); err != nil {
 			return nil, reply{}, err
 		}
@@ -75,9 +72,35 @@ func (s *session) assemble(name string, line []byte) (*wire.Parser, reply, error
 	}
 }
 
+// maxLiteralMinus is the largest literal without asking under LITERAL- (RFC
+// 7888 §5).
+const maxLiteralMinus = 4096
+
+// admit refuses a literal that the client may not send without asking.
+func (s *session) admit(lit wire.Literal) reply {
+	switch {
+	case lit.Sync || s.can("LITERAL+"):
+	case !s.can("LITERAL-"):
+		return bad("Literal without asking is not possible")
+	case lit.Size > maxLiteralMinus:
+		return bad("Literal too large to be sent without asking")
+	}
+	return reply{}
+}
+
+// request asks for a literal, if the client waits for that.
+func (s *session) request(lit wire.Literal, text string) {
+	if lit.Sync {
+		s.settle()
+		s.out.put(text)
+	}
+}
+
 // parser returns a parser that stands behind the command's name.
 func (s *session) parser(b []byte) *wire.Parser {
-	p := wire.NewParser(b, s.srv.lim.parse)
+	lim := s.srv.lim.parse
+	lim.UTF8 = s.utf8()
+	p := wire.NewParser(b, lim)
 	p.Tag()
 	p.Space()
 	p.Command()

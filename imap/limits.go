@@ -16,6 +16,8 @@ type limits struct {
 	message      int64
 	command      int
 	literals     int
+	messages     int
+	pipelined    int
 	bad          int
 	failures     int
 	conns        int
@@ -48,6 +50,8 @@ func (s *Server) limits() limits {
 		message:      bound(s.MaxMessageBytes, 64<<20, store.MaxMessageSize),
 		command:      orDefault(s.MaxCommandBytes, 64<<10),
 		literals:     bound(s.MaxLiterals, 128, unbounded),
+		messages:     bound(s.MaxAppendMessages, 1000, unbounded),
+		pipelined:    bound(s.MaxPipelined, 128, 1),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),
 		failures:     bound(s.MaxLoginFailures, 5, unbounded),
 		conns:        bound(s.MaxConns, 20000, 0),

@@ -63,6 +63,17 @@ type Server struct {
 	MaxCommandBytes int
 	// MaxLiterals bounds the literals of one command. 0: 128.
 	MaxLiterals int
+	// LiteralMinus makes literals that are sent without asking at most 4,096
+	// octets long: LITERAL- in place of LITERAL+ (RFC 7888 §5). So does
+	// Disable with "LITERAL+".
+	LiteralMinus bool
+	// MaxAppendMessages bounds the messages of one APPEND (MULTIAPPEND, RFC
+	// 3502), which are filed together or not at all. 0: 1,000.
+	MaxAppendMessages int
+	// MaxPipelined is how many APPENDs of one connection may wait for their
+	// commit while the next is being read, of 256 KiB each and 4 MiB together
+	// at most. They share commits. 0: 128; negative or 1: none waits.
+	MaxPipelined int
 	// MaxNesting bounds parentheses, NOT and OR in SEARCH. 0: 200. It cannot
 	// be unbounded: negative is the default.
 	MaxNesting int

@@ -373,7 +373,7 @@ func TestStoreErrors(t *testing.T) {
 		assert.Equal(t, k.want, end)
 	}
 	fs.fail(store.ErrNotFound)
-	_, end := c.do("APPEND INBOX {2+}\r\nhi")
+	_, end := c.do("APPEND INBOX {2}")
 	assert.Equal(t, "NO [TRYCREATE] No such mailbox", end)
 }
 

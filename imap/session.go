@@ -51,7 +51,10 @@ type session struct {
 	utf8Accept bool // UTF8=ACCEPT (RFC 9755 §3)
 	uidOnly    bool // UIDONLY (RFC 9586 §3)
 
+	filings filings // APPENDs to be answered
+
 	tag      []byte // of the command at hand
+	began    time.Time
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
 	quiet    bool   // nothing is told when the command at hand ends
@@ -80,14 +83,16 @@ func (srv *Server) handle(ctx context.Context, c *netserve.Conn) {
 	s.out.put("* OK [CAPABILITY ")
 	s.out.b = s.appendCapabilities(s.out.b)
 	s.out.put("] Posta ready\r\n")
-	for s.state != stateLogout && s.out.err == nil {
+	for s.state != stateLogout && (!s.settled() || s.out.err == nil) {
 		s.step()
 	}
+	s.settle()
 	_ = s.out.flush()
 }
 
 // end releases what the session holds.
 func (s *session) end() {
+	s.settle()
 	s.enter(stateLogout, nil)
 	s.releaseCommand()
 	s.in.Release()
@@ -122,7 +127,7 @@ func (s *session) accountName() string {
 type source struct{ s *session }
 
 func (r source) Read(p []byte) (int, error) {
-	if !r.s.idling {
+	if !r.s.idling && r.s.settled() {
 		if err := r.s.out.flush(); err != nil {
 			return 0, err
 		}
@@ -132,6 +137,7 @@ func (r source) Read(p []byte) (int, error) {
 
 // bye ends the session with an untagged BYE (RFC 9051 §7.1.5).
 func (s *session) bye(code, text string) reply {
+	s.settle()
 	s.out.begin()
 	s.out.b = reply{"BYE", code, text}.append(s.out.b, []byte("*"))
 	s.enter(stateLogout, nil)
@@ -146,6 +152,7 @@ func (s *session) untagged(r reply) {
 
 // readFailed ends the session after a failure to read.
 func (s *session) readFailed(err error) {
+	s.settle()
 	var ne net.Error
 	switch {
 	case errors.As(err, &ne) && ne.Timeout() && s.conn.Closing():
@@ -184,24 +191,28 @@ func (s *session) step() {
 		s.readFailed(err)
 		return
 	}
-	began := time.Now()
+	s.began = time.Now()
 	p := wire.NewParser(line, s.srv.lim.parse)
 	s.tag = append(s.tag[:0], p.Tag()...)
 	p.Space()
 	name := p.Command()
 	if p.Err() != nil {
 		s.unreadable(line)
-		s.traceCommand("", "BAD", began)
+		s.traceCommand("", "BAD", s.began)
 		return
 	}
 	r := s.execute(name, line)
-	if r == gone {
-		s.traceCommand(name, "", began)
+	switch r {
+	case gone:
+		s.traceCommand(name, "", s.began)
+		return
+	case pending:
 		return
 	}
+	s.settle()
 	s.out.begin()
 	s.out.b = r.append(s.out.b, s.tag)
-	s.traceCommand(name, r.status, began)
+	s.traceCommand(name, r.status, s.began)
 	s.count(r)
 }
 
@@ -251,6 +262,9 @@ func (s *session) patience() time.Duration {
 // execute runs one command whose first line is given.
 func (s *session) execute(name string, line []byte) reply {
 	c, known := commands[name]
+	if c.traits&streams == 0 {
+		s.settle()
+	}
 	var refusal reply
 	switch {
 	case !known && s.state == stateGuest && isHTTP(line):
@@ -271,18 +285,25 @@ func (s *session) execute(name string, line []byte) reply {
 		}
 		return refusal
 	}
-	p, fault, err := s.assemble(name, line)
-	if err != nil {
-		s.readFailed(err)
-		return gone
-	}
-	if fault != (reply{}) {
-		return fault
+	p := s.parser(line)
+	if c.traits&streams == 0 {
+		var fault reply
+		var err error
+		if p, fault, err = s.assemble(line); err != nil {
+			s.readFailed(err)
+			return gone
+		}
+		if fault != (reply{}) {
+			return fault
+		}
 	}
 	if c.traits&refresh != 0 && !s.sync(false) {
 		return gone
 	}
 	r := c.run(s, p)
+	if r == pending {
+		return r
+	}
 	quiet := s.quiet
 	s.quiet = false
 	if r.status == "BAD" || s.state == stateLogout || quiet {

@@ -17,6 +17,8 @@ type Limits struct {
 	FetchItems int
 	// Off are capabilities, in upper case, whose arguments are not there.
 	Off map[string]bool
+	// UTF8: quoted strings may hold UTF-8, and APPEND's UTF8 item is there.
+	UTF8 bool
 }
 
 // SyntaxError says why a command is not well formed. Its text is fixed: it
@@ -271,13 +273,28 @@ func (p *Parser) quoted() string {
 	return ""
 }
 
-// checkQuoted refuses 8-bit octets that are not UTF-8 (RFC 9755 §3).
+// checkQuoted refuses 8-bit octets that are not UTF-8, and all of them unless
+// that has been enabled (RFC 9755 §3, RFC 9051 §4.3).
 func (p *Parser) checkQuoted(s string) string {
-	if !utf8.ValidString(s) {
+	switch {
+	case !utf8.ValidString(s):
 		p.fail("Invalid UTF-8 in quoted string")
-		return ""
+	case !p.lim.UTF8 && !ascii(s):
+		p.fail("UTF-8 in quoted string is not enabled")
+	default:
+		return s
 	}
-	return s
+	return ""
+}
+
+// ascii reports whether s has only octets of 7 bits.
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // literal reads a literal whose octets follow in the command.

@@ -105,30 +105,3 @@ func (p *Parser) statusItems() (items StatusItems) {
 	})
 	return items
 }
-
-// AppendHead is APPEND up to its first literal (RFC 9051 §6.3.12).
-type AppendHead struct {
-	Mailbox string
-	AppendMessage
-}
-
-// AppendHead reads the arguments of APPEND up to the message, whose literal's
-// announcement must be the end of the command so far.
-func (p *Parser) AppendHead() (c AppendHead) {
-	c.Mailbox = p.Mailbox()
-	c.AppendMessage = p.AppendMessage()
-	return c
-}
-
-// AppendMailboxPending reports whether the literal that ends the command so far
-// is the name of APPEND's mailbox and not the message. The parser stands
-// behind the command's name and stays there.
-func (p *Parser) AppendMailboxPending() bool {
-	q := *p
-	q.Space()
-	if c := q.peek(); c != '{' && c != '~' {
-		return false
-	}
-	_, ok := q.literalHeader()
-	return ok && q.i == len(q.b)
-}

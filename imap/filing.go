@@ -1,0 +1,158 @@
+package imap
+
+import (
+	"sync"
+	"time"
+
+	"github.com/posta-mail/posta/store"
+)
+
+// Messages that are filed one after another share a commit: while it goes on,
+// the session reads and stages what the client sends next. The replies come in
+// order, from a goroutine that lives as long as there are any to come. Until it
+// has ended, out and sel are its own; the session calls settle before it touches
+// them.
+
+// pending is the outcome of a command whose reply comes later.
+var pending = reply{status: "PENDING"}
+
+// filing is an APPEND whose messages are being filed.
+type filing struct {
+	tag     string
+	name    string
+	began   time.Time
+	targets []store.Target
+	octets  int64
+	lent    int // octets of the budget
+	wait    func() []store.Placed
+}
+
+// filings are those of a session that have not been answered, oldest first.
+type filings struct {
+	mu      sync.Mutex
+	queue   []filing
+	octets  int64 // of those in the queue and the one waited for
+	running bool
+	okay    bool          // one of them succeeded; for settle
+	ended   chan struct{} // closed when the goroutine ends
+}
+
+// Bounds of what one session may have in flight besides Server.MaxPipelined.
+const (
+	maxFilingOctets = 4 << 20
+	filingOverhead  = 1 << 10
+)
+
+// fileLater begins to file messages and reports true, or false if that must be
+// done at once.
+func (s *session) fileLater(f *filing) bool {
+	if f.octets > smallMessage || s.srv.lim.pipelined <= 1 {
+		s.settle()
+		return false
+	}
+	if n, octets := s.filings.waiting(); n >= s.srv.lim.pipelined || octets+f.octets > maxFilingOctets {
+		s.settle()
+	}
+	lent := int(f.octets) + filingOverhead
+	if !s.srv.budget.Acquire(lent) {
+		s.settle()
+		return false
+	}
+	f.tag, f.began, f.lent = string(s.tag), s.began, lent
+	f.wait = s.guard.PlaceLater(s.ctx, f.targets)
+	s.filings.add(s, f)
+	return true
+}
+
+// waiting tells what has not been answered.
+func (q *filings) waiting() (n int, octets int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue), q.octets
+}
+
+// add appends to the queue and makes sure that somebody waits.
+func (q *filings) add(s *session, f *filing) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = append(q.queue, *f)
+	q.octets += f.octets
+	if !q.running {
+		q.running, q.ended = true, make(chan struct{})
+		go s.answerFilings(q.ended)
+	}
+}
+
+// answerFilings answers filings in order until there are none.
+func (s *session) answerFilings(ended chan struct{}) {
+	defer close(ended)
+	q := &s.filings
+	for {
+		q.mu.Lock()
+		if len(q.queue) == 0 {
+			q.running, q.queue = false, nil
+			q.mu.Unlock()
+			return
+		}
+		f := q.queue[0]
+		q.mu.Unlock()
+
+		okay := s.answerFiling(&f)
+		_ = s.out.flush()
+
+		q.mu.Lock()
+		q.queue[0] = filing{}
+		q.queue = q.queue[1:]
+		q.octets -= f.octets
+		q.okay = q.okay || okay
+		q.mu.Unlock()
+		s.srv.budget.Release(f.lent)
+	}
+}
+
+// answerFiling waits for one filing and answers it.
+func (s *session) answerFiling(f *filing) bool {
+	placed := f.wait()
+	r := okCode("", f.name+" completed")
+	for i, p := range placed {
+		_ = f.targets[i].Body.Discard()
+		if p.Err != nil && r.status == "OK" {
+			r = s.failedTo(p.Err)
+		}
+	}
+	if r.status == "OK" {
+		r.code = appendUID(placed)
+	}
+	if v := s.sel; v != nil {
+		// What cannot be told now is for the next command to tell.
+		if cur, err := v.mb.Snapshot(s.ctx); err == nil && cur != v.told {
+			s.tell(cur, true)
+		}
+	}
+	s.out.begin()
+	s.out.b = r.append(s.out.b, []byte(f.tag))
+	s.traceCommand(f.name, r.status, f.began)
+	return r.status == "OK"
+}
+
+// settle waits until everything has been answered.
+func (s *session) settle() {
+	q := &s.filings
+	q.mu.Lock()
+	running, ended := q.running, q.ended
+	q.mu.Unlock()
+	if running {
+		<-ended
+	}
+	if q.okay {
+		q.okay, s.badCount = false, 0
+	}
+}
+
+// settled reports whether the session may write.
+func (s *session) settled() bool {
+	q := &s.filings
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.running
+}
