@@ -65,7 +65,13 @@ type world struct {
 // newWorld makes a store with the accounts anna and bob. change may be nil.
 func newWorld(t testing.TB, change func(*imap.Server)) *world {
 	t.Helper()
-	w := &world{t: t, st: memory.New(), l: memnet.Listen(), since: time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)}
+	return newWorldOver(t, memory.New(), change)
+}
+
+// newWorldOver is newWorld over a store that the test has made.
+func newWorldOver(t testing.TB, st store.Store, change func(*imap.Server)) *world {
+	t.Helper()
+	w := &world{t: t, st: st, l: memnet.Listen(), since: time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)}
 	for _, name := range []string{"anna", "bob"} {
 		require.NoError(t, w.st.CreateAccount(context.Background(), name))
 	}
