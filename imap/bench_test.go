@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/posta-mail/posta/imap"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
+	"github.com/posta-mail/posta/store/sqlite"
 )
 
 // benchMessages is the size of the mailbox in the benchmarks.
@@ -67,8 +67,8 @@ func (c *benchClient) run(cmd string) int64 {
 	}
 }
 
-var benchWorld = sync.OnceValue(func() *memory.Store {
-	st := memory.New()
+// benchFill files the messages of the benchmarks.
+func benchFill(st store.Store) {
 	ctx := context.Background()
 	if err := st.CreateAccount(ctx, "anna"); err != nil {
 		panic(err)
@@ -92,13 +92,23 @@ var benchWorld = sync.OnceValue(func() *memory.Store {
 			targets = targets[:0]
 		}
 	}
-	return st
-})
+}
 
 // BenchmarkMailbox times what a client waits for with 10,000 messages of 4 KiB
 // in the mailbox, over loopback TCP.
 func BenchmarkMailbox(b *testing.B) {
-	srv := &imap.Server{Store: benchWorld(), Auth: users{}, Governor: &auth.Governor{Off: true}, InsecureAuth: true}
+	b.Run("memory", func(b *testing.B) { benchmarkMailbox(b, memory.New()) })
+	b.Run("sqlite", func(b *testing.B) {
+		st, err := sqlite.Open(b.TempDir())
+		require.NoError(b, err)
+		defer st.Close()
+		benchmarkMailbox(b, st)
+	})
+}
+
+func benchmarkMailbox(b *testing.B, st store.Store) {
+	benchFill(st)
+	srv := &imap.Server{Store: st, Auth: users{}, Governor: &auth.Governor{Off: true}, InsecureAuth: true}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	go func() { _ = srv.Serve(l) }()
