@@ -63,6 +63,10 @@ var extensions = [...]extension{
 	{name: "SEARCHRES", states: stateKnown, folded: true},
 
 	// Fetching and changing messages.
+	{name: "SAVEDATE", states: stateKnown},
+	{name: "OBJECTID", states: stateKnown},
+	{name: "PREVIEW", states: stateKnown},
+	{name: "PARTIAL", states: stateKnown},
 	{name: "MOVE", states: stateKnown, folded: true},
 	{name: "UIDPLUS", states: stateKnown, folded: true},
 

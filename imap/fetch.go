@@ -2,8 +2,7 @@ package imap
 
 import (
 	"errors"
-	"strconv"
-	"time"
+	"iter"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
 	"github.com/posta-mail/posta/message"
@@ -32,6 +31,7 @@ type fetcher struct {
 	body    bool // some item needs the octets
 	seen    bool // some item sets \Seen
 	flags   bool // FLAGS was asked for
+	uid     bool // UID was asked for
 	modSeq  bool // MODSEQ was asked for
 	since   store.ModSeq
 	changed bool
@@ -57,46 +57,89 @@ func (s *session) fetchItems(p *wire.Parser, name string, uid bool) reply {
 	}
 	f := s.plan(&c, uid)
 	defer f.release()
-	for _, sp := range spans {
-		for i, row := range s.sel.told.Range(sp.from, sp.to) {
-			if f.changed && row.ModSeq <= f.since {
-				continue
-			}
-			f.rows = append(f.rows, row)
-			f.asked = append(f.asked, asked{number: i})
-			if len(f.rows) == fetchBatch && !f.answer() {
-				return f.outcome(name)
-			}
+	if c.Page != (wire.Page{}) {
+		spans = f.page(spans, c.Page)
+	}
+	for i, row := range f.each(spans) {
+		f.rows = append(f.rows, row)
+		f.asked = append(f.asked, asked{number: i})
+		if len(f.rows) == fetchBatch && !f.answer() {
+			return f.outcome(name)
 		}
 	}
 	f.answer()
 	return f.outcome(name)
 }
 
+// each yields the messages of spans, with CHANGEDSINCE those changed since.
+func (f *fetcher) each(spans []span) iter.Seq2[int, store.Row] {
+	return func(yield func(int, store.Row) bool) {
+		told := f.sel.told
+		if f.changed && count(spans) > changedLeast {
+			k := 0
+			for i, row := range told.ChangedSince(f.since) {
+				for k < len(spans) && spans[k].to <= i {
+					k++
+				}
+				if k == len(spans) || i >= spans[k].from && !yield(i, row) {
+					return
+				}
+			}
+			return
+		}
+		for _, sp := range spans {
+			for i, row := range told.Range(sp.from, sp.to) {
+				if (!f.changed || row.ModSeq > f.since) && !yield(i, row) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// changedLeast is from how many messages on the pages of a mailbox are asked
+// for what has changed.
+const changedLeast = 1024
+
+// page is the part of what spans give that is on a page (RFC 9394 §3.3), after
+// CHANGEDSINCE.
+func (f *fetcher) page(spans []span, p wire.Page) []span {
+	if f.changed {
+		var some []span
+		for i := range f.each(spans) {
+			if n := len(some); n > 0 && some[n-1].to == i {
+				some[n-1].to++
+			} else {
+				some = append(some, span{i, i + 1})
+			}
+		}
+		spans = some
+	}
+	from, to := p.Of(count(spans))
+	var out []span
+	for _, sp := range spans {
+		n := sp.to - sp.from
+		if a, b := max(from, 0), min(to, n); a < b {
+			out = append(out, span{sp.from + a, sp.from + b})
+		}
+		from, to = from-n, to-n
+	}
+	return out
+}
+
+// count is the number of messages in spans.
+func count(spans []span) (n int) {
+	for _, sp := range spans {
+		n += sp.to - sp.from
+	}
+	return n
+}
+
 // plan looks at what is asked for.
 func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
 	f := &fetcher{session: s, items: c.Items, changed: c.Changed, since: store.ModSeq(c.ChangedSince)}
-	hasUID := false
-	for _, it := range c.Items {
-		switch it.Attr {
-		case wire.FetchUID:
-			hasUID = true
-		case wire.FetchFlags:
-			f.flags = true
-		case wire.FetchModSeq:
-			f.modSeq = true
-		case wire.FetchEnvelope, wire.FetchBody, wire.FetchBodyStructure:
-			f.details = true
-		case wire.FetchSection, wire.FetchBinary, wire.FetchBinarySize:
-			f.body = true
-			switch {
-			case it.Attr != wire.FetchSection, len(it.Section.Path) > 0:
-				f.details = true
-			case it.Section.Text != wire.SectionAll:
-				f.header = true
-			}
-			f.seen = f.seen || !it.Peek
-		}
+	for i := range f.items {
+		f.prepare(&f.items[i])
 	}
 	if f.modSeq || c.Changed {
 		s.enableCondStore() // RFC 7162 §3.1
@@ -105,11 +148,37 @@ func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
 		f.modSeq = true
 		f.items = append(f.items, wire.FetchItem{Attr: wire.FetchModSeq})
 	}
-	if uid && !hasUID { // RFC 9051 §6.4.9
+	if uid && !f.uid && !s.uidOnly { // RFC 9051 §6.4.9; UIDFETCH begins with it
+		f.uid = true
 		f.items = append([]wire.FetchItem{{Attr: wire.FetchUID}}, f.items...)
 	}
 	f.seen = f.seen && !s.sel.readOnly
 	return f
+}
+
+// prepare notes what an item needs.
+func (f *fetcher) prepare(it *wire.FetchItem) {
+	switch it.Attr {
+	case wire.FetchUID:
+		f.uid = true
+	case wire.FetchFlags:
+		f.flags = true
+	case wire.FetchModSeq:
+		f.modSeq = true
+	case wire.FetchEnvelope, wire.FetchBody, wire.FetchBodyStructure, wire.FetchEmailID, wire.FetchThreadID:
+		f.details = true
+	case wire.FetchPreview:
+		f.details, f.body = true, true
+	case wire.FetchSection, wire.FetchBinary, wire.FetchBinarySize:
+		f.body = true
+		switch {
+		case it.Attr != wire.FetchSection, len(it.Section.Path) > 0:
+			f.details = true
+		case it.Section.Text != wire.SectionAll:
+			f.header = true
+		}
+		f.seen = f.seen || !it.Peek
+	}
 }
 
 // answer sends the batch and reports whether to go on.
@@ -154,7 +223,12 @@ func (f *fetcher) markSeen() {
 		return
 	}
 	v := f.sel
-	if _, err := v.mb.Flag(f.ctx, unseen, store.FlagUpdate{Op: store.FlagsAdd, Flags: []store.Flag{store.FlagSeen}}); err != nil {
+	_, err := v.mb.Flag(f.ctx, unseen, store.FlagUpdate{Op: store.FlagsAdd, Flags: []store.Flag{store.FlagSeen}})
+	if errors.Is(err, store.ErrReadOnly) { // RFC 4314 §4: without the right "s" the flag stays
+		f.seen = false
+		return
+	}
+	if err != nil {
 		f.note(err)
 		return
 	}
@@ -204,86 +278,4 @@ func (f *fetcher) outcome(name string) reply {
 		return no("EXPUNGEISSUED", "Some messages have been expunged")
 	}
 	return ok(name + " completed")
-}
-
-// message answers one message. What can fail is done before anything is
-// written, so that a message that cannot be read is only left out.
-func (f *fetcher) message(a asked, row store.Row, d store.Detail) {
-	var body store.Body
-	if f.body {
-		var err error
-		if body, err = f.sel.mb.Open(f.ctx, row); err != nil {
-			f.note(err)
-			return
-		}
-		defer body.Close()
-		if body.Size() != int64(row.Size) {
-			f.note(store.ErrCorrupt)
-			return
-		}
-	}
-	if f.header && !f.details {
-		var err error
-		if d.Outline, err = f.findHeader(row, body); err != nil {
-			f.note(err)
-			return
-		}
-	}
-	f.out.begin()
-	b := f.beginFetch(f.out.b, a.number, row.UID)
-	first := true
-	for k := range f.items {
-		it := &f.items[k]
-		if !first {
-			b = append(b, ' ')
-		}
-		first = false
-		switch it.Attr {
-		case wire.FetchFlags:
-			b = append(b, "FLAGS "...)
-			b = appendFlags(b, row.Flags, f.sel.told.Keywords())
-		case wire.FetchUID:
-			b = append(b, "UID "...)
-			b = strconv.AppendUint(b, uint64(row.UID), 10)
-		case wire.FetchInternalDate:
-			b = append(b, "INTERNALDATE "...)
-			b = wire.AppendInternalDate(b, time.Unix(row.Date, 0))
-		case wire.FetchSize:
-			b = append(b, "RFC822.SIZE "...)
-			b = strconv.AppendUint(b, uint64(row.Size), 10)
-		case wire.FetchModSeq:
-			b = appendModSeq(b, row.ModSeq)
-		case wire.FetchEnvelope:
-			b = append(b, "ENVELOPE "...)
-			b = wire.AppendEnvelope(b, &d.Outline.Envelope, f.utf8())
-		case wire.FetchBody:
-			b = append(b, "BODY "...)
-			b = wire.AppendBodyStructure(b, d.Outline.Root, false, f.utf8())
-		case wire.FetchBodyStructure:
-			b = append(b, "BODYSTRUCTURE "...)
-			b = wire.AppendBodyStructure(b, d.Outline.Root, true, f.utf8())
-		default:
-			f.out.b = b
-			f.section(it, body, d)
-			b = f.out.b
-		}
-	}
-	if a.fresh {
-		if !f.flags {
-			b = append(b, " FLAGS "...)
-			b = appendFlags(b, row.Flags, f.sel.told.Keywords())
-		}
-		if f.condStor && !f.modSeq { // RFC 7162 §3.2
-			b = append(b, ' ')
-			b = appendModSeq(b, row.ModSeq)
-		}
-	}
-	f.out.b = append(b, ")\r\n"...)
-	f.out.spill()
-}
-
-func appendModSeq(b []byte, m store.ModSeq) []byte {
-	b = append(b, "MODSEQ ("...)
-	b = strconv.AppendUint(b, uint64(m), 10)
-	return append(b, ')')
 }

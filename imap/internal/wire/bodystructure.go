@@ -25,7 +25,11 @@ func AppendBodyStructure(b []byte, p *message.Part, extended, utf8 bool) []byte 
 	}
 	b = AppendString(b, p.Type, utf8)
 	b = append(b, ' ')
-	b = AppendString(b, p.Subtype, utf8)
+	if p.IsMessage() && !utf8 { // RFC 9755 §3: message/global is for who knows it
+		b = append(b, `"rfc822"`...)
+	} else {
+		b = AppendString(b, p.Subtype, utf8)
+	}
 	b = append(b, ' ')
 	b = appendParams(b, p.Params, utf8)
 	b = append(b, ' ')

@@ -21,6 +21,10 @@ const (
 	FetchSection       // BODY[…] and the RFC822 items
 	FetchBinary        // BINARY[…]
 	FetchBinarySize    //
+	FetchPreview       // RFC 8970
+	FetchSaveDate      // RFC 8514
+	FetchEmailID       // RFC 8474
+	FetchThreadID      //
 )
 
 // FetchItem is one data item.
@@ -33,6 +37,8 @@ type FetchItem struct {
 	// Partial is set if only Length octets from Offset on are asked for.
 	Partial        bool
 	Offset, Length uint64
+	// Lazy, of FetchPreview: only if it costs little (RFC 8970 §3.2).
+	Lazy bool
 }
 
 // SectionText is the end of a section specification.
@@ -62,6 +68,9 @@ type Fetch struct {
 	// Changed: ChangedSince was given (RFC 7162 §3.1.4.1).
 	Changed      bool
 	ChangedSince uint64
+	// Page narrows the messages to some of them (RFC 9394 §3.3); the zero value
+	// does not.
+	Page Page
 }
 
 // Fetch reads the arguments of FETCH.
@@ -75,20 +84,37 @@ func (p *Parser) Fetch() (c Fetch) {
 		p.addItem(&c, true)
 	}
 	if p.err == nil && p.try(' ') {
-		p.list(false, func() {
-			if p.Keyword() != "CHANGEDSINCE" {
-				p.fail("Unknown modifier")
-			}
-			p.Space()
-			c.Changed, c.ChangedSince = true, p.Number64()
-		})
+		p.list(false, func() { p.fetchModifier(&c) })
 	}
 	return c
 }
 
-var simpleItems = map[string]FetchAttr{
-	"FLAGS": FetchFlags, "UID": FetchUID, "INTERNALDATE": FetchInternalDate, "RFC822.SIZE": FetchSize,
-	"MODSEQ": FetchModSeq, "ENVELOPE": FetchEnvelope, "BODYSTRUCTURE": FetchBodyStructure,
+// fetchModifier reads a modifier (RFC 4466 §2.5).
+func (p *Parser) fetchModifier(c *Fetch) {
+	word := p.Keyword()
+	switch {
+	case word == "CHANGEDSINCE" && !c.Changed:
+		p.needs("CONDSTORE", "Unknown modifier")
+		p.Space()
+		c.Changed, c.ChangedSince = true, p.Number64()
+	case word == "PARTIAL" && c.Page == Page{}:
+		p.needs("PARTIAL", "Unknown modifier")
+		p.Space()
+		c.Page = p.Page()
+	default:
+		p.fail("Unknown modifier, or one twice")
+	}
+}
+
+// simpleItems are the items without arguments, and the capability they belong
+// to, if any.
+var simpleItems = map[string]struct {
+	attr  FetchAttr
+	needs string
+}{
+	"FLAGS": {FetchFlags, ""}, "UID": {FetchUID, ""}, "INTERNALDATE": {FetchInternalDate, ""}, "RFC822.SIZE": {FetchSize, ""},
+	"ENVELOPE": {FetchEnvelope, ""}, "BODYSTRUCTURE": {FetchBodyStructure, ""}, "MODSEQ": {FetchModSeq, "CONDSTORE"},
+	"SAVEDATE": {FetchSaveDate, "SAVEDATE"}, "EMAILID": {FetchEmailID, "OBJECTID"}, "THREADID": {FetchThreadID, "OBJECTID"},
 }
 
 // macros are allowed only as the whole argument.
@@ -104,8 +130,9 @@ func (p *Parser) addItem(c *Fetch, alone bool) {
 		return
 	}
 	word := strings.ToUpper(string(p.itemName()))
-	if attr, ok := simpleItems[word]; ok {
-		c.Items = append(c.Items, FetchItem{Attr: attr})
+	if simple, ok := simpleItems[word]; ok {
+		p.needs(simple.needs, "Unknown data item")
+		c.Items = append(c.Items, FetchItem{Attr: simple.attr})
 		return
 	}
 	if attrs, ok := macros[word]; ok && alone {
@@ -131,15 +158,45 @@ func (p *Parser) addItem(c *Fetch, alone bool) {
 		item.Peek = true
 		p.section(&item, "BODY")
 	case "BINARY", "BINARY.PEEK":
+		p.needsBinary()
 		item.Attr, item.Peek = FetchBinary, word == "BINARY.PEEK"
 		p.section(&item, "BINARY")
 	case "BINARY.SIZE":
+		p.needsBinary()
 		item.Attr, item.Peek = FetchBinarySize, true
 		p.section(&item, word)
+	case "PREVIEW":
+		p.needs("PREVIEW", "Unknown data item")
+		item.Attr = FetchPreview
+		item.Lazy = p.previewModifiers(alone)
 	default:
 		p.fail("Unknown data item")
 	}
 	c.Items = append(c.Items, item)
+}
+
+// needsBinary: IMAP4rev2 has the items of RFC 3516 by itself.
+func (p *Parser) needsBinary() {
+	if p.lim.Off["IMAP4REV2"] {
+		p.needs("BINARY", "Unknown data item")
+	}
+}
+
+// previewModifiers reads the modifiers of PREVIEW, if there are any (RFC 8970
+// §3.2). An item that stands alone may be followed by those of FETCH instead.
+func (p *Parser) previewModifiers(alone bool) (lazy bool) {
+	const word = " (LAZY"
+	if rest := p.b[p.i:]; len(rest) < 2 || string(rest[:2]) != word[:2] ||
+		alone && (len(rest) <= len(word) || !strings.EqualFold(string(rest[:len(word)]), word)) {
+		return false
+	}
+	p.Space()
+	p.list(false, func() {
+		if p.Keyword() != "LAZY" {
+			p.fail("Unknown modifier of PREVIEW")
+		}
+	})
+	return true
 }
 
 // itemName consumes the name of an item, up to a section.
@@ -216,10 +273,15 @@ func (p *Parser) sectionText(item *FetchItem, echo []byte) []byte {
 			p.fail("Too many header fields")
 			return
 		}
+		at := p.i
 		f := p.Astring()
 		s.Fields = append(s.Fields, f)
 		echo = append(echo, sep)
-		echo = AppendAstring(echo, f)
+		if raw := p.b[at:p.i]; len(raw) > 0 && raw[0] != '{' {
+			echo = append(echo, raw...) // as it was written
+		} else {
+			echo = AppendAstring(echo, f)
+		}
 		sep = ' '
 	})
 	return append(echo, ')')
