@@ -35,7 +35,12 @@ func (f *fetcher) binary(it *wire.FetchItem, body store.Body, d store.Detail) {
 	}
 	decoded := func() io.Reader { return message.DecodeBody(encoding, io.NewSectionReader(body, off, n)) }
 	var count binaryCounter
-	if _, err := io.Copy(&count, decoded()); err != nil {
+	first := decoded()
+	if it.Partial { // nothing beyond it matters
+		count.skip = int64(min(it.Offset, 1<<61))
+		first = io.LimitReader(first, count.skip+int64(min(it.Length, 1<<61)))
+	}
+	if _, err := io.Copy(&count, first); err != nil {
 		f.note(err)
 		f.noBinary(it)
 		return
@@ -84,14 +89,16 @@ func (f *fetcher) copyDecoded(r io.Reader, skip, size int64) error {
 	return f.out.err
 }
 
-// binaryCounter counts octets and looks for NUL, which needs literal8.
+// binaryCounter counts octets and looks for NUL behind skip of them, which needs
+// literal8.
 type binaryCounter struct {
-	size int64
-	nul  bool
+	skip, size int64
+	nul        bool
 }
 
 func (c *binaryCounter) Write(p []byte) (int, error) {
+	unseen := p[min(max(c.skip-c.size, 0), int64(len(p))):]
 	c.size += int64(len(p))
-	c.nul = c.nul || bytes.IndexByte(p, 0) >= 0
+	c.nul = c.nul || bytes.IndexByte(unseen, 0) >= 0
 	return len(p), nil
 }

@@ -161,6 +161,7 @@ func TestFetchItems(t *testing.T) {
 	assert.Equal(t, []string{`BODY[3.HEADER.FIELDS.NOT (a)]<7>`}, names(" 1 BODY.PEEK[3.HEADER.FIELDS.NOT ({1}\r\na)]<7.1>"))
 	assert.Equal(t, []string{"BINARY[1]<2>", "BINARY.SIZE[2]", "BINARY[]"}, names(" 1 (BINARY[1]<2.3> BINARY.SIZE[2] BINARY.PEEK[])"))
 	assert.Equal(t, []string{"RFC822", "RFC822.HEADER", "RFC822.TEXT"}, names(" 1 (RFC822 RFC822.HEADER RFC822.TEXT)"))
+	assert.Equal(t, []string{`BODY[HEADER.FIELDS ("From" To)]`}, names(` 1 body[header.fields ("From" To)]`), "as it was written")
 	assert.Len(t, names(" 1:* FULL"), 5)
 	c := good(t, " 1 (FLAGS) (CHANGEDSINCE 12)", (*Parser).Fetch)
 	assert.True(t, c.Changed)
@@ -173,6 +174,54 @@ func TestFetchItems(t *testing.T) {
 		p := parse(in)
 		p.Fetch()
 		assert.Error(t, p.End(), in)
+	}
+}
+
+func TestFetchModifiers(t *testing.T) {
+	c := good(t, " 1:* PREVIEW (lazy)", (*Parser).Fetch)
+	assert.Equal(t, []FetchItem{{Attr: FetchPreview, Name: "PREVIEW", Lazy: true}}, c.Items)
+	c = good(t, " 1:* PREVIEW (PARTIAL -3:-1 CHANGEDSINCE 7)", (*Parser).Fetch)
+	assert.False(t, c.Items[0].Lazy)
+	assert.Equal(t, Page{From: 1, To: 3, Last: true}, c.Page)
+	assert.EqualValues(t, 7, c.ChangedSince)
+	c = good(t, " 1:* (PREVIEW (LAZY) SAVEDATE EMAILID THREADID) (PARTIAL 5:4)", (*Parser).Fetch)
+	assert.Len(t, c.Items, 4)
+	assert.Equal(t, Page{From: 4, To: 5}, c.Page)
+	for _, in := range []string{
+		" 1 PREVIEW (LAZY", " 1 PREVIEW (LAZYX)", " 1 PREVIEW(LAZY)", " 1 (PREVIEW (LAZY)", " 1 (PREVIEW (X))", " 1 PREVIEW ()", " 1 FLAGS (PARTIAL 1:*)", " 1 FLAGS (PARTIAL 1:-1)",
+		" 1 FLAGS (PARTIAL 0:1)", " 1 FLAGS (PARTIAL 1)", " 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)", " 1 FLAGS (CHANGEDSINCE 1 CHANGEDSINCE 1)", " 1 FLAGS (PARTIAL --1:-2)",
+	} {
+		p := parse(in)
+		p.Fetch()
+		assert.Error(t, p.End(), in)
+	}
+	off := testLimits
+	off.Off = map[string]bool{"PREVIEW": true, "SAVEDATE": true, "OBJECTID": true, "PARTIAL": true, "CONDSTORE": true, "BINARY": true}
+	for in, fine := range map[string]bool{
+		" 1 PREVIEW": false, " 1 SAVEDATE": false, " 1 EMAILID": false, " 1 THREADID": false, " 1 MODSEQ": false, " 1 FLAGS (PARTIAL 1:1)": false, " 1 FLAGS (CHANGEDSINCE 1)": false,
+		" 1 BINARY[1]": true, " 1 (FLAGS UID)": true,
+	} {
+		p := NewParser([]byte(in), off)
+		p.Fetch()
+		assert.Equal(t, fine, p.End() == nil, in)
+	}
+	off.Off["IMAP4REV2"] = true
+	p := NewParser([]byte(" 1 BINARY.SIZE[1]"), off)
+	p.Fetch()
+	assert.Error(t, p.End())
+}
+
+func TestPageOf(t *testing.T) {
+	for _, c := range []struct {
+		page     Page
+		n        int
+		from, to int
+	}{
+		{Page{From: 1, To: 3}, 10, 0, 3}, {Page{From: 1, To: 3}, 2, 0, 2}, {Page{From: 3, To: 4}, 2, 0, 0}, {Page{From: 1, To: 3, Last: true}, 10, 7, 10},
+		{Page{From: 2, To: 1<<32 - 1, Last: true}, 10, 0, 9}, {Page{From: 11, To: 12, Last: true}, 10, 0, 0}, {Page{From: 1, To: 1}, 0, 0, 0}, {Page{}, 5, 0, 0},
+	} {
+		from, to := c.page.Of(c.n)
+		assert.Equal(t, [2]int{c.from, c.to}, [2]int{from, to}, "%+v of %d", c.page, c.n)
 	}
 }
 
@@ -294,7 +343,7 @@ func appendAll(p *Parser) {
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
 		"a LOGIN x \"y\\\"\"", "a AUTHENTICATE PLAIN =", "a SELECT \"x\" (CONDSTORE)", "a APPEND {1}\r\nx (\\Seen) \"01-Jan-2026 12:00:00 +0000\" {4+}\r\n",
-		"a UID FETCH 1:*,$ (BODY.PEEK[1.2.HEADER.FIELDS (a b)]<0.1> BINARY[1] FLAGS) (CHANGEDSINCE 4)", "a STORE 1 (UNCHANGEDSINCE 3) -FLAGS.SILENT (\\Seen a)",
+		"a UID FETCH 1:*,$ (BODY.PEEK[1.2.HEADER.FIELDS (a b)]<0.1> BINARY[1] FLAGS) (CHANGEDSINCE 4)", "a FETCH 1 PREVIEW (LAZY) (PARTIAL -1:-2)", "a FETCH 1 (PREVIEW (LAZY) EMAILID)", "a STORE 1 (UNCHANGEDSINCE 3) -FLAGS.SILENT (\\Seen a)",
 		"a SEARCH RETURN (ALL) CHARSET UTF-8 OR NOT (1 UID 2) MODSEQ \"/flags/x\" priv 3 SINCE 1-Jan-2026 HEADER a ~{1}\r\n\x00", "a LIST (SUBSCRIBED) \"\" (%* x) RETURN (STATUS (SIZE))",
 		"a ID (\"a\" NIL)", "a STATUS x (MESSAGES)", "a COPY 5:1 x", "a UID EXPUNGE 1,2",
 		"a APPEND x (a) {2+}\r\nhi \"01-Jan-2026 12:00:00 +0000\" CATENATE (URL {1}\r\n/ TEXT ~{1+}\r\nx URL y) UTF8 (~{1}\r\nz)", "a CREATE x (USE (\\Sent))",
