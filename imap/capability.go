@@ -45,6 +45,8 @@ var extensions = [...]extension{
 	// Sessions.
 	{name: "IDLE", states: stateKnown, folded: true},
 	{name: "UNSELECT", states: stateKnown, folded: true},
+	{name: "UNAUTHENTICATE", states: stateKnown},
+	{name: "JMAPACCESS", states: stateKnown, when: func(s *session) bool { return s.srv.JMAP != "" }},
 
 	// Mailboxes.
 	{name: "NAMESPACE", states: stateKnown, folded: true},
@@ -54,6 +56,18 @@ var extensions = [...]extension{
 	{name: "SPECIAL-USE", states: stateKnown, folded: true},
 	{name: "CREATE-SPECIAL-USE", states: stateKnown},
 	{name: "STATUS=SIZE", states: stateKnown, folded: true},
+	{name: "OBJECTID", states: stateKnown},
+
+	// Rights, quotas and metadata.
+	{name: "ACL", states: stateKnown, when: (*session).noted},
+	{name: "RIGHTS=texk", states: stateKnown, when: func(s *session) bool { return s.can("ACL") }}, // RFC 4314 §2.2
+	{name: "LIST-MYRIGHTS", states: stateKnown, when: func(s *session) bool { return s.can("ACL") }},
+	{name: "QUOTA", states: stateKnown, when: (*session).limited},
+	{name: "QUOTA=RES-STORAGE", states: stateKnown, when: func(s *session) bool { return s.can("QUOTA") }},
+	{name: "QUOTA=RES-MESSAGE", states: stateKnown, when: func(s *session) bool { return s.can("QUOTA") }},
+	{name: "QUOTA=RES-MAILBOX", states: stateKnown, when: func(s *session) bool { return s.can("QUOTA") }},
+	{name: "METADATA", states: stateKnown, when: (*session).noted},
+	{name: "LIST-METADATA", states: stateKnown, when: func(s *session) bool { return s.can("METADATA") }},
 
 	// Keeping in step.
 	{name: "CONDSTORE", states: stateKnown},
@@ -86,8 +100,15 @@ func disabled(names []string) map[string]bool {
 	for _, n := range names {
 		off[strings.ToUpper(n)] = true
 	}
-	if off["CONDSTORE"] {
-		off["QRESYNC"] = true // RFC 7162 §3.2
+	for _, pair := range [...][2]string{
+		{"CONDSTORE", "QRESYNC"}, // RFC 7162 §3.2
+		{"ACL", "LIST-MYRIGHTS"},
+		{"METADATA", "LIST-METADATA"},
+		{"OBJECTID", "JMAPACCESS"}, // RFC 9698 §3
+	} {
+		if off[pair[0]] {
+			off[pair[1]] = true
+		}
 	}
 	for i := range extensions {
 		if e := &extensions[i]; e.folded && off[strings.ToUpper(e.name)] {

@@ -47,8 +47,10 @@ var commands = map[string]command{
 	"LOGIN":        {stateGuest, 0, "", (*session).loginCommand},
 
 	// Sessions.
-	"ENABLE": {stateKnown, removes, "ENABLE", (*session).enable},
-	"IDLE":   {stateKnown, removes, "IDLE", (*session).idle},
+	"ENABLE":         {stateKnown, removes, "ENABLE", (*session).enable},
+	"UNAUTHENTICATE": {stateKnown, 0, "UNAUTHENTICATE", (*session).unauthenticate},
+	"GETJMAPACCESS":  {stateKnown, removes, "JMAPACCESS", (*session).getJMAPAccess},
+	"IDLE":           {stateKnown, removes, "IDLE", (*session).idle},
 
 	// Mailboxes.
 	"CREATE":      {stateKnown, removes, "", (*session).create},
@@ -60,6 +62,18 @@ var commands = map[string]command{
 	"LSUB":        {stateKnown, removes, "", (*session).lsub},
 	"NAMESPACE":   {stateKnown, removes, "NAMESPACE", (*session).namespace},
 	"STATUS":      {stateKnown, refresh | removes, "", (*session).status},
+
+	// Rights, quotas and metadata.
+	"SETACL":       {stateKnown, removes, "ACL", (*session).setACL},
+	"DELETEACL":    {stateKnown, removes, "ACL", (*session).deleteACL},
+	"GETACL":       {stateKnown, removes, "ACL", (*session).getACL},
+	"LISTRIGHTS":   {stateKnown, removes, "ACL", (*session).listRights},
+	"MYRIGHTS":     {stateKnown, removes, "ACL", (*session).myRights},
+	"GETQUOTA":     {stateKnown, removes, "QUOTA", (*session).getQuota},
+	"GETQUOTAROOT": {stateKnown, removes, "QUOTA", (*session).getQuotaRoot},
+	"SETQUOTA":     {stateKnown, removes, "QUOTA", (*session).setQuota},
+	"GETMETADATA":  {stateKnown, removes, "METADATA", (*session).getMetadata},
+	"SETMETADATA":  {stateKnown, removes, "METADATA", (*session).setMetadata},
 
 	// The selected mailbox.
 	"SELECT":   {stateKnown, removes, "", (*session).selectMailbox},

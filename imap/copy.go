@@ -27,7 +27,7 @@ func (s *session) transfer(p *wire.Parser, name string, uid bool) reply {
 	if moving && v.readOnly {
 		return no("READ-ONLY", "Mailbox is read-only")
 	}
-	dest, err := s.open(c.Mailbox)
+	dest, err := s.find(c.Mailbox)
 	if err != nil {
 		return s.failedTo(err)
 	}

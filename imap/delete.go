@@ -5,29 +5,27 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// delete is DELETE (RFC 9051 §6.3.5). Mailboxes below stay.
+// delete is DELETE (RFC 9051 §6.3.5). Mailboxes below stay, and so does the
+// subscription.
 func (s *session) delete(p *wire.Parser) reply {
 	sent := p.Mailbox()
 	if p.End() != nil {
 		return syntax(p)
 	}
-	name, err := s.name(sent)
+	box, err := s.find(sent)
 	if err != nil {
 		return s.failed(err)
 	}
-	if name == store.Inbox {
+	if box.local == store.Inbox {
 		return no("CANNOT", "INBOX cannot be deleted")
 	}
-	mb, err := s.acc.Mailbox(s.ctx, name)
-	if err != nil {
+	selected := s.selected(box.acc, box.info.ID)
+	if err := box.acc.Delete(s.ctx, box.local); err != nil {
 		return s.failed(err)
 	}
-	if s.sel != nil && s.sel.mb.ID() == mb.ID() {
+	if selected {
 		s.enter(stateUser, nil)
-		s.untagged(okCode("CLOSED", "The selected mailbox is being deleted"))
-	}
-	if err := s.acc.Delete(s.ctx, name); err != nil {
-		return s.failed(err)
+		s.untagged(okCode("CLOSED", "The selected mailbox has been deleted"))
 	}
 	return ok("DELETE completed")
 }

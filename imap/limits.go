@@ -23,6 +23,9 @@ type limits struct {
 	conns        int
 	connsPerAddr int
 	perAccount   int
+	entryBytes   int // of a value of metadata
+	entries      int // of metadata, with one mailbox
+	accounts     int // of others in one LIST; negative: any number
 	budget       int64
 	idle         time.Duration
 	login        time.Duration
@@ -57,6 +60,9 @@ func (s *Server) limits() limits {
 		conns:        bound(s.MaxConns, 20000, 0),
 		connsPerAddr: bound(s.MaxConnsPerAddr, 500, 0),
 		perAccount:   bound(s.MaxConnsPerAccount, 100, -1),
+		entryBytes:   min(bound(s.MaxMetadataBytes, 16<<10, store.MaxAnnotationValue), store.MaxAnnotationValue),
+		entries:      min(bound(s.MaxMetadataEntries, 100, store.MaxAnnotations), store.MaxAnnotations),
+		accounts:     bound(s.Namespaces.MaxAccounts, 1000, -1),
 		budget:       bound(s.MemoryBudget, 256<<20, 0),
 		idle:         bound(s.IdleTimeout, 31*time.Minute, 0),
 		login:        bound(s.LoginTimeout, 2*time.Minute, 0),

@@ -1,6 +1,11 @@
 package imap
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
 	"github.com/posta-mail/posta/imap/internal/wire"
 	"github.com/posta-mail/posta/store"
 )
@@ -20,6 +25,9 @@ type box struct {
 	info store.MailboxInfo // as of the opening
 }
 
+// errLevel: a name that stands above the accounts of others.
+var errLevel = fmt.Errorf("%w: a level above mailboxes", store.ErrNotFound)
+
 // name turns a mailbox name as sent into its canonical form.
 func (s *session) name(sent string) (string, error) {
 	n, err := wire.DecodeMailbox(sent, s.utf8())
@@ -30,17 +38,39 @@ func (s *session) name(sent string) (string, error) {
 }
 
 // locate finds the place of a mailbox by its name as sent, whether it exists or
-// not.
+// not. ErrNotFound if it would be in an account that the user must not know of.
 func (s *session) locate(sent string) (place, error) {
 	name, err := s.name(sent)
 	if err != nil {
 		return place{}, err
 	}
-	return place{acc: s.acc, local: name, name: name}, nil
+	return s.placeOf(name)
 }
 
-// open opens a mailbox by its name as sent.
-func (s *session) open(sent string) (box, error) {
+// placeOf is locate for a canonical name.
+func (s *session) placeOf(name string) (place, error) {
+	account, local, elsewhere, known := s.elsewhere(name)
+	switch {
+	case !elsewhere:
+		return place{acc: s.acc, local: name, name: name}, nil
+	case local == "":
+		return place{}, errLevel
+	case !known:
+		return place{}, store.ErrNotFound
+	}
+	acc, err := s.guard.Account(s.ctx, account)
+	if err != nil {
+		return place{}, err
+	}
+	return place{acc: acc, local: local, name: name[:len(name)-len(local)] + local}, nil
+}
+
+// own reports whether a place is in the user's own account.
+func (s *session) own(p place) bool { return p.acc.Name() == s.acc.Name() }
+
+// find finds a mailbox by its name as sent, without a look at its messages,
+// which the user may not be allowed: info has its ID only.
+func (s *session) find(sent string) (box, error) {
 	p, err := s.locate(sent)
 	if err != nil {
 		return box{}, err
@@ -49,6 +79,31 @@ func (s *session) open(sent string) (box, error) {
 	if err != nil {
 		return box{}, err
 	}
-	info, err := mb.Info(s.ctx)
-	return box{place: p, mb: mb, info: info}, err
+	return box{place: p, mb: mb, info: store.MailboxInfo{ID: mb.ID()}}, nil
+}
+
+// open opens a mailbox by its name as sent.
+func (s *session) open(sent string) (box, error) {
+	b, err := s.find(sent)
+	if err != nil {
+		return box{}, err
+	}
+	b.info, err = b.mb.Info(s.ctx)
+	return b, err
+}
+
+// selected reports whether a mailbox is the one that is selected.
+func (s *session) selected(acc store.Account, id store.MailboxID) bool {
+	return s.sel != nil && s.sel.mb.ID() == id && s.sel.acc.Name() == acc.Name()
+}
+
+// appendMailboxID appends the object id of a mailbox (RFC 8474 §4). Numbers are
+// unique within an account; those of others have its name's digest with them.
+func (s *session) appendMailboxID(b []byte, acc store.Account, id store.MailboxID) []byte {
+	b = strconv.AppendUint(append(b, 'F'), uint64(id), 10)
+	if acc.Name() != s.acc.Name() {
+		sum := sha256.Sum256([]byte(acc.Name()))
+		b = hex.AppendEncode(append(b, '-'), sum[:10])
+	}
+	return b
 }

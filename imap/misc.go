@@ -32,16 +32,6 @@ func (s *session) logout(p *wire.Parser) reply {
 	return ok("LOGOUT completed")
 }
 
-// namespace is NAMESPACE (RFC 9051 §6.3.10): one personal namespace without
-// prefix.
-func (s *session) namespace(p *wire.Parser) reply {
-	if p.End() != nil {
-		return syntax(p)
-	}
-	s.out.put("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n")
-	return ok("NAMESPACE completed")
-}
-
 // identify is ID (RFC 2971).
 func (s *session) identify(p *wire.Parser) reply {
 	fields := p.ID()

@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"crypto/tls"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -82,6 +83,12 @@ type Server struct {
 	// MaxFetchItems bounds the data items of one FETCH, and the header fields
 	// named in one of them. 0: 200.
 	MaxFetchItems int
+	// MaxMetadataBytes bounds a value of SETMETADATA (RFC 5464), in octets. 0:
+	// 16,384. Never above [store.MaxAnnotationValue].
+	MaxMetadataBytes int
+	// MaxMetadataEntries bounds the entries that one user sees with a mailbox.
+	// 0: 100. Never above [store.MaxAnnotations].
+	MaxMetadataEntries int
 	// MaxBadCommands is how many commands in a row may be answered BAD before
 	// the connection is closed. 0: 50; before login at most 5 in all.
 	MaxBadCommands int
@@ -128,9 +135,21 @@ type Server struct {
 	// itself cannot be disabled. Unknown names do nothing.
 	Disable []string
 
+	// Namespaces says under which names the mailboxes of other accounts are
+	// found.
+	Namespaces Namespaces
+
 	// ID is what the ID command tells about the server (RFC 2971 §3.3), such
 	// as "name" and "version". Nil: only the name "Posta"; empty: nothing.
 	ID map[string]string
+	// Metadata are entries of the server that all users can read (RFC 5464
+	// §6.2.1), such as "/shared/admin", a URL by which the administrator is
+	// reached, and "/shared/comment". Names that do not begin with "/shared/"
+	// are ignored.
+	Metadata map[string]string
+	// JMAP is the URL of the JMAP session resource at which the same mail can
+	// be had with the same ids (RFC 9698); empty for none.
+	JMAP string
 	// Logger gets logins, refusals and failures of the store; nil discards.
 	Logger *slog.Logger
 	// Trace observes connections, logins and commands; nil for none.
@@ -146,6 +165,11 @@ type Server struct {
 	off        map[string]bool // what Disable names, in upper case
 	extensions map[string]*extension
 	sharing    accountCounts
+	spaces     []space // of other accounts
+	metadata   []store.Annotation
+	seed       maphash.Seed
+	rights     sync.Mutex // held while an ACL is read and then changed
+	misuse     error      // what is wrong with the fields
 }
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -165,6 +189,8 @@ func (s *Server) setup() {
 		s.off = disabled(s.Disable)
 		s.lim.parse.Off = s.off
 		s.extensions = extensionsByName()
+		s.metadata, s.seed = serverMetadata(s.Metadata), maphash.MakeSeed()
+		s.spaces, s.misuse = s.Namespaces.settle()
 	})
 }
 
@@ -186,10 +212,14 @@ func (s *Server) ListenAndServe() error {
 }
 
 // Serve accepts connections on l until it fails or the server is closed, when
-// it returns ErrServerClosed. It closes l. ImplicitTLS without TLSConfig is
-// refused with an error.
+// it returns ErrServerClosed. It closes l. ImplicitTLS without TLSConfig, and
+// Namespaces that cannot be, are refused with an error.
 func (s *Server) Serve(l net.Listener) error {
 	s.setup()
+	if s.misuse != nil {
+		_ = l.Close()
+		return s.misuse
+	}
 	cfg := netserve.Config{
 		Name:            "imap",
 		Proxies:         s.Proxies,

@@ -326,15 +326,7 @@ func createAccount(ctx context.Context, st store.Store, name string) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range []struct{ name, use string }{{"Drafts", `\Drafts`}, {"Sent", `\Sent`}, {"Junk", `\Junk`}, {"Trash", `\Trash`}} {
-		if _, err := acc.Create(ctx, m.name, store.CreateOptions{SpecialUse: m.use}); err != nil {
-			return err
-		}
-		if err := acc.Subscribe(ctx, m.name, true); err != nil {
-			return err
-		}
-	}
-	return acc.Subscribe(ctx, store.Inbox, true)
+	return store.AddMailboxes(ctx, acc, store.DefaultMailboxes())
 }
 
 // changeUsers is the command "users".

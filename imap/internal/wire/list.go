@@ -11,6 +11,8 @@ const (
 	ListSpecialUse                // RFC 6154 §2
 	ListChildren                  //
 	ListStatus                    // RFC 5819
+	ListMyRights                  // RFC 8440
+	ListMetadata                  // RFC 9590
 )
 
 // List is LIST or LSUB.
@@ -18,6 +20,7 @@ type List struct {
 	Select    ListOption
 	Return    ListOption
 	Status    StatusItems // with ListStatus in Return
+	Entries   []string    // with ListMetadata in Return
 	Reference string
 	Patterns  []string
 	// Extended: the command used options or several patterns.
@@ -81,6 +84,7 @@ func (p *Parser) selectOption() ListOption {
 	case "RECURSIVEMATCH":
 		return ListRecursiveMatch
 	case "SPECIAL-USE":
+		p.needs("SPECIAL-USE", "Unknown selection option")
 		return ListSpecialUse
 	}
 	p.fail("Unknown selection option")
@@ -94,11 +98,21 @@ func (p *Parser) returnOption(c *List) ListOption {
 	case "CHILDREN":
 		return ListChildren
 	case "SPECIAL-USE":
+		p.needs("SPECIAL-USE", "Unknown return option")
 		return ListSpecialUse
 	case "STATUS":
+		p.needs("LIST-STATUS", "Unknown return option")
 		p.Space()
 		c.Status |= p.statusItems()
 		return ListStatus
+	case "MYRIGHTS":
+		p.needs("LIST-MYRIGHTS", "Unknown return option")
+		return ListMyRights
+	case "METADATA":
+		p.needs("LIST-METADATA", "Unknown return option")
+		p.Space()
+		c.Entries = p.entries()
+		return ListMetadata
 	}
 	p.fail("Unknown return option")
 	return 0

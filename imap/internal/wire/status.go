@@ -11,19 +11,26 @@ type StatusItems uint16
 
 // The items of STATUS, in the order they are answered.
 const (
-	StatusMessages      StatusItems = 1 << iota
-	StatusRecent                    // RFC 3501
-	StatusUIDNext                   //
-	StatusUIDValidity               //
-	StatusUnseen                    //
-	StatusDeleted                   // RFC 9051
-	StatusSize                      // RFC 8438
-	StatusHighestModSeq             // RFC 7162
-	StatusAppendLimit               // RFC 7889
+	StatusMessages       StatusItems = 1 << iota
+	StatusRecent                     // RFC 3501
+	StatusUIDNext                    //
+	StatusUIDValidity                //
+	StatusUnseen                     //
+	StatusDeleted                    // RFC 9051
+	StatusSize                       // RFC 8438
+	StatusHighestModSeq              // RFC 7162
+	StatusAppendLimit                // RFC 7889
+	StatusDeletedStorage             // RFC 9208
+	StatusMailboxID                  // RFC 8474
 )
 
 // StatusNames are the names of the items by bit.
-var StatusNames = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT"}
+var StatusNames = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE",
+	"HIGHESTMODSEQ", "APPENDLIMIT", "DELETED-STORAGE", "MAILBOXID"}
+
+// statusNeeds are the capabilities without which an item is not there; empty:
+// always.
+var statusNeeds = [len(StatusNames)]string{7: "CONDSTORE", 8: "APPENDLIMIT", 9: "QUOTA", 10: "OBJECTID"}
 
 // Status reads the arguments of STATUS.
 func (p *Parser) Status() (c Status) {
@@ -37,7 +44,7 @@ func (p *Parser) statusItems() (items StatusItems) {
 	p.list(false, func() {
 		word := p.Keyword()
 		for i, n := range StatusNames {
-			if n == word {
+			if n == word && !p.lim.Off[statusNeeds[i]] {
 				items |= 1 << i
 				return
 			}

@@ -1,0 +1,23 @@
+package imap
+
+import (
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+)
+
+// unauthenticate is UNAUTHENTICATE (RFC 8437 §2): all that the login brought is
+// undone, and what was enabled since; TLS stays. A mailbox that was selected is
+// left without removing anything.
+func (s *session) unauthenticate(p *wire.Parser) reply {
+	if p.End() != nil {
+		return syntax(p)
+	}
+	s.enter(stateGuest, nil)
+	s.rev2, s.condStor, s.qresync, s.utf8Accept, s.uidOnly = false, false, false, false, false
+	if s.srv.lim.login > 0 {
+		s.login = time.Now().Add(s.srv.lim.login)
+	}
+	s.badCount = 0
+	return okCode("CAPABILITY "+string(s.appendCapabilities(nil)), "Logged out of the account")
+}
