@@ -56,7 +56,6 @@ var extensions = [...]extension{
 	{name: "SPECIAL-USE", states: stateKnown, folded: true},
 	{name: "CREATE-SPECIAL-USE", states: stateKnown},
 	{name: "STATUS=SIZE", states: stateKnown, folded: true},
-	{name: "OBJECTID", states: stateKnown},
 
 	// Rights, quotas and metadata.
 	{name: "ACL", states: stateKnown, when: (*session).noted},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,20 +26,24 @@ import (
 	"github.com/posta-mail/posta/store/memory"
 )
 
-// users knows anna and bob by the password "secret", and ghost, who has no
-// account. Down makes the back end unavailable.
+// users knows anna and bob by the password "secret", carol, who belongs to the
+// group staff, team, and ghost, who has no account. Down makes the back end unavailable.
 type users struct{}
 
 func (users) Password(_ context.Context, _ auth.Request, authzid, user, password string) (*auth.Identity, error) {
 	switch {
 	case user == "down":
 		return nil, auth.ErrUnavailable
-	case password != "secret" || user != "anna" && user != "bob" && user != "ghost":
+	case password != "secret" || !slices.Contains([]string{"anna", "bob", "carol", "team", "ghost"}, user):
 		return nil, auth.ErrCredentials
 	case authzid != "" && authzid != user:
 		return nil, auth.ErrForbidden
 	}
-	return &auth.Identity{Account: user, Login: user}, nil
+	id := &auth.Identity{Account: user, Login: user}
+	if user == "carol" {
+		id.Groups = []string{"staff"}
+	}
+	return id, nil
 }
 
 var certificates = sync.OnceValues(func() (*testcert.Authority, tls.Certificate) {
