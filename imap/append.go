@@ -73,7 +73,7 @@ func (s *session) receive(name string, p *wire.Parser, old *replaced) reply {
 
 // release gives back what has not been handed on.
 func (in *incoming) release() {
-	in.closePart()
+	in.part.close()
 	for i := range in.targets {
 		_ = in.targets[i].Body.Discard()
 	}
@@ -113,14 +113,14 @@ func (in *incoming) supply() error {
 	if _, err := io.ReadFull(in.s.octets(lit.Size), b); err != nil {
 		return clientFailure(err)
 	}
-	if !lit.Binary && bytes.IndexByte(b, 0) >= 0 {
-		return &refusal{bad("NUL in a literal")} // RFC 9051 §9, literal
-	}
 	line, err := in.line()
 	if err != nil {
 		return err
 	}
 	in.args.Supply(string(b), line)
+	if !lit.Binary && bytes.IndexByte(b, 0) >= 0 {
+		return &refusal{bad("NUL in a literal")} // RFC 9051 §9, literal
+	}
 	return nil
 }
 
@@ -160,6 +160,9 @@ func clientFailure(err error) error {
 // something, because placing finds out by itself.
 func (in *incoming) locate() (err error) {
 	if in.dest, err = in.s.locate(in.args.Mailbox); err != nil {
+		return err
+	}
+	if err := in.replaced.check(in); err != nil {
 		return err
 	}
 	lit, n := in.args.Rest()
@@ -321,7 +324,7 @@ func (in *incoming) reply(err error) reply {
 	if errors.As(err, &r) {
 		return r.reply
 	}
-	if in.replaced != nil && in.s.anyGone(store.UIDs(in.replaced.uid)) {
+	if in.replaced != nil && in.replaced.uid != 0 && in.s.anyGone(store.UIDs(in.replaced.uid)) {
 		return no("EXPUNGEISSUED", "Message has been expunged")
 	}
 	return in.s.failedTo(err)

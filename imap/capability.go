@@ -85,6 +85,9 @@ var extensions = [...]extension{
 
 	// Adding messages.
 	{name: "MULTIAPPEND", states: stateKnown},
+	{name: "CATENATE", states: stateKnown},
+	{name: "URL-PARTIAL", states: stateKnown},
+	{name: "REPLACE", states: stateKnown},
 	{name: "BINARY", states: stateKnown},
 	{name: "UTF8=ACCEPT", states: stateKnown},
 	{name: "APPENDLIMIT", states: stateKnown, value: func(s *session) string {

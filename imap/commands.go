@@ -99,5 +99,7 @@ var commands = map[string]command{
 	"UID EXPUNGE": {stateSelected, removes, "UIDPLUS", (*session).uidExpunge},
 
 	// Adding messages.
-	"APPEND": {stateKnown, removes | streams, "", (*session).appendMessage},
+	"REPLACE":     {stateSelected, removes | numbers | streams, "REPLACE", (*session).replace},
+	"UID REPLACE": {stateSelected, removes | streams, "REPLACE", (*session).uidReplace},
+	"APPEND":      {stateKnown, removes | streams, "", (*session).appendMessage},
 }

@@ -34,6 +34,7 @@ import (
 //	max=n       MaxMessageBytes; conns=n: MaxConnsPerAccount
 //	accounts=a  there are these accounts too, of carol and team
 //	shared=a    SharedAccounts; maxaccounts=n: and MaxAccounts
+//	minus       LiteralMinus; pipe=n: MaxPipelined; batch=n: MaxAppendMessages
 //	quota=a/b/c anna may have so many octets, messages and mailboxes
 //	metadata    the server has entries; metasize, metacount: their limits
 //	jmap=url    JMAP
@@ -111,6 +112,9 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.InsecureAuth = !has("secure")
 	s.MaxMessageBytes = int64(number("max"))
 	s.MaxConnsPerAccount = number("conns")
+	s.LiteralMinus = has("minus")
+	s.MaxPipelined = number("pipe")
+	s.MaxAppendMessages = number("batch")
 	if has("noauth") {
 		s.Auth = nil
 	}

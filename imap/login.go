@@ -15,6 +15,9 @@ func (s *session) loginCommand(p *wire.Parser) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
+	if !wire.ASCII(c.User) || !wire.ASCII(c.Password) {
+		return bad("LOGIN is for ASCII only") // RFC 9755 §5: AUTHENTICATE carries UTF-8
+	}
 	if !s.canLogin() {
 		return s.loginFailed(auth.ErrUnavailable)
 	}

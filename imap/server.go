@@ -139,6 +139,11 @@ type Server struct {
 	// found.
 	Namespaces Namespaces
 
+	// URLHosts are the host names by which clients know this server, for IMAP
+	// URLs in CATENATE and URLFETCH: those with another name cannot be resolved.
+	// Empty: every name is taken for this server's.
+	URLHosts []string
+
 	// ID is what the ID command tells about the server (RFC 2971 §3.3), such
 	// as "name" and "version". Nil: only the name "Posta"; empty: nothing.
 	ID map[string]string

@@ -75,7 +75,7 @@ func (a *Append) Supply(text string, line []byte) {
 
 // Rest is the announcement of a literal that ends the line at hand, and n its
 // length: 0 if there is none. It is what to skip when the command is refused.
-func (a *Append) Rest() (lit Literal, n int) { return TrailingLiteral(a.p.b) }
+func (a *Append) Rest() (lit Literal, n int) { return a.p.Rest() }
 
 // announced takes the announcement of a literal.
 func (a *Append) announced() {
@@ -213,4 +213,15 @@ func (a *Append) following() Step {
 	}
 	a.p.needs("MULTIAPPEND", "Unexpected text after the message")
 	return a.message()
+}
+
+// Rest is the announcement of a literal at the end of what the parser reads, and
+// its length n: 0 if there is none.
+func (p *Parser) Rest() (lit Literal, n int) { return TrailingLiteral(p.b) }
+
+// One reads a space and the number of one message (RFC 8508 §5).
+func (p *Parser) One() NumRange {
+	p.Space()
+	n := p.seqNumber()
+	return NumRange{From: n, To: n}
 }

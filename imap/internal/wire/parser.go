@@ -279,7 +279,7 @@ func (p *Parser) checkQuoted(s string) string {
 	switch {
 	case !utf8.ValidString(s):
 		p.fail("Invalid UTF-8 in quoted string")
-	case !p.lim.UTF8 && !ascii(s):
+	case !p.lim.UTF8 && !ASCII(s):
 		p.fail("UTF-8 in quoted string is not enabled")
 	default:
 		return s
@@ -287,8 +287,8 @@ func (p *Parser) checkQuoted(s string) string {
 	return ""
 }
 
-// ascii reports whether s has only octets of 7 bits.
-func ascii(s string) bool {
+// ASCII reports whether s has only octets of 7 bits.
+func ASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
 			return false
