@@ -182,6 +182,9 @@ func (in *incoming) stage() error {
 	if in.args.Messages > 1 && in.replaced != nil {
 		return &refusal{bad("One message replaces one")} // RFC 8508 §3.1
 	}
+	if refused, ok := in.s.tooMany(in.args.Messages); !ok { // RFC 9738 §3.1
+		return &refusal{refused}
+	}
 	if in.args.Messages > in.s.srv.lim.messages {
 		return &refusal{no("LIMIT", "Too many messages in one command")}
 	}
@@ -324,7 +327,7 @@ func (in *incoming) reply(err error) reply {
 	if errors.As(err, &r) {
 		return r.reply
 	}
-	if in.replaced != nil && in.replaced.uid != 0 && in.s.anyGone(store.UIDs(in.replaced.uid)) {
+	if in.replaced != nil && in.replaced.uid != 0 && in.s.anyGone(store.UIDs(in.replaced.uid), 1) {
 		return no("EXPUNGEISSUED", "Message has been expunged")
 	}
 	return in.s.failedTo(err)

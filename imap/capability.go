@@ -70,6 +70,15 @@ var extensions = [...]extension{
 
 	// Keeping in step.
 	{name: "CONDSTORE", states: stateKnown},
+	{name: "QRESYNC", states: stateKnown},
+	{name: "UIDONLY", states: stateKnown},
+	{name: "UIDBATCHES", states: stateKnown},
+	{name: "MESSAGELIMIT", states: stateKnown, when: func(s *session) bool { return s.srv.lim.worked > 0 }, value: func(s *session) string {
+		return "=" + strconv.Itoa(s.srv.lim.worked)
+	}},
+	{name: "SAVELIMIT", states: stateKnown, when: func(s *session) bool { return s.srv.lim.worked == 0 && s.srv.lim.saved > 0 }, value: func(s *session) string {
+		return "=" + strconv.Itoa(s.srv.lim.saved)
+	}},
 
 	// Searching.
 	{name: "ESEARCH", states: stateKnown, folded: true},

@@ -82,6 +82,8 @@ var commands = map[string]command{
 	"CLOSE":    {stateSelected, 0, "", (*session).close},
 	"UNSELECT": {stateSelected, 0, "UNSELECT", (*session).unselect},
 
+	"UIDBATCHES": {stateSelected, refresh | removes, "UIDBATCHES", (*session).uidBatches},
+
 	// Searching.
 	"SEARCH":     {stateSelected, refresh | numbers, "", (*session).search},
 	"UID SEARCH": {stateSelected, refresh | removes, "", (*session).uidSearch},

@@ -27,6 +27,17 @@ var enableable = [...]struct {
 		s.enableCondStore()
 		return !was
 	}},
+	{"QRESYNC", func(s *session) bool {
+		was := s.qresync
+		s.enableCondStore() // RFC 7162 §3.2.3
+		s.qresync = true
+		return !was
+	}},
+	{"UIDONLY", func(s *session) bool { // RFC 9586 §3.1
+		was := s.uidOnly
+		s.uidOnly = true
+		return !was
+	}},
 }
 
 // enable is ENABLE (RFC 9051 §6.3.1): what is not known, or not there, is

@@ -7,7 +7,8 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// expunge is EXPUNGE (RFC 9051 §6.4.3).
+// expunge is EXPUNGE (RFC 9051 §6.4.3). Whatever there is goes: it has no limit
+// (RFC 9738 §3.1).
 func (s *session) expunge(p *wire.Parser) reply {
 	if p.End() != nil {
 		return syntax(p)
@@ -25,21 +26,50 @@ func (s *session) uidExpunge(p *wire.Parser) reply {
 	if fault != (reply{}) {
 		return fault
 	}
-	return s.remove("UID EXPUNGE", s.sel.uids(spans))
+	uids, lowest := s.limitDeleted(spans)
+	return s.shortened(s.remove("UID EXPUNGE", uids), lowest)
 }
 
-// remove expunges the messages of the set that are \Deleted. The session tells
-// of them when the command ends.
+// limitDeleted is which UIDs UID EXPUNGE may remove: there is a limit on those
+// that are \Deleted (RFC 9738 §3.1).
+func (s *session) limitDeleted(spans []span) (uids store.UIDSet, lowest store.UID) {
+	uids = s.sel.uids(spans)
+	limit := s.srv.lim.worked
+	if limit == 0 || count(spans) <= limit {
+		return uids, 0
+	}
+	cur, err := s.sel.mb.Snapshot(s.ctx)
+	if err != nil {
+		return uids, 0 // the operation itself will say
+	}
+	var deleted []store.UID
+	for _, row := range cur.Select(uids) {
+		if row.Flags&store.BitDeleted != 0 {
+			deleted = append(deleted, row.UID)
+		}
+	}
+	if len(deleted) <= limit {
+		return uids, 0
+	}
+	deleted = deleted[len(deleted)-limit:]
+	return store.UIDs(deleted...), deleted[0]
+}
+
+// remove expunges the messages of the set that are \Deleted, and tells of them.
 func (s *session) remove(name string, uids store.UIDSet) reply {
 	if s.sel.readOnly {
 		return no("READ-ONLY", "Mailbox is read-only")
 	}
-	gone, err := s.sel.mb.Expunge(s.ctx, uids, store.FlagDeleted)
+	done, err := s.sel.mb.Expunge(s.ctx, uids, store.FlagDeleted)
 	if err != nil {
 		return s.failed(err)
 	}
-	if s.condStor && gone.ModSeq != 0 { // RFC 7162 §3.2.7
-		return okCode("HIGHESTMODSEQ "+strconv.FormatUint(uint64(gone.ModSeq), 10), name+" completed")
+	if !s.sync(true) {
+		return gone
+	}
+	if s.condStor && done.ModSeq != 0 { // RFC 7162 §3.2.7; never above what has been told (§3.2)
+		high := min(uint64(done.ModSeq), highestModSeq(s.sel.told))
+		return okCode("HIGHESTMODSEQ "+strconv.FormatUint(high, 10), name+" completed")
 	}
 	return ok(name + " completed")
 }

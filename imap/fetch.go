@@ -35,6 +35,7 @@ type fetcher struct {
 	modSeq  bool // MODSEQ was asked for
 	since   store.ModSeq
 	changed bool
+	lowest  store.UID // see limit
 
 	rows    []store.Row     // the batch
 	asked   []asked         // about each of them
@@ -55,11 +56,29 @@ func (s *session) fetchItems(p *wire.Parser, name string, uid bool) reply {
 	if fault != (reply{}) {
 		return fault
 	}
+	switch {
+	case !c.Vanished:
+	case !uid || !s.qresync: // RFC 7162 §3.2.6
+		return bad("VANISHED is for UID FETCH, after ENABLE QRESYNC")
+	default:
+		gone, err := s.sel.vanished(s.ctx, store.ModSeq(c.ChangedSince), s.sel.fetchSet(c.Set, s.saved), 0)
+		if err != nil {
+			return s.failed(err)
+		}
+		s.tellVanished(vanishedEarlier, gone)
+	}
+	if size := c.Page.Size(); s.srv.lim.worked > 0 && size > uint64(s.srv.lim.worked) {
+		return no(s.limitCode(), "Too many messages") // RFC 9738 §3.1
+	}
 	f := s.plan(&c, uid)
 	defer f.release()
-	if c.Page != (wire.Page{}) {
-		spans = f.page(spans, c.Page)
+	if c.Page != (wire.Page{}) || f.changed && s.srv.lim.worked > 0 {
+		spans = f.those(spans)
 	}
+	if c.Page != (wire.Page{}) {
+		spans = page(spans, c.Page)
+	}
+	spans, f.lowest = s.limit(spans)
 	for i, row := range f.each(spans) {
 		f.rows = append(f.rows, row)
 		f.asked = append(f.asked, asked{number: i})
@@ -101,20 +120,25 @@ func (f *fetcher) each(spans []span) iter.Seq2[int, store.Row] {
 // for what has changed.
 const changedLeast = 1024
 
-// page is the part of what spans give that is on a page (RFC 9394 §3.3), after
-// CHANGEDSINCE.
-func (f *fetcher) page(spans []span, p wire.Page) []span {
-	if f.changed {
-		var some []span
-		for i := range f.each(spans) {
-			if n := len(some); n > 0 && some[n-1].to == i {
-				some[n-1].to++
-			} else {
-				some = append(some, span{i, i + 1})
-			}
-		}
-		spans = some
+// those are the messages of spans that are asked for: with CHANGEDSINCE those
+// changed since.
+func (f *fetcher) those(spans []span) []span {
+	if !f.changed {
+		return spans
 	}
+	var some []span
+	for i := range f.each(spans) {
+		if n := len(some); n > 0 && some[n-1].to == i {
+			some[n-1].to++
+		} else {
+			some = append(some, span{i, i + 1})
+		}
+	}
+	return some
+}
+
+// page is the part of spans that is on a page (RFC 9394 §3.3).
+func page(spans []span, p wire.Page) []span {
 	from, to := p.Of(count(spans))
 	var out []span
 	for _, sp := range spans {
@@ -152,7 +176,7 @@ func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
 		f.uid = true
 		f.items = append([]wire.FetchItem{{Attr: wire.FetchUID}}, f.items...)
 	}
-	f.seen = f.seen && !s.sel.readOnly
+	f.seen = f.seen && !s.sel.readOnly && s.sel.rights.Has(store.RightSeen)
 	return f
 }
 
@@ -262,7 +286,9 @@ func (f *fetcher) note(err error) {
 }
 
 // outcome is the reply to the whole command.
-func (f *fetcher) outcome(name string) reply {
+func (f *fetcher) outcome(name string) reply { return f.shortened(f.result(name), f.lowest) }
+
+func (f *fetcher) result(name string) reply {
 	switch {
 	case f.out.err != nil:
 		// The connection is lost, or a literal could not be completed: there

@@ -94,7 +94,7 @@ func (f *fetcher) item(it *wire.FetchItem, row store.Row, body store.Body, d sto
 // seenNow completes the answer about a message that has just got \Seen.
 func (f *fetcher) seenNow(row store.Row) {
 	b := f.out.b
-	if f.qresync && !f.uid { // RFC 7162 §3.2.4
+	if f.needsUID() && !f.uid && !f.uidOnly { // RFC 7162 §3.2.4
 		b = append(b, " UID "...)
 		b = strconv.AppendUint(b, uint64(row.UID), 10)
 	}

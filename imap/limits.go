@@ -27,6 +27,8 @@ type limits struct {
 	entries      int // of metadata, with one mailbox
 	accounts     int // of others in one LIST; negative: any number
 	budget       int64
+	worked       int // messages one command works on; 0: no bound
+	saved        int // likewise
 	idle         time.Duration
 	login        time.Duration
 	read         time.Duration
@@ -64,6 +66,7 @@ func (s *Server) limits() limits {
 		entries:      min(bound(s.MaxMetadataEntries, 100, store.MaxAnnotations), store.MaxAnnotations),
 		accounts:     bound(s.Namespaces.MaxAccounts, 1000, -1),
 		budget:       bound(s.MemoryBudget, 256<<20, 0),
+		worked:       max(s.MaxMessages, 0),
 		idle:         bound(s.IdleTimeout, 31*time.Minute, 0),
 		login:        bound(s.LoginTimeout, 2*time.Minute, 0),
 		read:         bound(s.ReadTimeout, 2*time.Minute, 0),
@@ -75,6 +78,15 @@ func (s *Server) limits() limits {
 		},
 	}
 	l.message = min(l.message, store.MaxMessageSize)
+	if s.off["MESSAGELIMIT"] {
+		l.worked = 0
+	}
+	if l.saved = max(s.MaxSaveMessages, 0); s.off["SAVELIMIT"] {
+		l.saved = 0
+	}
+	if l.worked > 0 && (l.saved == 0 || l.saved > l.worked) {
+		l.saved = l.worked // RFC 9738 §3: one limit is told for both
+	}
 	return l
 }
 

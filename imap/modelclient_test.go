@@ -154,7 +154,7 @@ func ranges(s string) (out [][2]uint32) {
 }
 
 // vanished takes messages away. Plain VANISHED names only messages that were
-// there: those whose UID is not known yet are at the end, and any of them will do.
+// there: of those whose UID is not known yet any will do that is where it must be.
 func (m *modelClient) vanished(earlier bool, set [][2]uint32) {
 	switch {
 	case !m.qresync && !m.uidOnly:
@@ -170,10 +170,14 @@ func (m *modelClient) vanished(earlier bool, set [][2]uint32) {
 	for _, r := range set {
 		for uid := uint64(r[0]); uid <= uint64(r[1]); uid++ {
 			i := slices.IndexFunc(m.messages, func(x modelMessage) bool { return x.uid == uint32(uid) })
-			if i < 0 {
-				i = slices.IndexFunc(m.messages, func(x modelMessage) bool { return x.uid == 0 })
+			if i < 0 { // one whose UID is not known, between those that are
+				i = slices.IndexFunc(m.messages, func(x modelMessage) bool { return x.uid > uint32(uid) })
+				if i < 0 {
+					i = len(m.messages)
+				}
+				i--
 			}
-			if i < 0 {
+			if i < 0 || m.messages[i].uid != 0 && m.messages[i].uid != uint32(uid) {
 				m.fail("VANISHED %d, which is not there", uid)
 			}
 			m.messages = slices.Delete(m.messages, i, i+1)
@@ -346,24 +350,30 @@ func (m *modelClient) reopen() {
 		m.learn()
 		return
 	}
-	known := slices.DeleteFunc(slices.Clone(m.messages), func(x modelMessage) bool { return x.uid == 0 || !x.known })
+	known := m.messages
+	unknown := slices.IndexFunc(known, func(x modelMessage) bool { return x.uid == 0 || !x.known })
+	if unknown >= 0 {
+		known = known[:unknown]
+	}
 	m.connect()
 	m.messages = nil
 	m.resync = &modelResync{fetched: map[uint32]modelMessage{}, number: map[uint32]int{}}
 	uidValidity := m.uidValidity
-	end := m.command(fmt.Sprintf("SELECT INBOX (QRESYNC (%d %d%s))", uidValidity, m.highest, m.match(known)))
+	match := m.match(known, unknown >= 0)
+	end := m.command(fmt.Sprintf("SELECT INBOX (QRESYNC (%d %d%s))", uidValidity, m.highest, match))
 	r := m.resync
 	m.resync = nil
 	if !strings.HasPrefix(end, "OK") || m.uidValidity != uidValidity {
 		m.fail("SELECT with QRESYNC: %s", end)
 	}
-	m.merge(known, r)
+	m.merge(known, r, match != "")
 	m.learn()
 }
 
-// match is what a client may tell about what it knows.
-func (m *modelClient) match(known []modelMessage) string {
-	if len(known) == 0 || m.rnd.IntN(2) == 0 {
+// match is what a client may tell about what it knows, and must if there is more
+// that it knows nothing of.
+func (m *modelClient) match(known []modelMessage, must bool) string {
+	if len(known) == 0 || !must && m.rnd.IntN(2) == 0 {
 		return ""
 	}
 	var uids, numbers, at []string
@@ -380,8 +390,10 @@ func (m *modelClient) match(known []modelMessage) string {
 	return s
 }
 
-// merge makes the mailbox of what was known and what QRESYNC told.
-func (m *modelClient) merge(known []modelMessage, r *modelResync) {
+// merge makes the mailbox of what was known and what QRESYNC told, which is
+// only about what was known if that was named (RFC 7162 §3.2.5): what is new
+// comes behind it.
+func (m *modelClient) merge(known []modelMessage, r *modelResync, named bool) {
 	for _, x := range known {
 		gone := slices.ContainsFunc(r.vanished, func(v [2]uint32) bool { return v[0] <= x.uid && x.uid <= v[1] })
 		if f, again := r.fetched[x.uid]; gone && again {
@@ -398,6 +410,9 @@ func (m *modelClient) merge(known []modelMessage, r *modelResync) {
 		m.messages = append(m.messages, f)
 	}
 	sort.Slice(m.messages, func(i, j int) bool { return m.messages[i].uid < m.messages[j].uid })
+	for named && len(m.messages) < r.exists {
+		m.messages = append(m.messages, modelMessage{})
+	}
 	if len(m.messages) != r.exists {
 		m.fail("%d messages after QRESYNC, EXISTS says %d", len(m.messages), r.exists)
 	}
@@ -425,20 +440,18 @@ func (m *modelClient) learn() {
 	// All messages: by their UIDs they are put where they belong. What comes
 	// while this goes on is learned the next time.
 	if m.uidOnly {
-		m.resync = &modelResync{exists: len(m.messages), fetched: map[uint32]modelMessage{}, number: map[uint32]int{}}
-		before := len(m.messages)
-		m.learnAll(items, before)
+		m.learnAll(items)
 		return
 	}
 	m.command("UID FETCH 1:* " + items)
 }
 
 // learnAll reads the whole mailbox by UID. VANISHED may come meanwhile.
-func (m *modelClient) learnAll(items string, before int) {
-	all := m.resync
-	m.resync = nil
+func (m *modelClient) learnAll(items string) {
 	cmd := "UID FETCH 1:* " + items
-	m.unpark()
+	m.unpark() // which may tell of more, and of less
+	before := len(m.messages)
+	all := &modelResync{exists: before, fetched: map[uint32]modelMessage{}, number: map[uint32]int{}}
 	tag := m.begin(cmd)
 	m.noExpunge = false
 	for {

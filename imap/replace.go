@@ -38,7 +38,7 @@ func (s *session) replaceMessage(p *wire.Parser, name string, uid bool) reply {
 		old.refuse = no("READ-ONLY", "Mailbox is read-only")
 	case uids.Empty():
 		old.refuse = no("NONEXISTENT", "No such message")
-	case s.anyGone(uids):
+	case s.anyGone(uids, 1):
 		old.refuse = no("EXPUNGEISSUED", "Message has been expunged")
 	default:
 		old.uid = uids[0].From

@@ -30,10 +30,15 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	default:
 		return no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
 	}
+	if c.Numbers && s.uidOnly { // RFC 9586 §3.5
+		return reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
+	}
+	s.keep = c.Numbers // RFC 7162 §3.2.10.2
 	var crit store.Criteria
 	if err := s.criteria(&crit, c.Keys); err != nil {
 		return bad("No such message number")
 	}
+	lowest := s.limitSearch(&crit)
 	if c.ModSeq {
 		s.enableCondStore() // RFC 7162 §3.1.5
 	}
@@ -57,7 +62,7 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	} else {
 		s.plainResult(&found)
 	}
-	return ok(name + " completed")
+	return s.shortened(ok(name+" completed"), lowest)
 }
 
 // searchResult collects what a search has found, as a set of UIDs.

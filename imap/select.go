@@ -19,6 +19,14 @@ func (s *session) openMailbox(p *wire.Parser, readOnly bool) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
+	if c.QResync != nil {
+		switch {
+		case !s.qresync: // RFC 7162 §3.2.5
+			return bad("ENABLE QRESYNC comes first")
+		case s.uidOnly && c.QResync.Matched: // RFC 9586 §3.7
+			return reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
+		}
+	}
 	// From here on nothing is selected, even if this fails (RFC 9051 §6.3.2).
 	// What is left to tell of the old mailbox is not told: a rev1 client, which
 	// does not know CLOSED, would take it for the new one's.
@@ -41,16 +49,32 @@ func (s *session) openMailbox(p *wire.Parser, readOnly bool) reply {
 	if err != nil {
 		return s.failed(err)
 	}
-	examine := readOnly
-	if !rights.Writable() && !rights.Has(store.RightSeen) { // RFC 4314 §5.2
-		readOnly = true
+	v := &view{box: box, rights: rights, told: snap, readOnly: readOnly || !rights.Writable() && !rights.Has(store.RightSeen)}
+	earlier, err := v.resync(s.ctx, c.QResync)
+	if err != nil {
+		return s.failed(err)
 	}
-	v := &view{box: box, readOnly: readOnly, told: snap}
+	s.tellMailbox(v)
+	s.enter(stateSelected, v)
+	s.tellResync(earlier)
+	s.quiet = true // what has just been told is told
+	switch {
+	case readOnly:
+		return okCode("READ-ONLY", "EXAMINE completed")
+	case !rights.Writable(): // RFC 4314 §5.2; \Seen may be set all the same
+		return okCode("READ-ONLY", "SELECT completed")
+	}
+	return okCode("READ-WRITE", "SELECT completed")
+}
+
+// tellMailbox sends what SELECT tells of a mailbox.
+func (s *session) tellMailbox(v *view) {
+	snap := v.told
 	s.tellKeywords(v, snap)
 	s.number("* ", uint64(snap.Len()), " EXISTS\r\n")
 	if !s.rev2 {
 		s.out.put("* 0 RECENT\r\n") // RFC 3501; no message is ever \Recent
-		if n := firstUnseen(snap); n > 0 {
+		if n := s.firstUnseen(v); n > 0 {
 			s.number("* OK [UNSEEN ", uint64(n), "] First unseen\r\n")
 		}
 	}
@@ -59,17 +83,9 @@ func (s *session) openMailbox(p *wire.Parser, readOnly bool) reply {
 	s.number("* OK [HIGHESTMODSEQ ", highestModSeq(snap), "] Highest\r\n")
 	if s.rev2 {
 		s.out.put("* LIST () \"/\" ")
-		s.out.b = wire.AppendMailbox(s.out.b, box.name, s.utf8())
+		s.out.b = wire.AppendMailbox(s.out.b, v.name, s.utf8())
 		s.out.put("\r\n")
 	}
-	s.enter(stateSelected, v)
-	switch {
-	case examine:
-		return okCode("READ-ONLY", "EXAMINE completed")
-	case readOnly:
-		return okCode("READ-ONLY", "SELECT completed")
-	}
-	return okCode("READ-WRITE", "SELECT completed")
 }
 
 // number appends a line with a number in it.
@@ -79,9 +95,13 @@ func (s *session) number(before string, n uint64, after string) {
 	s.out.b = append(s.out.b, after...)
 }
 
-// firstUnseen is the number of the first message without \Seen, 0 without one.
-func firstUnseen(snap *store.Snapshot) int {
-	for i, r := range snap.All() {
+// firstUnseen is the number of the first message without \Seen, 0 without one
+// and where numbers must not be told (RFC 9586 §3).
+func (s *session) firstUnseen(v *view) int {
+	if s.uidOnly || v.info.Unseen == 0 && v.info.ModSeq >= v.told.ModSeq() {
+		return 0
+	}
+	for i, r := range v.told.All() {
 		if r.Flags&store.BitSeen == 0 {
 			return i + 1
 		}
@@ -98,7 +118,9 @@ func (s *session) close(p *wire.Parser) reply {
 	v := s.sel
 	s.enter(stateUser, nil)
 	if !v.readOnly {
-		if _, err := v.mb.Expunge(s.ctx, store.AllUIDs(), store.FlagDeleted); err != nil && !errors.Is(err, store.ErrNotFound) {
+		_, err := v.mb.Expunge(s.ctx, store.AllUIDs(), store.FlagDeleted)
+		// Without the right to expunge nothing is (RFC 4314 §4).
+		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrReadOnly) {
 			return s.failed(err)
 		}
 	}

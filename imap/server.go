@@ -89,6 +89,17 @@ type Server struct {
 	// MaxMetadataEntries bounds the entries that one user sees with a mailbox.
 	// 0: 100. Never above [store.MaxAnnotations].
 	MaxMetadataEntries int
+	// MaxMessages bounds the messages that one SEARCH, FETCH, STORE, COPY, MOVE,
+	// UID EXPUNGE or APPEND works on; it is told to clients as MESSAGELIMIT
+	// (RFC 9738). Of more, those with the highest UIDs are done and the reply
+	// says where to go on; COPY, APPEND, SORT and THREAD do nothing then. RFC
+	// 9738 §3 wants at least 1,000, and clients that do not know of it see large
+	// mailboxes in part (§4). 0 or negative: no bound.
+	MaxMessages int
+	// MaxSaveMessages bounds the messages of one COPY or APPEND alone; it is
+	// told as SAVELIMIT where there is no MaxMessages, and never above that. 0
+	// or negative: no bound.
+	MaxSaveMessages int
 	// MaxBadCommands is how many commands in a row may be answered BAD before
 	// the connection is closed. 0: 50; before login at most 5 in all.
 	MaxBadCommands int
@@ -183,6 +194,7 @@ var ErrServerClosed = netserve.ErrClosed
 // setup settles what is derived from the fields.
 func (s *Server) setup() {
 	s.once.Do(func() {
+		s.off = disabled(s.Disable)
 		s.lim = s.limits()
 		s.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
 		s.budget = lines.NewBudget(s.lim.budget)
@@ -191,7 +203,6 @@ func (s *Server) setup() {
 			s.log = slog.New(slog.DiscardHandler)
 		}
 		s.tls = netserve.ServerTLS(s.TLSConfig)
-		s.off = disabled(s.Disable)
 		s.lim.parse.Off = s.off
 		s.extensions = extensionsByName()
 		s.metadata, s.seed = serverMetadata(s.Metadata), maphash.MakeSeed()

@@ -58,6 +58,7 @@ type session struct {
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
 	quiet    bool   // nothing is told when the command at hand ends
+	keep     bool   // EXPUNGE is not told then
 	idling   bool   // a goroutine of IDLE reads: do not flush from there
 	badCount int
 	failures int // failed logins
@@ -304,12 +305,12 @@ func (s *session) execute(name string, line []byte) reply {
 	if r == pending {
 		return r
 	}
-	quiet := s.quiet
-	s.quiet = false
+	quiet, keep := s.quiet, s.keep
+	s.quiet, s.keep = false, false
 	if r.status == "BAD" || s.state == stateLogout || quiet {
 		return r
 	}
-	if !s.sync(c.traits&removes != 0) {
+	if !s.sync(c.traits&removes != 0 && !keep) {
 		return gone
 	}
 	return r

@@ -33,10 +33,17 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 	if v.readOnly {
 		return no("READ-ONLY", "Mailbox is read-only")
 	}
-	uids := v.uids(spans)
-	if uids.Empty() {
+	if len(spans) == 0 {
 		return ok(name + " completed")
 	}
+	spans, lowest := s.limit(spans)
+	return s.shortened(s.flag(&c, name, spans, uid), lowest)
+}
+
+// flag changes the flags of the messages in spans, of which there is one.
+func (s *session) flag(c *wire.Store, name string, spans []span, uid bool) reply {
+	v := s.sel
+	uids := v.uids(spans)
 	update := store.FlagUpdate{Op: storeOps[c.Op], Flags: flagNames(c.Flags)}
 	if c.Unchanged {
 		since := store.ModSeq(c.UnchangedSince)
@@ -51,7 +58,8 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 		return s.failed(err)
 	}
 	s.announceKeywords(cur)
-	gone := s.tellStored(cur, uids, done.Failed, update, c.Silent, uid)
+	st := stored{cur: cur, failed: done.Failed, update: update, silent: c.Silent, uid: uid}
+	gone := s.tellStored(st, spans)
 	switch {
 	case !done.Failed.Empty(): // RFC 7162 §3.1.3
 		return okCode("MODIFIED "+s.numberSet(done.Failed, uid), name+" completed, but for messages changed meanwhile")
@@ -61,45 +69,76 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 	return ok(name + " completed")
 }
 
+// stored is what STORE has done.
+type stored struct {
+	cur    *store.Snapshot // the mailbox afterwards
+	failed store.UIDSet
+	update store.FlagUpdate
+	silent bool
+	uid    bool
+}
+
 // tellStored answers STORE from the mailbox as it is afterwards, and reports
 // whether some of the messages are gone.
 //
 // With .SILENT the client takes its change for granted, some at once and some
 // when the command ends, so that nothing about flags is told in between. A
-// message that came out differently, because somebody else changed it as well,
-// is told at the next command.
-func (s *session) tellStored(cur *store.Snapshot, uids, failed store.UIDSet, update store.FlagUpdate, silent, uid bool) (gone bool) {
+// message that came out differently, because somebody else changed it as well
+// or because not all flags may be changed, is told at the next command.
+func (s *session) tellStored(st stored, spans []span) (gone bool) {
 	v := s.sel
-	bits, _ := cur.Bits(update.Flags...)
-	rows := make([]store.Row, 0, min(uids.Len(), cur.Len()))
-	for _, row := range cur.Select(uids) {
-		rows = append(rows, row)
+	bits, _ := st.cur.Bits(st.update.Flags...)
+	var noted []store.Row
+	for _, sp := range spans {
+		for sp.from < sp.to {
+			next := min(sp.from+storedBatch, sp.to)
+			noted, gone = s.tellStoredSome(st, bits, span{sp.from, next}, noted, gone)
+			sp.from = next
+		}
 	}
-	noted, k := rows[:0], 0
-	for i, old := range v.told.Select(uids) {
-		if k == len(rows) || rows[k].UID != old.UID {
+	v.note(noted, st.cur.Keywords())
+	s.quiet = st.silent
+	return gone
+}
+
+// storedBatch is how many messages tellStored looks up at a time.
+const storedBatch = 128
+
+// tellStoredSome is tellStored for a run of messages. It adds to noted what the
+// client knows then.
+func (s *session) tellStoredSome(st stored, bits store.FlagBits, sp span, noted []store.Row, gone bool) ([]store.Row, bool) {
+	var now [storedBatch]store.Row
+	n, k := 0, 0
+	for _, row := range st.cur.Select(s.sel.uids([]span{sp})) {
+		now[n] = row
+		if n++; n == len(now) {
+			break
+		}
+	}
+	for i, old := range s.sel.told.Range(sp.from, sp.to) {
+		if k == n || now[k].UID != old.UID {
 			gone = true
 			continue
 		}
-		row := rows[k]
+		row := now[k]
 		k++
-		assumed := update.Op.Apply(old.Flags, bits)
+		assumed := st.update.Op.Apply(old.Flags, bits)
 		switch {
-		case failed.Contains(row.UID):
+		case len(st.failed) > 0 && st.failed.Contains(row.UID):
 			continue // told when the command ends, if it changed
-		case !silent:
-			s.tellFlags(i, row, cur, uid || s.rev2, true)
+		case !st.silent:
+			s.tellFlags(i, row, st.cur, st.uid, true)
 		case row.Flags != assumed:
 			row.Flags, row.ModSeq = assumed, old.ModSeq
-		case s.condStor && row.ModSeq != old.ModSeq:
+		case s.condStor && (row.ModSeq != old.ModSeq || st.update.UnchangedSince != nil):
 			// The mod-sequence must be known all the same (RFC 7162 §3.1.3).
-			s.tellFlags(i, row, cur, true, false)
+			s.tellFlags(i, row, st.cur, true, false)
 		}
-		noted = append(noted, row)
+		if row != old {
+			noted = append(noted, row)
+		}
 	}
-	v.note(noted, cur.Keywords())
-	s.quiet = silent
-	return gone
+	return noted, gone
 }
 
 // numberSet writes UIDs as a number set, or the message numbers they have.

@@ -3,7 +3,6 @@ package imap
 import (
 	"errors"
 	"slices"
-	"strconv"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
 	"github.com/posta-mail/posta/store"
@@ -14,7 +13,8 @@ import (
 // client may be told so.
 type view struct {
 	box
-	readOnly bool
+	rights   store.Rights
+	readOnly bool // by EXAMINE, or because nothing may be changed
 	told     *store.Snapshot
 	keywords int // how many of the mailbox's keywords the client knows
 }
@@ -121,13 +121,12 @@ func mergeSpans(s []span) []span {
 	return out
 }
 
-// uids is the set of the messages in spans.
+// uids is a set that names the messages in spans and no others that the mailbox
+// has: one range for each span, as no UID comes to be between two others.
 func (v *view) uids(spans []span) store.UIDSet {
-	var set store.UIDSet
+	set := make(store.UIDSet, 0, len(spans))
 	for _, sp := range spans {
-		for _, r := range v.told.Range(sp.from, sp.to) {
-			set.Add(r.UID)
-		}
+		set.AddRange(v.told.At(sp.from).UID, v.told.At(sp.to-1).UID)
 	}
 	return set
 }
@@ -148,179 +147,3 @@ func (s *session) resolve(set wire.NumSet, uid bool) ([]span, reply) {
 	}
 	return spans, reply{}
 }
-
-// sync tells the client what has changed in the selected mailbox since it was
-// told last. EXPUNGE is told only if it may be now; the messages then stay
-// numbered and readable until it may. It reports whether the session goes on.
-func (s *session) sync(expunge bool) bool {
-	v := s.sel
-	if v == nil {
-		return true
-	}
-	cur, err := v.mb.Snapshot(s.ctx)
-	if errors.Is(err, store.ErrNotFound) {
-		// RFC 2180 §3.3: others are disconnected when a mailbox is deleted.
-		s.bye("", "The selected mailbox has been deleted")
-		return false
-	}
-	if err != nil {
-		s.srv.log.Error("mailbox cannot be read", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
-		return true // the next command tries again
-	}
-	if cur != v.told {
-		s.tell(cur, expunge)
-	}
-	return s.out.err == nil
-}
-
-// tell makes cur what the client knows, and told what it knew.
-func (s *session) tell(cur *store.Snapshot, expunge bool) {
-	v, told := s.sel, s.sel.told
-	ch := store.Diff(told, cur)
-	s.announceKeywords(cur)
-	next, removed := cur, 0
-	switch {
-	case ch.Vanished.Empty():
-	case expunge:
-		removed = s.tellExpunged(told, ch.Vanished)
-	default:
-		// RFC 7162 §3.2: the mod-sequence stays below that of the expunge.
-		next = told.With(store.Changes{Rows: ch.Rows, Keywords: ch.Keywords, UIDNext: ch.UIDNext})
-	}
-	v.told = next
-	if next.Len() > told.Len()-removed {
-		s.out.begin()
-		s.out.b = append(s.out.b, "* "...)
-		s.out.b = strconv.AppendInt(s.out.b, int64(next.Len()), 10)
-		s.out.b = append(s.out.b, " EXISTS\r\n"...)
-	}
-	for _, row := range ch.Rows {
-		i, known := told.Find(row.UID)
-		if !known {
-			continue
-		}
-		old := told.At(i)
-		if old.Flags == row.Flags && (!s.condStor || old.ModSeq == row.ModSeq) {
-			continue
-		}
-		if i, known = next.Find(row.UID); known {
-			s.tellFlags(i, row, next, true, true)
-		}
-	}
-}
-
-// tellExpunged sends EXPUNGE for messages that are gone and returns how many.
-func (s *session) tellExpunged(told *store.Snapshot, gone store.UIDSet) int {
-	n := 0
-	s.out.begin()
-	for i := range told.Select(gone) {
-		s.out.b = append(s.out.b, "* "...)
-		s.out.b = strconv.AppendInt(s.out.b, int64(i+1-n), 10)
-		s.out.b = append(s.out.b, " EXPUNGE\r\n"...)
-		s.out.spill()
-		n++
-	}
-	return n
-}
-
-// beginFetch appends the begin of a response about the message at position i.
-func (s *session) beginFetch(b []byte, i int, uid store.UID) []byte {
-	b = append(b, "* "...)
-	if s.uidOnly { // RFC 9586 §3.3
-		b = strconv.AppendUint(b, uint64(uid), 10)
-		return append(b, " UIDFETCH ("...)
-	}
-	b = strconv.AppendInt(b, int64(i+1), 10)
-	return append(b, " FETCH ("...)
-}
-
-// tellFlags sends a FETCH that nobody asked for, or STORE's answer: with UID
-// where one must be in it (RFC 9051 §7.5.2), and with MODSEQ once CONDSTORE is
-// enabled (RFC 7162 §3.2).
-func (s *session) tellFlags(i int, row store.Row, snap *store.Snapshot, uid, flags bool) {
-	s.out.begin()
-	b := s.beginFetch(s.out.b, i, row.UID)
-	if uid {
-		b = append(b, "UID "...)
-		b = strconv.AppendUint(b, uint64(row.UID), 10)
-	}
-	if flags {
-		if uid {
-			b = append(b, ' ')
-		}
-		b = append(b, "FLAGS "...)
-		b = appendFlags(b, row.Flags, snap.Keywords())
-	}
-	if s.condStor {
-		b = append(b, " MODSEQ ("...)
-		b = strconv.AppendUint(b, uint64(row.ModSeq), 10)
-		b = append(b, ')')
-	}
-	s.out.b = append(b, ")\r\n"...)
-	s.out.spill()
-}
-
-var systemFlags = [...]store.Flag{store.FlagSeen, store.FlagAnswered, store.FlagFlagged, store.FlagDeleted, store.FlagDraft}
-
-// appendFlags appends the flags of a row, in parentheses.
-func appendFlags(b []byte, bits store.FlagBits, keywords []store.Flag) []byte {
-	b = append(b, '(')
-	start := len(b)
-	for i, f := range systemFlags {
-		if bits&(1<<i) != 0 {
-			b = append(append(b, f...), ' ')
-		}
-	}
-	for i, rest := 0, bits>>len(systemFlags); rest != 0 && i < len(keywords); i, rest = i+1, rest>>1 {
-		if rest&1 != 0 {
-			b = append(append(b, keywords[i]...), ' ')
-		}
-	}
-	if len(b) > start {
-		b = b[:len(b)-1]
-	}
-	return append(b, ')')
-}
-
-// announceKeywords sends FLAGS and PERMANENTFLAGS when the mailbox has keywords
-// that the client has not been told of.
-func (s *session) announceKeywords(snap *store.Snapshot) {
-	if len(snap.Keywords()) > s.sel.keywords {
-		s.tellKeywords(s.sel, snap)
-	}
-}
-
-// tellKeywords sends FLAGS and PERMANENTFLAGS.
-func (s *session) tellKeywords(v *view, snap *store.Snapshot) {
-	keywords := snap.Keywords()
-	v.keywords = len(keywords)
-	all := ^store.FlagBits(0)
-	s.out.put("* FLAGS ")
-	s.out.b = appendFlags(s.out.b, all, keywords)
-	s.out.put("\r\n* OK [PERMANENTFLAGS ")
-	switch {
-	case v.readOnly:
-		s.out.put("()")
-	default:
-		s.out.b = appendFlags(s.out.b, all, keywords)
-		if len(keywords) < store.MaxKeywords { // RFC 9051 §7.1: new ones may be made
-			s.out.b = append(s.out.b[:len(s.out.b)-1], ` \*)`...)
-		}
-	}
-	s.out.put("] Flags that can be changed\r\n")
-}
-
-// enableCondStore begins to tell mod-sequences (RFC 7162 §3.1). A mailbox that
-// is open then has its highest one told.
-func (s *session) enableCondStore() {
-	if s.condStor {
-		return
-	}
-	s.condStor = true
-	if s.sel != nil {
-		s.untagged(okCode("HIGHESTMODSEQ "+strconv.FormatUint(highestModSeq(s.sel.told), 10), "Highest"))
-	}
-}
-
-// highestModSeq is never zero (RFC 7162 §3.1.2.1).
-func highestModSeq(snap *store.Snapshot) uint64 { return max(uint64(snap.ModSeq()), 1) }

@@ -68,6 +68,7 @@ type Fetch struct {
 	// Changed: ChangedSince was given (RFC 7162 §3.1.4.1).
 	Changed      bool
 	ChangedSince uint64
+	Vanished     bool // RFC 7162 §3.2.6
 	// Page narrows the messages to some of them (RFC 9394 §3.3); the zero value
 	// does not.
 	Page Page
@@ -85,6 +86,9 @@ func (p *Parser) Fetch() (c Fetch) {
 	}
 	if p.err == nil && p.try(' ') {
 		p.list(false, func() { p.fetchModifier(&c) })
+		if c.Vanished && !c.Changed { // RFC 7162 §3.2.6
+			p.fail("VANISHED needs CHANGEDSINCE")
+		}
 	}
 	return c
 }
@@ -101,6 +105,9 @@ func (p *Parser) fetchModifier(c *Fetch) {
 		p.needs("PARTIAL", "Unknown modifier")
 		p.Space()
 		c.Page = p.Page()
+	case word == "VANISHED" && !c.Vanished:
+		p.needs("QRESYNC", "Unknown modifier")
+		c.Vanished = true
 	default:
 		p.fail("Unknown modifier, or one twice")
 	}

@@ -34,6 +34,29 @@ func (p *Parser) NumSet() NumSet {
 	return s
 }
 
+// plainSet reads a sequence-set in which "*" and "$" are not allowed.
+func (p *Parser) plainSet() NumSet {
+	s := p.NumSet()
+	for _, r := range s.Ranges {
+		if r.From == 0 || r.To == 0 {
+			p.fail("\"*\" is not allowed here")
+		}
+	}
+	if s.Saved {
+		p.fail("\"$\" is not allowed here")
+	}
+	return s
+}
+
+// length is how many numbers a set without "*" names, those that it names twice
+// counted twice.
+func (s NumSet) length() (n uint64) {
+	for _, r := range s.Ranges {
+		n += uint64(max(r.From, r.To)-min(r.From, r.To)) + 1
+	}
+	return n
+}
+
 func (p *Parser) seqNumber() uint32 {
 	if p.try('*') {
 		return 0

@@ -37,3 +37,11 @@ func (g Page) Of(n int) (from, to int) {
 	}
 	return int(a), int(b)
 }
+
+// Size is how many results the page has at most.
+func (g Page) Size() uint64 {
+	if g.From == 0 {
+		return 0
+	}
+	return uint64(g.To-g.From) + 1
+}

@@ -267,7 +267,6 @@ func TestOtherCommands(t *testing.T) {
 		" 1 (UNCHANGEDSINCE) FLAGS ()": func(p *Parser) { p.Store() },
 		" 1 (X 1) FLAGS ()":            func(p *Parser) { p.Store() },
 		` 1 FLAGS (\*)`:                func(p *Parser) { p.Store() },
-		" x (QRESYNC (1 2))":           func(p *Parser) { p.Select() },
 		" x ()":                        func(p *Parser) { p.Select() },
 		" x (Y)":                       func(p *Parser) { p.Create() },
 		" x ":                          func(p *Parser) { p.Status() },
@@ -307,6 +306,7 @@ var commandParsers = map[string]func(*Parser){
 	"SEARCH":       func(p *Parser) { p.Search() },
 	"COPY":         func(p *Parser) { p.Copy() },
 	"UID EXPUNGE":  func(p *Parser) { p.UIDs() },
+	"UIDBATCHES":   func(p *Parser) { p.UIDBatches() },
 }
 
 // appendAll goes all steps of an APPEND whose literals are not cut.
@@ -347,6 +347,7 @@ func FuzzCommand(f *testing.F) {
 		"a SEARCH RETURN (ALL) CHARSET UTF-8 OR NOT (1 UID 2) MODSEQ \"/flags/x\" priv 3 SINCE 1-Jan-2026 HEADER a ~{1}\r\n\x00", "a LIST (SUBSCRIBED) \"\" (%* x) RETURN (STATUS (SIZE))",
 		"a ID (\"a\" NIL)", "a STATUS x (MESSAGES)", "a COPY 5:1 x", "a UID EXPUNGE 1,2",
 		"a APPEND x (a) {2+}\r\nhi \"01-Jan-2026 12:00:00 +0000\" CATENATE (URL {1}\r\n/ TEXT ~{1+}\r\nx URL y) UTF8 (~{1}\r\nz)", "a CREATE x (USE (\\Sent))",
+		"a SELECT x (QRESYNC (7 8 1:3,9 (1,2:3 4:6)) CONDSTORE)", "a UIDBATCHES 500 1:3", "a UID FETCH 1 (FLAGS) (CHANGEDSINCE 4 VANISHED)",
 	} {
 		f.Add([]byte(s))
 	}

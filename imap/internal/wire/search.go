@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"strings"
 	"time"
 )
@@ -186,6 +187,8 @@ func (s *searchParser) key(depth int) (k SearchKey) {
 		return k
 	case "MODSEQ":
 		return s.modSeq()
+	case "UIDAFTER", "UIDBEFORE":
+		return s.uidBound(word)
 	}
 	op, ok := argKeys[word]
 	if !ok {
@@ -211,6 +214,22 @@ func (s *searchParser) argument(word string, op SearchOp) (k SearchKey) {
 		k.Date = s.date()
 	}
 	return k
+}
+
+// uidBound reads UIDAFTER or UIDBEFORE (RFC 9738 §3.2), which are ranges of
+// UIDs. Unlike in "n:*" the last message is in them only if it belongs there.
+func (s *searchParser) uidBound(word string) SearchKey {
+	s.needs("MESSAGELIMIT", "Unknown search key")
+	s.Space()
+	uid := s.nonZero()
+	r := NumRange{From: 1, To: uid - 1}
+	if word == "UIDAFTER" {
+		r = NumRange{From: uid + 1, To: math.MaxUint32}
+	}
+	if r.From == 0 || r.To == 0 {
+		return SearchKey{Op: SearchNone}
+	}
+	return SearchKey{Op: SearchUID, Set: NumSet{Ranges: []NumRange{r}}}
 }
 
 // modSeq reads MODSEQ [entry-name entry-type] mod-sequence-valzer. Entries are

@@ -31,6 +31,7 @@ func (p *Parser) Store() (c Store) {
 			if p.Keyword() != "UNCHANGEDSINCE" {
 				p.fail("Unknown modifier")
 			}
+			p.needs("CONDSTORE", "Unknown modifier")
 			p.Space()
 			c.Unchanged, c.UnchangedSince = true, p.Number64()
 		})
