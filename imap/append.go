@@ -169,7 +169,7 @@ func (in *incoming) locate() (err error) {
 	if n > 0 && !lit.Sync && lit.Size <= smallMessage {
 		return nil
 	}
-	_, err = in.dest.acc.Mailbox(in.s.ctx, in.dest.local)
+	_, err = in.s.insertable(in.dest)
 	return err
 }
 

@@ -92,6 +92,20 @@ func (s *session) open(sent string) (box, error) {
 	return b, err
 }
 
+// insertable opens a mailbox into which messages are to be filed; ErrReadOnly
+// if they may not be (RFC 4314 §4).
+func (s *session) insertable(at place) (store.Mailbox, error) {
+	mb, err := at.acc.Mailbox(s.ctx, at.local)
+	if err != nil || s.own(at) {
+		return mb, err
+	}
+	rights, err := store.MyRights(s.ctx, at.acc, mb.ID())
+	if err == nil && !rights.Has(store.RightInsert) {
+		err = store.ErrReadOnly
+	}
+	return mb, err
+}
+
 // selected reports whether a mailbox is the one that is selected.
 func (s *session) selected(acc store.Account, id store.MailboxID) bool {
 	return s.sel != nil && s.sel.mb.ID() == id && s.sel.acc.Name() == acc.Name()

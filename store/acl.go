@@ -167,8 +167,8 @@ func RenameMailbox(ctx context.Context, acc Account, from, to string) error {
 func inheriting(ctx context.Context, acc Account, name string, do func() (MailboxInfo, error)) (MailboxInfo, error) {
 	notes, ok := acc.(Annotations)
 	name, err := CanonicalName(name)
-	if !ok || err != nil {
-		return do() // which says what is wrong with the name
+	if _, guarded := acc.(*sharedAccount); guarded || !ok || err != nil {
+		return do() // which does it itself, or says what is wrong with the name
 	}
 	before, err := acc.Mailboxes(ctx)
 	if err != nil {
