@@ -57,13 +57,13 @@ func (c *benchClient) run(cmd string) int64 {
 		}
 		total += int64(n)
 		got := c.buf[:kept+n]
-		if i := bytes.LastIndex(got[max(0, len(got)-400):], end); i >= 0 && bytes.HasSuffix(got, []byte("\r\n")) || bytes.HasPrefix(got, end[2:]) {
-			if !bytes.Contains(got[max(0, len(got)-300):], []byte(tag+" OK")) {
-				c.b.Fatalf("%s: %s", cmd, got[max(0, len(got)-300):])
+		if i := bytes.LastIndex(got[max(0, len(got)-4000):], end); i >= 0 && bytes.HasSuffix(got, []byte("\r\n")) || bytes.HasPrefix(got, end[2:]) {
+			if !bytes.Contains(got[max(0, len(got)-4000):], []byte(tag+" OK")) {
+				c.b.Fatalf("%s: %s", cmd, got[max(0, len(got)-4000):])
 			}
 			return total
 		}
-		kept = copy(c.buf, got[max(0, len(got)-400):])
+		kept = copy(c.buf, got[max(0, len(got)-4000):])
 	}
 }
 

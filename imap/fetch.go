@@ -214,24 +214,52 @@ func (f *fetcher) answer() bool {
 	if f.seen {
 		f.markSeen()
 	}
-	if !f.details {
+	switch {
+	case f.details:
+		f.answerDetails()
+	case f.body:
+		i := 0
+		for body, err := range store.Bodies(f.ctx, f.sel.mb, f.rows) {
+			if err != nil {
+				f.note(err)
+			} else {
+				f.message(f.asked[i], f.rows[i], body, store.Detail{})
+			}
+			if i++; i == len(f.rows) || f.out.err != nil {
+				break
+			}
+		}
+	default:
 		for i, row := range f.rows {
-			f.message(f.asked[i], row, store.Detail{})
-		}
-		return f.out.err == nil
-	}
-	i := 0
-	for d, err := range f.sel.mb.Details(f.ctx, f.rows) {
-		if err != nil {
-			f.note(err)
-		} else {
-			f.message(f.asked[i], f.rows[i], d)
-		}
-		if i++; i == len(f.rows) || f.out.err != nil {
-			break
+			f.message(f.asked[i], row, nil, store.Detail{})
 		}
 	}
 	return f.out.err == nil
+}
+
+// answerDetails is answer for items that need details, and perhaps the octets.
+func (f *fetcher) answerDetails() {
+	body := func() (store.Body, error, bool) { return nil, nil, true }
+	if f.body {
+		next, stop := iter.Pull2(store.Bodies(f.ctx, f.sel.mb, f.rows))
+		defer stop()
+		body = next
+	}
+	i := 0
+	for d, err := range f.sel.mb.Details(f.ctx, f.rows) {
+		b, failed, ok := body()
+		switch {
+		case err != nil:
+			f.note(err)
+		case failed != nil:
+			f.note(failed)
+		case ok:
+			f.message(f.asked[i], f.rows[i], b, d)
+		}
+		if i++; i == len(f.rows) || f.out.err != nil {
+			return
+		}
+	}
 }
 
 // markSeen sets \Seen on the batch. The flags are part of the answers then (RFC

@@ -10,19 +10,10 @@ import (
 
 // message answers one message. What can fail is done before anything is
 // written, so that a message that cannot be read is only left out.
-func (f *fetcher) message(a asked, row store.Row, d store.Detail) {
-	var body store.Body
-	if f.body {
-		var err error
-		if body, err = f.sel.mb.Open(f.ctx, row); err != nil {
-			f.note(err)
-			return
-		}
-		defer body.Close()
-		if body.Size() != int64(row.Size) {
-			f.note(store.ErrCorrupt)
-			return
-		}
+func (f *fetcher) message(a asked, row store.Row, body store.Body, d store.Detail) {
+	if f.body && body.Size() != int64(row.Size) {
+		f.note(store.ErrCorrupt)
+		return
 	}
 	if f.header && !f.details {
 		var err error

@@ -11,7 +11,10 @@ type sharedMailbox struct {
 	acc   *sharedAccount
 }
 
-var _ Mailbox = (*sharedMailbox)(nil)
+var (
+	_ Mailbox    = (*sharedMailbox)(nil)
+	_ BodyReader = (*sharedMailbox)(nil)
+)
 
 func (m *sharedMailbox) check(ctx context.Context, op operation) (Rights, error) {
 	return m.acc.check(ctx, m.inner.ID(), op)
@@ -56,6 +59,17 @@ func (m *sharedMailbox) Details(ctx context.Context, rows []Row) iter.Seq2[Detai
 			return
 		}
 		m.inner.Details(ctx, rows)(yield)
+	}
+}
+
+// Bodies implements BodyReader.
+func (m *sharedMailbox) Bodies(ctx context.Context, rows []Row) iter.Seq2[Body, error] {
+	return func(yield func(Body, error) bool) {
+		if _, err := m.check(ctx, opRead); err != nil {
+			yield(nil, err)
+			return
+		}
+		Bodies(ctx, m.inner, rows)(yield)
 	}
 }
 

@@ -16,6 +16,8 @@ var readChecks = []check{
 	{"Read/body", readBody},
 	{"Read/expunged", readExpunged},
 	{"Read/unknown", readUnknown},
+	{"Read/bodies", readBodies},
+	{"Read/bodies-mixed", readBodiesMixed},
 	{"Read/details", readDetails},
 	{"Read/details-stopped", readDetailsStopped},
 	{"Read/ids", readIDs},
@@ -103,6 +105,103 @@ func readUnknown(k *kit) {
 		got = append(got, d.Row.UID)
 	}
 	require.Equal(k, []store.UID{s.At(1).UID, 77, s.At(0).UID}, got, "in the order asked for")
+}
+
+// Many bodies at once are what they are one by one.
+func readBodies(k *kit) {
+	a := k.account("anna")
+	mb := k.box(a, store.Inbox)
+	k.add(a, store.Inbox, 0, 300)
+	s := k.snap(mb)
+	var rows []store.Row
+	for i := range s.Len() {
+		rows = append(rows, s.At(i))
+	}
+	for i := range s.Len() { // and in another order
+		rows = append(rows, s.At((i*7)%s.Len()))
+	}
+	rows = append(rows, rows[0], rows[0])
+	i := 0
+	for b, err := range store.Bodies(k.Context(), mb, rows) {
+		require.NoError(k, err)
+		require.EqualValues(k, rows[i].Size, b.Size())
+		require.Equal(k, k.body(mb, rows[i]), read(k, b))
+		i++
+	}
+	require.Equal(k, len(rows), i)
+	for range store.Bodies(k.Context(), mb, rows) {
+		break // one that is not read to its end leaves nothing behind
+	}
+}
+
+// Prefixes, bodies of all sizes, those that are gone and those that never were.
+func readBodiesMixed(k *kit) {
+	a := k.account("anna")
+	mb := k.box(a, store.Inbox)
+	var want []string
+	for i := range 40 {
+		text := mail(i)
+		switch i % 8 {
+		case 3:
+			text = ""
+		case 5:
+			text += strings.Repeat("x", i*2000)
+		}
+		prefix := ""
+		if i%3 == 0 {
+			prefix = "Received: number " + strings.Repeat("y", i*40) + "\r\n"
+		}
+		p := k.place(store.Target{Account: "anna", Mailbox: store.Inbox, Body: k.stage(text), Prefix: []byte(prefix)})
+		require.NoError(k, p[0].Err)
+		want = append(want, prefix+text)
+	}
+	s := k.snap(mb)
+	_, err := mb.Expunge(k.Context(), store.UIDs(s.At(10).UID, s.At(11).UID))
+	require.NoError(k, err)
+	var rows []store.Row
+	for i := range s.Len() {
+		rows = append(rows, s.At(i))
+	}
+	bad := s.At(0)
+	bad.UID, bad.Ref = 77, 1<<60
+	rows = append(rows[:20:20], append([]store.Row{bad}, rows[20:]...)...)
+	want = append(want[:20:20], append([]string{""}, want[20:]...)...)
+	i := 0
+	for b, err := range store.Bodies(k.Context(), mb, rows) {
+		if i == 20 {
+			require.True(k, isAny(err, store.ErrExpunged, store.ErrNotFound), "%v", err)
+		} else {
+			require.NoError(k, err)
+			require.Equal(k, want[i], read(k, b), "message %d", i)
+			buf := make([]byte, 7)
+			n, _ := b.ReadAt(buf, int64(len(want[i])/2))
+			half := want[i][len(want[i])/2:]
+			require.Equal(k, half[:min(7, len(half))], string(buf[:n]))
+		}
+		i++
+	}
+	require.Equal(k, len(rows), i)
+	// An end that comes in between is told, and is the last.
+	ctx, cancel := context.WithCancel(k.Context())
+	defer cancel()
+	i = 0
+	var last error
+	for _, err := range store.Bodies(ctx, mb, rows) {
+		if i++; i == 1 {
+			cancel()
+		}
+		last = err
+	}
+	if i < len(rows) {
+		require.ErrorIs(k, last, context.Canceled)
+	}
+}
+
+// read is all that a body holds; it is left open.
+func read(k *kit, b store.Body) string {
+	text, err := io.ReadAll(io.NewSectionReader(b, 0, b.Size()))
+	require.NoError(k, err)
+	return string(text)
 }
 
 func readDetails(k *kit) {
