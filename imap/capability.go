@@ -95,6 +95,7 @@ var extensions = [...]extension{
 	// Adding messages.
 	{name: "MULTIAPPEND", states: stateKnown},
 	{name: "CATENATE", states: stateKnown},
+	{name: "URLAUTH", states: stateKnown, when: urlAuth},
 	{name: "URL-PARTIAL", states: stateKnown},
 	{name: "REPLACE", states: stateKnown},
 	{name: "BINARY", states: stateKnown},

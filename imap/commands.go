@@ -103,5 +103,8 @@ var commands = map[string]command{
 	// Adding messages.
 	"REPLACE":     {stateSelected, removes | numbers | streams, "REPLACE", (*session).replace},
 	"UID REPLACE": {stateSelected, removes | streams, "REPLACE", (*session).uidReplace},
+	"RESETKEY":    {stateKnown, removes, "URLAUTH", (*session).resetKey},
+	"GENURLAUTH":  {stateKnown, removes, "URLAUTH", (*session).genURLAuth},
+	"URLFETCH":    {stateKnown, removes, "URLAUTH", (*session).urlFetch},
 	"APPEND":      {stateKnown, removes | streams, "", (*session).appendMessage},
 }

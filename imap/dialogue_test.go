@@ -34,6 +34,7 @@ import (
 //	max=n       MaxMessageBytes; conns=n: MaxConnsPerAccount
 //	accounts=a  there are these accounts too, of carol and team
 //	shared=a    SharedAccounts; maxaccounts=n: and MaxAccounts
+//	hosts=a,b   URLHosts; submitters=a,b: URLSubmitters
 //	minus       LiteralMinus; pipe=n: MaxPipelined; batch=n: MaxAppendMessages
 //	quota=a/b/c anna may have so many octets, messages and mailboxes
 //	metadata    the server has entries; metasize, metacount: their limits
@@ -113,6 +114,9 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.MaxMessageBytes = int64(number("max"))
 	s.MaxConnsPerAccount = number("conns")
 	s.LiteralMinus = has("minus")
+	if has("hosts") {
+		s.URLHosts, s.URLSubmitters = strings.Split(set["hosts"], ","), strings.Split(set["submitters"], ",")
+	}
 	s.MaxPipelined = number("pipe")
 	s.MaxAppendMessages = number("batch")
 	if has("noauth") {

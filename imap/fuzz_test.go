@@ -18,7 +18,7 @@ import (
 )
 
 // volatile is what differs between two runs of the same conversation.
-var volatile = regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+|INTERNALDATE "[^"]*"|\[HIGHESTMODSEQ \d+\]|HIGHESTMODSEQ \d+`)
+var volatile = regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+|INTERNALDATE "[^"]*"|\[HIGHESTMODSEQ \d+\]|HIGHESTMODSEQ \d+|INTERNAL:01[0-9a-f]{64}`)
 
 // converse sends a script after login, in pieces of the given size, and returns
 // all the server said.

@@ -154,6 +154,9 @@ type Server struct {
 	// URLs in CATENATE and URLFETCH: those with another name cannot be resolved.
 	// Empty: every name is taken for this server's.
 	URLHosts []string
+	// URLSubmitters are the accounts of submission servers, which may fetch
+	// what users have authorized with "submit+" (RFC 4467 §2.3). Default none.
+	URLSubmitters []string
 
 	// ID is what the ID command tells about the server (RFC 2971 §3.3), such
 	// as "name" and "version". Nil: only the name "Posta"; empty: nothing.
@@ -181,7 +184,8 @@ type Server struct {
 	off        map[string]bool // what Disable names, in upper case
 	extensions map[string]*extension
 	sharing    accountCounts
-	spaces     []space // of other accounts
+	urlKeys    sync.Mutex // held while a mailbox gets its first key for URLs
+	spaces     []space    // of other accounts
 	metadata   []store.Annotation
 	seed       maphash.Seed
 	rights     sync.Mutex // held while an ACL is read and then changed
