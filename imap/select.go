@@ -81,7 +81,7 @@ func (s *session) tellMailbox(v *view) {
 	s.number("* OK [UIDVALIDITY ", uint64(snap.UIDValidity()), "] UIDs are valid\r\n")
 	s.number("* OK [UIDNEXT ", uint64(snap.UIDNext()), "] Next UID\r\n")
 	s.number("* OK [HIGHESTMODSEQ ", highestModSeq(snap), "] Highest\r\n")
-	if s.can("URLAUTH") && s.own(box.place) { // RFC 4467 §8
+	if s.can("URLAUTH") && s.own(v.place) { // RFC 4467 §8
 		s.out.put("* OK [URLMECH " + urlMechanism + "] URLs can be authorized\r\n")
 	}
 	if s.rev2 {
