@@ -40,6 +40,7 @@ import (
 //	metadata    the server has entries; metasize, metacount: their limits
 //	jmap=url    JMAP
 //	disable=c   Disable
+//	limit=n     MaxMessages; save=n: MaxSaveMessages
 func TestDialogues(t *testing.T) {
 	testscript.RunDir(t, "testdata/[0-9]*.txt", dialogueConfig)
 }
@@ -112,6 +113,7 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	}
 	s.InsecureAuth = !has("secure")
 	s.MaxMessageBytes = int64(number("max"))
+	s.MaxMessages, s.MaxSaveMessages = number("limit"), number("save")
 	s.MaxConnsPerAccount = number("conns")
 	s.LiteralMinus = has("minus")
 	if has("hosts") {
