@@ -56,7 +56,7 @@ func (s *session) rootAccount(root string) (store.Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.own(p) {
+	if s.own(p) || p.local != store.Inbox { // not the name above mailboxes
 		return nil, store.ErrNotFound
 	}
 	infos, err := p.acc.Mailboxes(s.ctx)

@@ -150,7 +150,16 @@ func annotationsOf(acc Account) (Annotations, error) {
 // or of the account's top. An error after that was done comes with the mailbox;
 // it, or a crash in between, leaves one that only its owner sees.
 func CreateMailbox(ctx context.Context, acc Account, name string, opt CreateOptions) (MailboxInfo, error) {
-	return inheriting(ctx, acc, name, func() (MailboxInfo, error) { return acc.Create(ctx, name, opt) })
+	if _, guarded := acc.(*sharedAccount); guarded {
+		return acc.Create(ctx, name, opt)
+	}
+	return inheriting(ctx, acc, name, func() (MailboxInfo, error) {
+		info, err := acc.Create(ctx, name, opt)
+		if err != nil { // engines may leave something there
+			info = MailboxInfo{}
+		}
+		return info, err
+	})
 }
 
 // RenameMailbox is acc.Rename with rights: mailboxes keep theirs, and missing
