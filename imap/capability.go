@@ -114,6 +114,10 @@ func disabled(names []string) map[string]bool {
 	}
 	for _, pair := range [...][2]string{
 		{"CONDSTORE", "QRESYNC"}, // RFC 7162 §3.2
+		{"LIST-EXTENDED", "LIST-STATUS"},
+		{"LIST-EXTENDED", "LIST-MYRIGHTS"},
+		{"LIST-EXTENDED", "LIST-METADATA"},
+		{"SPECIAL-USE", "CREATE-SPECIAL-USE"},
 		{"ACL", "LIST-MYRIGHTS"},
 		{"METADATA", "LIST-METADATA"},
 		{"OBJECTID", "JMAPACCESS"}, // RFC 9698 §3

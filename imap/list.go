@@ -181,19 +181,27 @@ func (l *listing) collect() error {
 	if err := l.others(); err != nil {
 		return err
 	}
+	l.levels(0)
 	if (l.c.Select|l.c.Return)&wire.ListSubscribed != 0 {
 		subscribed, err := s.acc.Subscriptions(s.ctx)
 		if err != nil {
 			return err
 		}
+		from := len(l.all)
 		for _, name := range subscribed {
 			if n := l.byName[name]; n != nil || l.c.Select&wire.ListSubscribed != 0 {
 				l.node(name).subscribed = true
 			}
 		}
+		l.levels(from)
 	}
-	for i := range len(l.all) {
-		n := l.all[i]
+	slices.SortFunc(l.all, func(a, b *node) int { return strings.Compare(a.name, b.name) })
+	return nil
+}
+
+// levels adds the levels above the names from a position on.
+func (l *listing) levels(from int) {
+	for _, n := range l.all[from:] {
 		for up := store.Parent(n.name); up != ""; up = store.Parent(up) {
 			above := l.node(up)
 			if above.children && n.info != nil {
@@ -202,8 +210,6 @@ func (l *listing) collect() error {
 			above.children = above.children || n.info != nil
 		}
 	}
-	slices.SortFunc(l.all, func(a, b *node) int { return strings.Compare(a.name, b.name) })
-	return nil
 }
 
 // mark finds which names the options select and the patterns match, and which

@@ -14,6 +14,7 @@ func (p *Parser) Create() (c Create) {
 			if p.Keyword() != "USE" {
 				p.fail("Unknown parameter")
 			}
+			p.needs("CREATE-SPECIAL-USE", "Unknown parameter")
 			p.Space()
 			c.SpecialUse = p.FlagList()
 		})

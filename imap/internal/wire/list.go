@@ -60,6 +60,9 @@ func (p *Parser) List() (c List) {
 		p.Space()
 		p.list(true, func() { c.Return |= p.returnOption(&c) })
 	}
+	if c.Extended {
+		p.needs("LIST-EXTENDED", "Unexpected text after the command")
+	}
 	if p.err == nil && c.Select&ListRecursiveMatch != 0 && c.Select&(ListSubscribed|ListSpecialUse) == 0 {
 		p.fail("RECURSIVEMATCH needs another selection option") // RFC 5258 §3.1
 	}
