@@ -83,6 +83,12 @@ var extensions = [...]extension{
 	// Searching.
 	{name: "ESEARCH", states: stateKnown, folded: true},
 	{name: "SEARCHRES", states: stateKnown, folded: true},
+	{name: "SORT", states: stateKnown},
+	{name: "SORT=DISPLAY", states: stateKnown},
+	{name: "ESORT", states: stateKnown},
+	{name: "THREAD=ORDEREDSUBJECT", states: stateKnown},
+	{name: "THREAD=REFERENCES", states: stateKnown},
+	{name: "THREAD=REFS", states: stateKnown},
 
 	// Fetching and changing messages.
 	{name: "SAVEDATE", states: stateKnown},
@@ -125,6 +131,9 @@ func disabled(names []string) map[string]bool {
 		if off[pair[0]] {
 			off[pair[1]] = true
 		}
+	}
+	if off["SORT"] {
+		off["SORT=DISPLAY"], off["ESORT"] = true, true
 	}
 	for i := range extensions {
 		if e := &extensions[i]; e.folded && off[strings.ToUpper(e.name)] {

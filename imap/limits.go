@@ -20,6 +20,7 @@ type limits struct {
 	pipelined    int
 	bad          int
 	failures     int
+	references   int
 	conns        int
 	connsPerAddr int
 	perAccount   int
@@ -59,6 +60,7 @@ func (s *Server) limits() limits {
 		pipelined:    bound(s.MaxPipelined, 128, 1),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),
 		failures:     bound(s.MaxLoginFailures, 5, unbounded),
+		references:   orDefault(s.MaxReferences, 100),
 		conns:        bound(s.MaxConns, 20000, 0),
 		connsPerAddr: bound(s.MaxConnsPerAddr, 500, 0),
 		perAccount:   bound(s.MaxConnsPerAccount, 100, -1),

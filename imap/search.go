@@ -25,33 +25,10 @@ func (s *session) searchMailbox(p *wire.Parser, name string, uid bool) reply {
 }
 
 func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
-	switch c.Charset {
-	case "", "US-ASCII", "UTF-8":
-	default:
-		return no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
-	}
-	if c.Numbers && s.uidOnly { // RFC 9586 §3.5
-		return reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
-	}
-	s.keep = c.Numbers // RFC 7162 §3.2.10.2
-	var crit store.Criteria
-	if err := s.criteria(&crit, c.Keys); err != nil {
-		return bad("No such message number")
-	}
-	lowest := s.limitSearch(&crit)
-	if c.ModSeq {
-		s.enableCondStore() // RFC 7162 §3.1.5
-	}
 	found := searchResult{search: c, uid: uid, told: s.sel.told}
-	for row, err := range store.Search(s.ctx, s.sel.mb, s.sel.told, &crit) {
-		switch {
-		case err == nil:
-			found.add(row)
-		case row.UID == 0: // the search as a whole
-			return s.failed(err)
-		default: // a message that is damaged must not end all searches for good
-			s.srv.log.Error("message cannot be searched", "server", "imap", "peer", s.peer(), "account", s.accountName(), "uid", row.UID, "err", err)
-		}
+	lowest, fault := s.matching(c, false, found.add)
+	if fault != (reply{}) {
+		return fault
 	}
 	if c.Return&wire.ReturnSave != 0 {
 		s.saved = found.save()
@@ -65,6 +42,42 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	return s.shortened(ok(name+" completed"), lowest)
 }
 
+// matching gives the messages that match a search, ascending; fault is why it
+// cannot. lowest is as in limit; a search that is to be of all or nothing fails
+// instead.
+func (s *session) matching(c *wire.Search, all bool, each func(store.Row)) (lowest store.UID, fault reply) {
+	switch c.Charset {
+	case "", "US-ASCII", "UTF-8":
+	default:
+		return 0, no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
+	}
+	if c.Numbers && s.uidOnly { // RFC 9586 §3.5
+		return 0, reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
+	}
+	s.keep = c.Numbers // RFC 7162 §3.2.10.2
+	var crit store.Criteria
+	if err := s.criteria(&crit, c.Keys); err != nil {
+		return 0, bad("No such message number")
+	}
+	if lowest = s.limitSearch(&crit); lowest != 0 && all { // RFC 9738 §4
+		return 0, no(s.limitCode(), "Too many messages")
+	}
+	if c.ModSeq {
+		s.enableCondStore() // RFC 7162 §3.1.5
+	}
+	for row, err := range store.Search(s.ctx, s.sel.mb, s.sel.told, &crit) {
+		switch {
+		case err == nil:
+			each(row)
+		case row.UID == 0: // the search as a whole
+			return 0, s.failed(err)
+		default: // a message that is damaged must not end all searches for good
+			s.srv.log.Error("message cannot be searched", "server", "imap", "peer", s.peer(), "account", s.accountName(), "uid", row.UID, "err", err)
+		}
+	}
+	return lowest, reply{}
+}
+
 // searchResult collects what a search has found, as a set of UIDs.
 type searchResult struct {
 	search *wire.Search
@@ -75,6 +88,7 @@ type searchResult struct {
 	count       int
 	first, last store.Row
 	modSeq      store.ModSeq // highest
+	order       []store.Row  // of SORT; nil: ascending
 }
 
 func (r *searchResult) add(row store.Row) {
@@ -181,7 +195,12 @@ func (s *session) extendedResult(r *searchResult) {
 	if ret&wire.ReturnAll != 0 && r.count > 0 {
 		s.out.put(" ALL ")
 		var w wire.NumSetWriter
-		if r.uid {
+		if r.order != nil { // RFC 5267 §3: in the order asked for
+			for _, row := range r.order {
+				s.out.b = w.Add(s.out.b, r.number(row.UID))
+				s.out.spill()
+			}
+		} else if r.uid {
 			for _, u := range r.uids {
 				s.out.b = w.AddRange(s.out.b, uint32(u.From), uint32(u.To))
 				s.out.spill()

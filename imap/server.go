@@ -100,6 +100,10 @@ type Server struct {
 	// told as SAVELIMIT where there is no MaxMessages, and never above that. 0
 	// or negative: no bound.
 	MaxSaveMessages int
+	// MaxReferences bounds how many of the Message-IDs in a message's References
+	// THREAD looks at: the last ones. 0: 100. It cannot be unbounded: negative
+	// is the default.
+	MaxReferences int
 	// MaxBadCommands is how many commands in a row may be answered BAD before
 	// the connection is closed. 0: 50; before login at most 5 in all.
 	MaxBadCommands int
@@ -124,8 +128,9 @@ type Server struct {
 	// MaxConnsPerAccount bounds the sessions logged in to one account. 0: 100.
 	MaxConnsPerAccount int
 	// MemoryBudget bounds the octets of all connections' long commands
-	// together; a command for which there is none left ends its session. 0:
-	// 256 MiB.
+	// together; a command for which there is none left ends its session. What
+	// SORT and THREAD hold for the messages found, about 200 octets each, is of
+	// it too; they fail without it. 0: 256 MiB.
 	MemoryBudget int64
 
 	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31

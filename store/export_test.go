@@ -34,5 +34,5 @@ func ScanText(r io.Reader, needle string) bool {
 	return s.texts[0].found == yes
 }
 
-// Fold is the form in which texts are compared.
-func Fold(text string) string { return string(fold(nil, []byte(text))) }
+// FoldString is the form in which texts are compared.
+func FoldString(text string) string { return string(fold(nil, []byte(text))) }

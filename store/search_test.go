@@ -428,11 +428,11 @@ func FuzzScanText(f *testing.F) {
 	f.Add("\xff\xc3", "\ufffd", uint16(16383))
 	f.Add("\ufdfa", "\u0645", uint16(16381))
 	f.Fuzz(func(t *testing.T, text, needle string, pad uint16) {
-		if store.Fold(needle) == "" || len(needle) > 500 || len(text) > 1000 {
+		if store.FoldString(needle) == "" || len(needle) > 500 || len(text) > 1000 {
 			return
 		}
 		whole := strings.Repeat("x", int(pad)%40_000) + text
-		want := strings.Contains(store.Fold(whole), store.Fold(needle))
+		want := strings.Contains(store.FoldString(whole), store.FoldString(needle))
 		require.Equal(t, want, store.ScanText(strings.NewReader(whole), needle))
 		require.Equal(t, want, store.ScanText(iotest.OneByteReader(strings.NewReader(whole)), needle))
 	})
@@ -442,7 +442,7 @@ func FuzzScanText(f *testing.F) {
 func naive(c *store.Criteria, s *store.Snapshot, r store.Row, text string) bool {
 	h := message.ParseHeader([]byte(text))
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
-	has := func(where, what string) bool { return strings.Contains(store.Fold(where), store.Fold(what)) }
+	has := func(where, what string) bool { return strings.Contains(store.FoldString(where), store.FoldString(what)) }
 	flags := map[string]bool{}
 	for _, f := range s.Flags(r.Flags) {
 		flags[strings.ToLower(string(f))] = true

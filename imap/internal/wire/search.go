@@ -73,27 +73,11 @@ type Search struct {
 func (p *Parser) Search() (c Search) {
 	s := searchParser{Parser: p, c: &c}
 	p.Space()
-	if p.keywordIs("RETURN") {
-		p.Space()
-		c.Extended = true
-		p.list(true, s.returnOption)
-		if c.Return == 0 {
-			c.Return = ReturnAll
-		}
-		p.Space()
-	}
+	s.returnOptions()
 	if p.keywordIs("CHARSET") {
-		p.Space()
-		c.Charset = strings.ToUpper(p.Astring())
-		p.Space()
+		s.charset()
 	}
-	for p.err == nil {
-		c.Keys = append(c.Keys, s.key(0))
-		if p.AtEnd() {
-			break
-		}
-		p.Space()
-	}
+	s.program()
 	return c
 }
 
@@ -101,6 +85,39 @@ type searchParser struct {
 	*Parser
 	c     *Search
 	terms int
+}
+
+// returnOptions reads RETURN and what it asks for, if that is there, and the
+// space behind it.
+func (s *searchParser) returnOptions() {
+	if !s.keywordIs("RETURN") {
+		return
+	}
+	s.Space()
+	s.c.Extended = true
+	s.list(true, s.returnOption)
+	if s.c.Return == 0 {
+		s.c.Return = ReturnAll
+	}
+	s.Space()
+}
+
+// charset reads the name of a character set between spaces.
+func (s *searchParser) charset() {
+	s.Space()
+	s.c.Charset = strings.ToUpper(s.Astring())
+	s.Space()
+}
+
+// program reads search keys to the end of the command.
+func (s *searchParser) program() {
+	for s.err == nil {
+		s.c.Keys = append(s.c.Keys, s.key(0))
+		if s.AtEnd() {
+			break
+		}
+		s.Space()
+	}
 }
 
 func (s *searchParser) returnOption() {

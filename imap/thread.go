@@ -1,0 +1,214 @@
+package imap
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/message"
+	"github.com/posta-mail/posta/store"
+)
+
+// thread is THREAD (RFC 5256 §3).
+func (s *session) thread(p *wire.Parser) reply    { return s.threadMailbox(p, "THREAD", false) }
+func (s *session) uidThread(p *wire.Parser) reply { return s.threadMailbox(p, "UID THREAD", true) }
+
+func (s *session) threadMailbox(p *wire.Parser, name string, uid bool) reply {
+	c := p.Thread()
+	if p.End() != nil {
+		return syntax(p)
+	}
+	t := collector{session: s, uid: uid, algorithm: c.Algorithm, seed: maphash.MakeSeed(), memory: loan{budget: s.srv.budget}}
+	defer t.memory.repay()
+	if fault := s.find(&c.Search, t.take); fault != (reply{}) {
+		return fault
+	}
+	err := t.collect()
+	switch {
+	case err != nil:
+		return s.failed(err)
+	case t.full:
+		return busy
+	}
+	var roots []int32
+	switch c.Algorithm {
+	case wire.ThreadOrderedSubject:
+		roots = t.orderedSubject()
+	case wire.ThreadReferences:
+		roots = t.threads.finish(true, false)
+	case wire.ThreadRefs:
+		// As draft-ietf-morg-inthread has it: no thread is made of subjects,
+		// and that with the latest arrival is the last.
+		roots = t.threads.finish(false, true)
+	}
+	s.out.put("* THREAD")
+	if len(roots) > 0 {
+		s.out.put(" ")
+	}
+	for _, r := range roots {
+		s.out.b = t.threads.append(s.out.b, r, func(b []byte) []byte {
+			s.out.b = b
+			s.out.spill()
+			return s.out.b
+		})
+	}
+	s.out.put("\r\n")
+	return ok(name + " completed")
+}
+
+// collector reads what threads are made by. Its memory grows with the number of
+// messages and of the Message-IDs they refer to, and is of the budget.
+type collector struct {
+	*session
+	uid       bool
+	algorithm wire.ThreadAlgorithm
+	seed      maphash.Seed
+	memory    loan
+	full      bool // the budget has no more
+	rows      []store.Row
+	threads   threader
+
+	refs    []uint64 // of the message at hand
+	scratch []byte
+	header  []byte
+}
+
+// take takes a message that was found.
+func (t *collector) take(row store.Row) {
+	if t.full = t.full || !t.memory.take(64+threadMessageSize+threadNodeSize); !t.full {
+		t.rows = append(t.rows, row)
+	}
+}
+
+// collect reads all messages.
+func (t *collector) collect() error {
+	if t.full {
+		return nil
+	}
+	if err := t.details(t.rows, t.read); err != nil {
+		return err
+	}
+	return t.ctx.Err()
+}
+
+// read adds the next message. What cannot be read of it is as what it does not
+// have.
+func (t *collector) read(row store.Row, d store.Detail) bool {
+	m := threadMessage{number: uint32(row.UID), arrival: row.Date}
+	if !t.uid {
+		i, _ := t.sel.told.Find(row.UID)
+		m.number = uint32(i + 1)
+	}
+	var e message.Envelope
+	if d.Outline != nil {
+		e = d.Outline.Envelope
+	}
+	m.sent = sentDate(row, &e)
+	if t.algorithm != wire.ThreadRefs {
+		base, reply := message.BaseSubject(e.Subject)
+		if m.reply = reply; base != "" {
+			t.scratch = store.Fold(t.scratch[:0], clip(base, 4*maxSortText))
+			m.subject = hashID(t.seed, t.scratch)
+		}
+	}
+	if t.algorithm == wire.ThreadOrderedSubject {
+		t.threads.msgs = append(t.threads.msgs, m)
+		return true
+	}
+	t.refs = t.refs[:0]
+	if d.Outline != nil {
+		t.refs = t.references(row, d.Outline)
+	}
+	if len(t.refs) == 0 { // RFC 5256 §3: the first one of In-Reply-To
+		if id := t.messageID(e.InReplyTo); id != 0 {
+			t.refs = append(t.refs, id)
+		}
+	}
+	id := t.messageID(e.MessageID)
+	if t.full = !t.memory.take(threadNodeSize * len(t.refs)); t.full {
+		return false
+	}
+	t.threads.add(m, id, t.refs)
+	return t.ctx.Err() == nil
+}
+
+// messageID is the hash of the first Message-ID in a value; 0 if there is none.
+func (t *collector) messageID(value string) uint64 {
+	for rest := []byte(value); len(rest) > 0; {
+		var id []byte
+		if id, rest = nextMessageID(rest, t.scratch[:0]); len(id) > 0 {
+			t.scratch = id
+			return hashID(t.seed, id)
+		}
+	}
+	return 0
+}
+
+// maxThreadHeader is how much of a header is looked at for References.
+const maxThreadHeader = 64 << 10
+
+// references reads the Message-IDs of References, which is no part of the
+// envelope, from the message.
+func (t *collector) references(row store.Row, o *message.Outline) []uint64 {
+	body, err := t.sel.mb.Open(t.ctx, row)
+	if err != nil {
+		return t.refs // it is gone, or logged as damaged elsewhere
+	}
+	defer body.Close()
+	size := min(int(min(o.Header.Size, maxThreadHeader)), int(body.Size()))
+	if cap(t.header) < size {
+		t.header = make([]byte, max(size, headerKeep))
+	}
+	h := t.header[:size]
+	if n, _ := body.ReadAt(h, o.Header.Offset); n < size {
+		return t.refs
+	}
+	return messageIDs(t.refs, findField(h, "references"), t.srv.lim.references, t.seed, &t.scratch)
+}
+
+// findField is the value of the first field of a header with a name, which is
+// in lower case, as it is: with the ends of its lines. Nil if there is none.
+func findField(h []byte, name string) []byte {
+	for len(h) > 0 {
+		end := 0 // of the field
+		for {
+			i := bytes.IndexByte(h[end:], '\n')
+			if i < 0 {
+				end = len(h)
+				break
+			}
+			if end += i + 1; end == len(h) || h[end] != ' ' && h[end] != '\t' {
+				break
+			}
+		}
+		if h[0]|0x20 == name[0] && len(h) > len(name) && bytes.EqualFold(h[:len(name)], []byte(name)) {
+			value := bytes.TrimLeft(h[len(name):end], " \t")
+			if len(value) > 0 && value[0] == ':' {
+				return value[1:]
+			}
+		}
+		h = h[end:]
+	}
+	return nil
+}
+
+// orderedSubject makes a thread of each subject: all others are below the first
+// message (RFC 5256 §3).
+func (t *collector) orderedSubject() []int32 {
+	msgs := t.threads.msgs
+	t.threads.msgs = make([]threadMessage, 0, len(msgs))
+	slices.SortFunc(msgs, func(a, b threadMessage) int { return a.before(&b) })
+	first := make(map[uint64]int32)
+	for _, m := range msgs {
+		top, known := first[m.subject]
+		if !known {
+			top = nobody
+		}
+		if n := t.threads.addUnder(m, top); !known {
+			first[m.subject] = n
+		}
+	}
+	t.threads.build()
+	return t.threads.roots() // they are in order: messages were
+}
