@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bytes"
+	"errors"
 	"hash/maphash"
 	"slices"
 
@@ -21,7 +22,7 @@ func (s *session) threadMailbox(p *wire.Parser, name string, uid bool) reply {
 	}
 	t := collector{session: s, uid: uid, algorithm: c.Algorithm, seed: maphash.MakeSeed(), memory: loan{budget: s.srv.budget}}
 	defer t.memory.repay()
-	if fault := s.find(&c.Search, t.take); fault != (reply{}) {
+	if _, fault := s.matching(&c.Search, true, t.take); fault != (reply{}) {
 		return fault
 	}
 	err := t.collect()
@@ -69,7 +70,8 @@ type collector struct {
 	rows      []store.Row
 	threads   threader
 
-	refs    []uint64 // of the message at hand
+	refs    []uint64 // what all messages refer to, one after another
+	ends    []int    // of those of each
 	scratch []byte
 	header  []byte
 }
@@ -85,6 +87,11 @@ func (t *collector) take(row store.Row) {
 func (t *collector) collect() error {
 	if t.full {
 		return nil
+	}
+	if t.algorithm != wire.ThreadOrderedSubject {
+		if err := t.readReferences(); err != nil || t.full {
+			return err
+		}
 	}
 	if err := t.details(t.rows, t.read); err != nil {
 		return err
@@ -116,20 +123,15 @@ func (t *collector) read(row store.Row, d store.Detail) bool {
 		t.threads.msgs = append(t.threads.msgs, m)
 		return true
 	}
-	t.refs = t.refs[:0]
-	if d.Outline != nil {
-		t.refs = t.references(row, d.Outline)
+	i := len(t.threads.msgs)
+	refs := t.refs[t.ends[i]:t.ends[i+1]]
+	if parent := t.messageID(e.InReplyTo); len(refs) == 0 && parent != 0 { // RFC 5256 §3
+		refs = []uint64{parent}
 	}
-	if len(t.refs) == 0 { // RFC 5256 §3: the first one of In-Reply-To
-		if id := t.messageID(e.InReplyTo); id != 0 {
-			t.refs = append(t.refs, id)
-		}
-	}
-	id := t.messageID(e.MessageID)
-	if t.full = !t.memory.take(threadNodeSize * len(t.refs)); t.full {
+	if t.full = !t.memory.take(threadNodeSize * len(refs)); t.full {
 		return false
 	}
-	t.threads.add(m, id, t.refs)
+	t.threads.add(m, t.messageID(e.MessageID), refs)
 	return t.ctx.Err() == nil
 }
 
@@ -148,29 +150,52 @@ func (t *collector) messageID(value string) uint64 {
 // maxThreadHeader is how much of a header is looked at for References.
 const maxThreadHeader = 64 << 10
 
-// references reads the Message-IDs of References, which is no part of the
-// envelope, from the message.
-func (t *collector) references(row store.Row, o *message.Outline) []uint64 {
-	body, err := t.sel.mb.Open(t.ctx, row)
-	if err != nil {
-		return t.refs // it is gone, or logged as damaged elsewhere
+// readReferences reads References, which is no part of the envelope, of all
+// messages.
+func (t *collector) readReferences() error {
+	t.ends = append(make([]int, 0, len(t.rows)+1), 0)
+	for body, err := range store.Bodies(t.ctx, t.sel.mb, t.rows) {
+		switch {
+		case err == nil:
+			t.refs = messageIDs(t.refs, findField(t.headerOf(body), "references"), t.srv.lim.references, t.seed, &t.scratch)
+		case t.ctx.Err() != nil, errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrNotFound):
+			return err
+		} // of one that is gone or damaged nothing is known
+		last := t.ends[len(t.ends)-1]
+		if t.full = !t.memory.take(8 + 8*(len(t.refs)-last)); t.full {
+			return nil
+		}
+		t.ends = append(t.ends, len(t.refs))
 	}
-	defer body.Close()
-	size := min(int(min(o.Header.Size, maxThreadHeader)), int(body.Size()))
-	if cap(t.header) < size {
-		t.header = make([]byte, max(size, headerKeep))
+	if len(t.ends) != len(t.rows)+1 {
+		return errors.New("imap: the store left out bodies")
 	}
-	h := t.header[:size]
-	if n, _ := body.ReadAt(h, o.Header.Offset); n < size {
-		return t.refs
+	return nil
+}
+
+// headerOf is the header of a message, or the begin of a long one; the body may
+// be behind it. Nil if it cannot be read.
+func (t *collector) headerOf(body store.Body) []byte {
+	for _, most := range []int{headerKeep, maxThreadHeader} {
+		size := int(min(int64(most), body.Size()))
+		if cap(t.header) < size {
+			t.header = make([]byte, most)
+		}
+		h := t.header[:size]
+		if n, _ := body.ReadAt(h, 0); n < size {
+			return nil
+		}
+		if size < most || headerEnd(h) > 0 || most == maxThreadHeader {
+			return h
+		}
 	}
-	return messageIDs(t.refs, findField(h, "references"), t.srv.lim.references, t.seed, &t.scratch)
+	return nil
 }
 
 // findField is the value of the first field of a header with a name, which is
 // in lower case, as it is: with the ends of its lines. Nil if there is none.
 func findField(h []byte, name string) []byte {
-	for len(h) > 0 {
+	for len(h) > 0 && h[0] != '\r' && h[0] != '\n' {
 		end := 0 // of the field
 		for {
 			i := bytes.IndexByte(h[end:], '\n')

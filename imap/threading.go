@@ -228,7 +228,7 @@ func (t *threader) gather() {
 	for _, n := range roots {
 		subject := t.first(n).subject
 		old, known := table[subject]
-		if subject == 0 || !known || old == n || t.nodes[n].parent != nobody {
+		if subject == 0 || !known || old == n {
 			continue
 		}
 		switch {

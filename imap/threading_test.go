@@ -386,8 +386,9 @@ func TestFindField(t *testing.T) {
 		"A: b\r\nREFERENCES:x\r\n y\r\n": "x\r\n y\r\n",
 		"A: b\r\n references: z\r\nReferences : x":              " x",
 		"References-X: a\r\nReferences: b\r\nReferences: c\r\n": " b\r\n",
-		"Reference: a\r\n": "",
-		"references":       "",
+		"Reference: a\r\n":              "",
+		"references":                    "",
+		"A: b\r\n\r\nReferences: x\r\n": "",
 	} {
 		assert.Equal(t, want, string(findField([]byte(in), "references")), "%q", in)
 	}
