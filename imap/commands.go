@@ -82,7 +82,7 @@ var commands = map[string]command{
 	"CLOSE":    {stateSelected, 0, "", (*session).close},
 	"UNSELECT": {stateSelected, 0, "UNSELECT", (*session).unselect},
 
-	"UIDBATCHES": {stateSelected, refresh | removes, "UIDBATCHES", (*session).uidBatches},
+	"UIDBATCHES": {stateSelected, removes, "UIDBATCHES", (*session).uidBatches},
 
 	// Searching.
 	"SEARCH":     {stateSelected, refresh | numbers, "", (*session).search},

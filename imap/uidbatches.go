@@ -30,6 +30,9 @@ func (s *session) uidBatches(p *wire.Parser) reply {
 	if n := s.srv.lim.worked; n > 0 { // more could not be worked on (RFC 10022 §3.2)
 		size = min(size, uint64(n))
 	}
+	if !s.sync(true) { // what is gone would make batches small
+		return gone
+	}
 	told := s.sel.told
 	left := uint64(told.Len()) // messages below the batch
 	s.out.put("* UIDBATCHES (TAG \"")
