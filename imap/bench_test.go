@@ -36,7 +36,7 @@ func benchMessage(i int) string {
 // benchClient is a connection over loopback that reads whole answers into one
 // buffer.
 type benchClient struct {
-	b   *testing.B
+	b   testing.TB
 	c   net.Conn
 	buf []byte
 	tag int

@@ -118,7 +118,7 @@ func (f *fetcher) each(spans []span) iter.Seq2[int, store.Row] {
 
 // changedLeast is from how many messages on the pages of a mailbox are asked
 // for what has changed.
-const changedLeast = 1024
+const changedLeast = 128
 
 // those are the messages of spans that are asked for: with CHANGEDSINCE those
 // changed since.

@@ -27,7 +27,9 @@ import (
 // buffer while responses are being written (a response to one message may be
 // larger: a BODYSTRUCTURE of 1,000 parts). Commands longer than 4 KiB, their
 // literals and large headers that are filtered take their memory from
-// MemoryBudget. Message bodies are never held: they are streamed.
+// MemoryBudget. Message bodies are never held: they are streamed, and small ones
+// are read some at a time (store/sqlite takes a buffer of 128 KiB for that while
+// a FETCH of many bodies runs).
 //
 // These are octets in use. The process may hold up to twice as much until Go's
 // garbage collector has run (GOGC, or debug.SetMemoryLimit, sets that).
