@@ -305,6 +305,7 @@ func (s *session) execute(name string, line []byte) reply {
 	if r == pending {
 		return r
 	}
+	s.settle()
 	quiet, keep := s.quiet, s.keep
 	s.quiet, s.keep = false, false
 	if r.status == "BAD" || s.state == stateLogout || quiet {

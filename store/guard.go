@@ -82,6 +82,9 @@ func (g Guard) Place(ctx context.Context, targets []Target) []Placed {
 
 // PlaceLater is Place as the Pipeliner does it.
 func (g Guard) PlaceLater(ctx context.Context, targets []Target) (wait func() []Placed) {
+	if !slices.ContainsFunc(targets, func(t Target) bool { return !g.owns(t.Account) }) {
+		return PlaceLater(ctx, g.Store, targets)
+	}
 	p := guardedPlace{refused: map[string]error{}}
 	for i := range targets {
 		t := targets[i]
