@@ -84,6 +84,11 @@ func (s *session) tellMailbox(v *view) {
 	if s.can("URLAUTH") && s.own(v.place) { // RFC 4467 §8
 		s.out.put("* OK [URLMECH " + urlMechanism + "] URLs can be authorized\r\n")
 	}
+	if !s.srv.off["OBJECTID"] { // RFC 8474 §4.2
+		s.out.put("* OK [MAILBOXID (")
+		s.out.b = s.appendMailboxID(s.out.b, v.acc, v.mb.ID())
+		s.out.put(")] Identifier\r\n")
+	}
 	if s.rev2 {
 		s.out.put("* LIST () \"/\" ")
 		s.out.b = wire.AppendMailbox(s.out.b, v.name, s.utf8())
