@@ -59,54 +59,61 @@ func (s *session) flag(c *wire.Store, name string, spans []span, uid bool) reply
 	}
 	s.announceKeywords(cur)
 	st := stored{cur: cur, failed: done.Failed, update: update, silent: c.Silent, uid: uid}
-	gone := s.tellStored(st, spans)
+	st.bits, _ = cur.Bits(update.Flags...)
+	s.tellStored(&st, spans)
 	switch {
 	case !done.Failed.Empty(): // RFC 7162 §3.1.3
 		return okCode("MODIFIED "+s.numberSet(done.Failed, uid), name+" completed, but for messages changed meanwhile")
-	case gone && !uid:
+	case st.gone && !uid:
 		return okCode("EXPUNGEISSUED", name+" completed, but for messages expunged meanwhile")
 	}
 	return ok(name + " completed")
 }
 
-// stored is what STORE has done.
+// stored is what STORE has done, and what its client knows then.
 type stored struct {
 	cur    *store.Snapshot // the mailbox afterwards
 	failed store.UIDSet
 	update store.FlagUpdate
+	bits   store.FlagBits // of update
 	silent bool
 	uid    bool
+	// whole: cur has the messages that the client knows, and STORE was about
+	// them all. It knows cur then, but for rows; otherwise rows are new to it.
+	whole bool
+	rows  []store.Row
+	gone  bool // some are not there any more
 }
 
-// tellStored answers STORE from the mailbox as it is afterwards, and reports
-// whether some of the messages are gone.
+// tellStored answers STORE from the mailbox as it is afterwards.
 //
 // With .SILENT the client takes its change for granted, some at once and some
 // when the command ends, so that nothing about flags is told in between. A
 // message that came out differently, because somebody else changed it as well
 // or because not all flags may be changed, is told at the next command.
-func (s *session) tellStored(st stored, spans []span) (gone bool) {
+func (s *session) tellStored(st *stored, spans []span) {
 	v := s.sel
-	bits, _ := st.cur.Bits(st.update.Flags...)
-	var noted []store.Row
+	n := count(spans)
+	st.whole = n == v.told.Len() && n == st.cur.Len() && v.told.UIDNext() == st.cur.UIDNext()
 	for _, sp := range spans {
 		for sp.from < sp.to {
 			next := min(sp.from+storedBatch, sp.to)
-			noted, gone = s.tellStoredSome(st, bits, span{sp.from, next}, noted, gone)
+			s.tellStoredSome(st, span{sp.from, next})
 			sp.from = next
 		}
 	}
-	v.note(noted, st.cur.Keywords())
+	if st.whole {
+		v.told = st.cur
+	}
+	v.note(st.rows, st.cur.Keywords())
 	s.quiet = st.silent
-	return gone
 }
 
 // storedBatch is how many messages tellStored looks up at a time.
 const storedBatch = 128
 
-// tellStoredSome is tellStored for a run of messages. It adds to noted what the
-// client knows then.
-func (s *session) tellStoredSome(st stored, bits store.FlagBits, sp span, noted []store.Row, gone bool) ([]store.Row, bool) {
+// tellStoredSome is tellStored for a run of messages.
+func (s *session) tellStoredSome(st *stored, sp span) {
 	var now [storedBatch]store.Row
 	n, k := 0, 0
 	for _, row := range st.cur.Select(s.sel.uids([]span{sp})) {
@@ -117,15 +124,15 @@ func (s *session) tellStoredSome(st stored, bits store.FlagBits, sp span, noted 
 	}
 	for i, old := range s.sel.told.Range(sp.from, sp.to) {
 		if k == n || now[k].UID != old.UID {
-			gone = true
+			st.gone = true
 			continue
 		}
 		row := now[k]
 		k++
-		assumed := st.update.Op.Apply(old.Flags, bits)
+		assumed := st.update.Op.Apply(old.Flags, st.bits)
 		switch {
 		case len(st.failed) > 0 && st.failed.Contains(row.UID):
-			continue // told when the command ends, if it changed
+			row = old // told when the command ends, if it changed
 		case !st.silent:
 			s.tellFlags(i, row, st.cur, st.uid, true)
 		case row.Flags != assumed:
@@ -134,11 +141,10 @@ func (s *session) tellStoredSome(st stored, bits store.FlagBits, sp span, noted 
 			// The mod-sequence must be known all the same (RFC 7162 §3.1.3).
 			s.tellFlags(i, row, st.cur, true, false)
 		}
-		if row != old {
-			noted = append(noted, row)
+		if st.whole && row != now[k-1] || !st.whole && row != old {
+			st.rows = append(st.rows, row)
 		}
 	}
-	return noted, gone
 }
 
 // numberSet writes UIDs as a number set, or the message numbers they have.
