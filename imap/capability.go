@@ -43,6 +43,7 @@ var extensions = [...]extension{
 	{name: "SASL-IR", states: stateAny, folded: true},
 
 	// Sessions.
+	{name: "COMPRESS=DEFLATE", states: stateKnown},
 	{name: "IDLE", states: stateKnown, folded: true},
 	{name: "UNSELECT", states: stateKnown, folded: true},
 	{name: "UNAUTHENTICATE", states: stateKnown},

@@ -47,6 +47,7 @@ var commands = map[string]command{
 	"LOGIN":        {stateGuest, 0, "", (*session).loginCommand},
 
 	// Sessions.
+	"COMPRESS":       {stateKnown, 0, "COMPRESS=DEFLATE", (*session).compress},
 	"ENABLE":         {stateKnown, removes, "ENABLE", (*session).enable},
 	"UNAUTHENTICATE": {stateKnown, 0, "UNAUTHENTICATE", (*session).unauthenticate},
 	"GETJMAPACCESS":  {stateKnown, removes, "JMAPACCESS", (*session).getJMAPAccess},

@@ -181,7 +181,12 @@ type literal struct {
 }
 
 // octets returns a reader of the next n octets.
-func (s *session) octets(n uint64) literal { return literal{s, s.in.Exactly(int64(n))} }
+func (s *session) octets(n uint64) literal {
+	if s.zip != nil {
+		s.zip.literals += int64(n)
+	}
+	return literal{s, s.in.Exactly(int64(n))}
+}
 
 // clientError marks errors of the connection among those of the store.
 type clientError struct{ err error }

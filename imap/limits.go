@@ -19,6 +19,7 @@ type limits struct {
 	messages     int
 	pipelined    int
 	bad          int
+	inflate      int64
 	failures     int
 	references   int
 	conns        int
@@ -58,6 +59,7 @@ func (s *Server) limits() limits {
 		literals:     bound(s.MaxLiterals, 128, unbounded),
 		messages:     bound(s.MaxAppendMessages, 1000, unbounded),
 		pipelined:    bound(s.MaxPipelined, 128, 1),
+		inflate:      bound(int64(s.MaxInflateRatio), 100, 0),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),
 		failures:     bound(s.MaxLoginFailures, 5, unbounded),
 		references:   orDefault(s.MaxReferences, 100),

@@ -23,6 +23,7 @@ var outBuffers = sync.Pool{New: func() any { b := make([]byte, 0, outSize); retu
 type output struct {
 	conn    *netserve.Conn
 	timeout time.Duration
+	zip     *compression // nil: not compressed
 	b       []byte
 	pooled  *[]byte
 	err     error
@@ -53,7 +54,11 @@ func (o *output) spill() {
 func (o *output) write() {
 	if o.err == nil && len(o.b) > 0 {
 		_ = o.conn.WriteTimeout(o.timeout)
-		_, o.err = o.conn.Write(o.b)
+		if o.zip != nil {
+			_, o.err = o.zip.Write(o.b)
+		} else {
+			_, o.err = o.conn.Write(o.b)
+		}
 	}
 	o.b = o.b[:0]
 }

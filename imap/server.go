@@ -106,6 +106,11 @@ type Server struct {
 	// THREAD looks at: the last ones. 0: 100. It cannot be unbounded: negative
 	// is the default.
 	MaxReferences int
+	// MaxInflateRatio bounds how many octets what a client sends compressed
+	// (RFC 4978) may stand for, as a multiple of its own size; the first MiB and
+	// octets of literals, which have bounds of their own, do not count. Beyond
+	// it the session ends with BYE. 0: 100.
+	MaxInflateRatio int
 	// MaxBadCommands is how many commands in a row may be answered BAD before
 	// the connection is closed. 0: 50; before login at most 5 in all.
 	MaxBadCommands int

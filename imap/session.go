@@ -9,6 +9,7 @@ import (
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/internal/inflate"
 	"github.com/posta-mail/posta/internal/netserve"
 	lines "github.com/posta-mail/posta/internal/wire"
 	"github.com/posta-mail/posta/store"
@@ -35,6 +36,7 @@ type session struct {
 	ctx  context.Context
 	in   *lines.Reader
 	out  output
+	zip  *compression // nil: not compressed
 
 	state state
 	login time.Time // when the login must have happened; zero: no limit
@@ -133,6 +135,9 @@ func (r source) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if z := r.s.zip; z != nil {
+		return z.Read(p)
+	}
 	return r.s.conn.Read(p)
 }
 
@@ -168,6 +173,8 @@ func (s *session) readFailed(err error) {
 		s.bye("", "Lines must end with CRLF")
 	case errors.Is(err, lines.ErrBudget):
 		s.bye("UNAVAILABLE", "Too much to do, try again later")
+	case errors.Is(err, errBomb), errors.Is(err, inflate.ErrCorrupt):
+		s.bye("", "Compressed data is not acceptable")
 	case errors.Is(err, errTooMuch):
 		s.bye("TOOBIG", "Too large")
 	default:
