@@ -312,6 +312,11 @@ var commandParsers = map[string]func(*Parser){
 	"THREAD":       func(p *Parser) { p.Thread() },
 	"COPY":         func(p *Parser) { p.Copy() },
 	"UID EXPUNGE":  func(p *Parser) { p.UIDs() },
+	"SETACL":       func(p *Parser) { p.SetACL() },
+	"LISTRIGHTS":   func(p *Parser) { p.DeleteACL() },
+	"SETQUOTA":     func(p *Parser) { p.SetQuota() },
+	"GETMETADATA":  func(p *Parser) { p.GetMetadata() },
+	"SETMETADATA":  func(p *Parser) { p.SetMetadata() },
 	"UIDBATCHES":   func(p *Parser) { p.UIDBatches() },
 }
 
@@ -356,6 +361,9 @@ func FuzzCommand(f *testing.F) {
 		"a SORT RETURN (MIN COUNT) (REVERSE DATE DISPLAYFROM) UTF-8 1:3 TEXT x", "a UID THREAD REFERENCES \"utf-8\" OR SEEN (1,$)",
 		"a APPEND x (a) {2+}\r\nhi \"01-Jan-2026 12:00:00 +0000\" CATENATE (URL {1}\r\n/ TEXT ~{1+}\r\nx URL y) UTF8 (~{1}\r\nz)", "a CREATE x (USE (\\Sent))",
 		"a SELECT x (QRESYNC (7 8 1:3,9 (1,2:3 4:6)) CONDSTORE)", "a UIDBATCHES 500 1:3", "a UID FETCH 1 (FLAGS) (CHANGEDSINCE 4 VANISHED)",
+		"a SETACL x bob +lr", "a LISTRIGHTS x -bob", "a SETQUOTA \"\" (STORAGE 512 MESSAGE 1)", "a GETMETADATA (DEPTH 1) x (/private/a /shared/b)",
+		"a GETMETADATA x (MAXSIZE 5 DEPTH infinity) /shared", "a SETMETADATA \"\" (/private/a NIL /shared/b ~{1+}\r\n\x00)",
+		"a LIST () \"\" * RETURN (MYRIGHTS METADATA (/shared/a /private/b) STATUS (MAILBOXID DELETED-STORAGE))",
 	} {
 		f.Add([]byte(s))
 	}
