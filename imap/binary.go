@@ -11,11 +11,17 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// knownEncodings are the transfer encodings that can be undone.
-var knownEncodings = map[string]bool{"7bit": true, "8bit": true, "binary": true, "base64": true, "quoted-printable": true}
+// isIdentity reports whether a transfer encoding leaves the octets as they are
+// (RFC 2045 §6.2).
+func isIdentity(encoding string) bool {
+	return encoding == "7bit" || encoding == "8bit" || encoding == "binary"
+}
+
+// binaryOnce is up to how many octets a part is decoded only once.
+const binaryOnce = 64 << 10
 
 // binary answers BINARY and BINARY.SIZE: a part without its transfer encoding
-// (RFC 9051 §6.4.5, RFC 3516). It is decoded twice, first for its size.
+// (RFC 9051 §6.4.5, RFC 3516).
 func (f *fetcher) binary(it *wire.FetchItem, body store.Body, d store.Detail) {
 	off, n, ok := locate(&it.Section, body.Size(), d.Outline)
 	if !ok {
@@ -28,19 +34,67 @@ func (f *fetcher) binary(it *wire.FetchItem, body store.Body, d store.Detail) {
 			encoding = part.Encoding
 		}
 	}
-	if !knownEncodings[encoding] {
+	switch {
+	case isIdentity(encoding):
+		f.binaryPlain(it, body, off, n, d.Outline.Traits&message.HasNUL != 0)
+	case encoding != "base64" && encoding != "quoted-printable":
 		f.cte = true
+		f.noBinary(it)
+	case n <= binaryOnce && f.room(int(n)):
+		f.binaryHeld(it, message.DecodeBody(encoding, io.NewSectionReader(body, off, n)))
+	default:
+		f.binaryTwice(it, func() io.Reader { return message.DecodeBody(encoding, io.NewSectionReader(body, off, n)) })
+	}
+}
+
+// binaryPlain answers with octets as they are. nul: there may be some NUL.
+func (f *fetcher) binaryPlain(it *wire.FetchItem, body store.Body, off, n int64, nul bool) {
+	if it.Attr == wire.FetchBinarySize {
+		f.out.b = strconv.AppendInt(f.out.b, n, 10)
+		return
+	}
+	off, n = cut(it, off, n)
+	if nul {
+		var count binaryCounter
+		if err := f.count(&count, io.NewSectionReader(body, off, n)); err != nil {
+			f.note(err)
+			f.noBinary(it)
+			return
+		}
+		nul = count.nul
+	}
+	f.out.b = wire.AppendLiteralHeader(f.out.b, uint64(n), nul)
+	f.out.stream(body, off, n, true)
+}
+
+// binaryHeld answers with a part that is decoded into the scratch memory, which
+// is large enough: nothing becomes longer by being decoded.
+func (f *fetcher) binaryHeld(it *wire.FetchItem, r io.Reader) {
+	n, err := io.ReadFull(r, f.scratch)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		f.note(err)
 		f.noBinary(it)
 		return
 	}
-	decoded := func() io.Reader { return message.DecodeBody(encoding, io.NewSectionReader(body, off, n)) }
+	if it.Attr == wire.FetchBinarySize {
+		f.out.b = strconv.AppendInt(f.out.b, int64(n), 10)
+		return
+	}
+	skip, size := cut(it, 0, int64(n))
+	data := f.scratch[skip : skip+size]
+	f.out.b = wire.AppendLiteralHeader(f.out.b, uint64(size), bytes.IndexByte(data, 0) >= 0)
+	f.out.b = append(f.out.b, data...)
+}
+
+// binaryTwice decodes a part first for its size, then for its octets.
+func (f *fetcher) binaryTwice(it *wire.FetchItem, decoded func() io.Reader) {
 	var count binaryCounter
 	first := decoded()
 	if it.Partial { // nothing beyond it matters
 		count.skip = int64(min(it.Offset, 1<<61))
 		first = io.LimitReader(first, count.skip+int64(min(it.Length, 1<<61)))
 	}
-	if _, err := io.Copy(&count, first); err != nil {
+	if err := f.count(&count, first); err != nil {
 		f.note(err)
 		f.noBinary(it)
 		return
@@ -54,6 +108,13 @@ func (f *fetcher) binary(it *wire.FetchItem, body store.Body, d store.Detail) {
 	if err := f.copyDecoded(decoded(), skip, size); err != nil {
 		f.out.err = err // in the middle of a literal
 	}
+}
+
+// count reads r to its end.
+func (f *fetcher) count(c *binaryCounter, r io.Reader) error {
+	f.room(headerKeep)
+	_, err := io.CopyBuffer(c, struct{ io.Reader }{r}, f.scratch)
+	return err
 }
 
 func (f *fetcher) noBinary(it *wire.FetchItem) {

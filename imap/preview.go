@@ -36,7 +36,10 @@ func (f *fetcher) preview(body store.Body, d store.Detail) {
 	if part.Subtype == "html" {
 		limit = previewMarkup
 	}
-	text := message.Text(part, io.NewSectionReader(body, part.BodyOffset, min(part.BodySize, limit)))
+	var text io.Reader = io.NewSectionReader(body, part.BodyOffset, min(part.BodySize, limit))
+	if !isPlainUTF8(part) {
+		text = message.Text(part, text)
+	}
 	s, err := previewText(text, part.Subtype == "html")
 	if err != nil {
 		f.note(err)
@@ -44,6 +47,12 @@ func (f *fetcher) preview(body store.Body, d store.Detail) {
 		return
 	}
 	f.out.b = wire.AppendString(f.out.b, s, f.utf8())
+}
+
+// isPlainUTF8 reports whether the octets of a part are UTF-8 as they are.
+func isPlainUTF8(p *message.Part) bool {
+	set := p.Param("charset")
+	return isIdentity(p.Encoding) && (set == "" || strings.EqualFold(set, "utf-8") || strings.EqualFold(set, "us-ascii"))
 }
 
 // textPart is the part that a reader would see first: text/plain where there is
@@ -78,7 +87,8 @@ func textPart(root *message.Part) *message.Part {
 // previewText makes a preview of UTF-8 text: the first words, white space made
 // one space, nothing that does not print. The only errors are those of r.
 func previewText(r io.Reader, markup bool) (string, error) {
-	p := previewer{lineStart: true}
+	var chars [previewChars * utf8.UTFMax]byte
+	p := previewer{b: chars[:0], lineStart: true}
 	var buf [2048]byte
 	kept := 0
 	for {
@@ -92,7 +102,7 @@ func previewText(r io.Reader, markup bool) (string, error) {
 			in, done = p.plain(in, end)
 		}
 		if done || err == io.EOF {
-			return p.b.String(), nil
+			return string(p.b), nil
 		}
 		if err != nil {
 			return "", err
@@ -105,7 +115,7 @@ func previewText(r io.Reader, markup bool) (string, error) {
 
 // previewer collects the characters of a preview.
 type previewer struct {
-	b         strings.Builder
+	b         []byte
 	n         int  // characters
 	space     bool // one is due before the next character
 	lineStart bool // plain text: nothing but white space in this line yet
@@ -116,9 +126,11 @@ type previewer struct {
 // put adds a character and reports whether that is enough.
 func (p *previewer) put(r rune) (full bool) {
 	switch {
+	case r > ' ' && r < 0x7f:
 	case unicode.IsSpace(r):
 		p.space = p.n > 0
 		return false
+	case r == 0x200c, r == 0x200d: // they join characters, or keep them apart
 	case !unicode.IsPrint(r) || r == utf8.RuneError: // marks of direction among them
 		return false
 	}
@@ -126,10 +138,10 @@ func (p *previewer) put(r rune) (full bool) {
 		if p.n+1 >= previewChars {
 			return true
 		}
-		p.b.WriteByte(' ')
+		p.b = append(p.b, ' ')
 		p.n, p.space = p.n+1, false
 	}
-	p.b.WriteRune(r)
+	p.b = utf8.AppendRune(p.b, r)
 	p.n++
 	return p.n >= previewChars
 }
@@ -140,7 +152,10 @@ func (p *previewer) plain(in []byte, end bool) (rest []byte, full bool) {
 		if !end && !utf8.FullRune(in) {
 			return in, false
 		}
-		r, n := utf8.DecodeRune(in)
+		r, n := rune(in[0]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRune(in)
+		}
 		in = in[n:]
 		switch {
 		case r == '\n':
