@@ -339,7 +339,7 @@ func (in *incoming) file() reply {
 	if in.replaced != nil {
 		in.targets[0].Replaces, in.targets[0].ReplacesIn = in.replaced.uid, s.sel.mb.ID()
 	}
-	f := filing{name: in.name, targets: in.targets, octets: in.total}
+	f := filing{name: in.name, acc: in.dest.acc, targets: in.targets, octets: in.total}
 	if in.replaced == nil && (!in.sync || s.in.Buffered() > 0) && s.fileLater(&f) {
 		in.targets = nil // they are the filing's now
 		return pending
@@ -350,7 +350,7 @@ func (in *incoming) file() reply {
 			return in.reply(p.Err)
 		}
 	}
-	r := okCode(appendUID(placed), in.name+" completed")
+	r := okCode(s.appendUID(in.dest.acc, placed), in.name+" completed")
 	if in.replaced != nil {
 		s.untagged(reply{"OK", r.code, "Replacement is filed"}) // RFC 8508 §4.3
 		return ok(in.name + " completed")
@@ -359,8 +359,14 @@ func (in *incoming) file() reply {
 }
 
 // appendUID is the code of APPEND (RFC 4315 §3); for several messages with a
-// set.
-func appendUID(placed []store.Placed) string {
+// set. Who may add messages to another's mailbox, and not read it, is told
+// nothing of it.
+func (s *session) appendUID(acc store.Account, placed []store.Placed) string {
+	if acc.Name() != s.acc.Name() {
+		if r, err := store.MyRights(s.ctx, acc, placed[0].Mailbox); err != nil || !r.Has(store.RightRead) {
+			return ""
+		}
+	}
 	b := append(make([]byte, 0, 32), "APPENDUID "...)
 	b = strconv.AppendUint(b, uint64(placed[0].UIDValidity), 10)
 	b = append(b, ' ')

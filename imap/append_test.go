@@ -210,3 +210,54 @@ func TestShutdownWithAppendsWaiting(t *testing.T) {
 		_ = c.Close()
 	})
 }
+
+// failingStore takes so many octets of a message and then has no room.
+type failingStore struct {
+	store.Store
+	after int64
+}
+
+func (s failingStore) Stage(_ context.Context, r io.Reader) (store.Staged, error) {
+	if _, err := io.CopyN(io.Discard, r, s.after); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("staging: %w", err)
+	}
+	return nil, store.ErrNoSpace
+}
+
+// TestStoreFailsWithinMessage: the rest of the message, and of the command, is
+// read and thrown away.
+func TestStoreFailsWithinMessage(t *testing.T) {
+	for _, after := range []int64{0, 1, 10, 5000, 1 << 20} {
+		w := newWorld(t, func(s *imap.Server) { s.Store = failingStore{s.Store, after} })
+		c := w.login("anna")
+		body := strings.Repeat("x CREATE bad\r\n", 1000)
+		for _, data := range []string{
+			fmt.Sprintf("{%d+}\r\n%s", len(body), body),
+			fmt.Sprintf("{%d+}\r\n%s {%d+}\r\n%s", len(body), body, len(body), body),
+			fmt.Sprintf("CATENATE (TEXT {%d+}\r\n%s TEXT {%d+}\r\n%s)", len(body), body, len(body), body),
+		} {
+			lines, end := c.do("APPEND INBOX " + data)
+			assert.Empty(t, lines)
+			assert.Equal(t, "NO [OVERQUOTA] No space left", end)
+		}
+		assert.Len(t, c.ok(`LIST "" "*"`), 1)
+	}
+}
+
+// lazyStore leaves the last octets of a message to whoever reads on.
+type lazyStore struct{ store.Store }
+
+func (s lazyStore) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
+	return s.Store.Stage(ctx, io.LimitReader(r, 5))
+}
+
+// TestStoreReadsLess: a store that stops early does not get the session out of
+// step.
+func TestStoreReadsLess(t *testing.T) {
+	w := newWorld(t, func(s *imap.Server) { s.Store = lazyStore{s.Store} })
+	c := w.login("anna")
+	for range 3 {
+		c.ok("APPEND INBOX {20+}\r\n0123456789012345\r\n\r\n CATENATE (TEXT {20+}\r\n0123456789012345\r\n\r\n)")
+	}
+	c.ok("NOOP")
+}

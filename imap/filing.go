@@ -21,6 +21,7 @@ type filing struct {
 	tag     string
 	name    string
 	began   time.Time
+	acc     store.Account // that they go to
 	targets []store.Target
 	octets  int64
 	lent    int // octets of the budget
@@ -121,7 +122,7 @@ func (s *session) answerFiling(f *filing) bool {
 		}
 	}
 	if r.status == "OK" {
-		r.code = appendUID(placed)
+		r.code = s.appendUID(f.acc, placed)
 	}
 	if v := s.sel; v != nil {
 		// What cannot be told now is for the next command to tell.

@@ -17,6 +17,9 @@ func (s *session) searchMailbox(p *wire.Parser, name string, uid bool) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
+	if c.Charset != "" && s.utf8Accept {
+		return bad("No CHARSET with UTF8=ACCEPT") // RFC 9755 §3
+	}
 	r := s.runSearch(&c, name, uid)
 	if r.status == "NO" && c.Return&wire.ReturnSave != 0 {
 		s.saved = nil // RFC 9051 §6.4.4.1

@@ -230,6 +230,7 @@ func (s *session) unreadable(line []byte) {
 		s.readFailed(err)
 		return
 	}
+	s.settle()
 	if len(s.tag) == 0 {
 		s.tag = append(s.tag, '*')
 	}
