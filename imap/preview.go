@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bytes"
 	"html"
 	"io"
 	"strings"
@@ -40,7 +39,8 @@ func (f *fetcher) preview(body store.Body, d store.Detail) {
 	if !isPlainUTF8(part) {
 		text = message.Text(part, text)
 	}
-	s, err := previewText(text, part.Subtype == "html")
+	f.room(headerKeep)
+	s, err := previewText(text, part.Subtype == "html", f.scratch[:headerKeep])
 	if err != nil {
 		f.note(err)
 		f.absent()
@@ -85,47 +85,66 @@ func textPart(root *message.Part) *message.Part {
 }
 
 // previewText makes a preview of UTF-8 text: the first words, white space made
-// one space, nothing that does not print. The only errors are those of r.
-func previewText(r io.Reader, markup bool) (string, error) {
-	var chars [previewChars * utf8.UTFMax]byte
-	p := previewer{b: chars[:0], lineStart: true}
-	var buf [2048]byte
+// one space, nothing that does not print. It works in scratch, of headerKeep
+// octets. The only errors are those of r.
+func previewText(r io.Reader, markup bool, scratch []byte) (string, error) {
+	const chars = previewChars * utf8.UTFMax
+	p := previewer{b: scratch[:0:chars], lineStart: true}
+	add := p.plain
+	if markup {
+		add = p.markup
+	}
+	buf := scratch[chars : chars+2048]
 	kept := 0
 	for {
 		n, err := r.Read(buf[kept:])
 		in := buf[:kept+n]
-		end := err != nil
-		var done bool
-		if markup {
-			in, done = p.markup(in, end)
-		} else {
-			in, done = p.plain(in, end)
+		for len(in) > 0 && (err != nil || utf8.FullRune(in)) {
+			c, size := rune(in[0]), 1
+			if c >= utf8.RuneSelf {
+				c, size = utf8.DecodeRune(in)
+			}
+			in = in[size:]
+			if add(c) {
+				return string(p.b), nil
+			}
 		}
-		if done || err == io.EOF {
+		kept = copy(buf, in)
+		if err == io.EOF {
+			if p.state == markupEntity {
+				p.endEntity()
+			}
 			return string(p.b), nil
 		}
 		if err != nil {
 			return "", err
-		}
-		if kept = copy(buf[:], in); kept == len(buf) {
-			kept = 0 // one endless tag: skip it
 		}
 	}
 }
 
 // previewer collects the characters of a preview.
 type previewer struct {
-	b         []byte
-	n         int  // characters
-	space     bool // one is due before the next character
-	lineStart bool // plain text: nothing but white space in this line yet
-	quoted    bool // plain text: the rest of the line is quoted
-	hidden    string
+	b     []byte
+	n     int  // characters
+	space bool // one is due before the next character
+
+	// Plain text:
+	lineStart bool // nothing but white space in this line yet
+	quoted    bool // the rest of the line is quoted
+
+	// HTML:
+	state  markupState
+	word   []byte // begin of the tag at hand, in lower case, or the entity
+	dashes int    // the last characters of a comment
+	hidden string // the element whose content is not shown
+	room   [24]byte
 }
 
 // put adds a character and reports whether that is enough.
 func (p *previewer) put(r rune) (full bool) {
 	switch {
+	case p.n >= previewChars:
+		return true
 	case r > ' ' && r < 0x7f:
 	case unicode.IsSpace(r):
 		p.space = p.n > 0
@@ -146,94 +165,136 @@ func (p *previewer) put(r rune) (full bool) {
 	return p.n >= previewChars
 }
 
-// plain takes text and leaves out quoted lines. It returns what is not used up.
-func (p *previewer) plain(in []byte, end bool) (rest []byte, full bool) {
-	for len(in) > 0 {
-		if !end && !utf8.FullRune(in) {
-			return in, false
-		}
-		r, n := rune(in[0]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRune(in)
-		}
-		in = in[n:]
-		switch {
-		case r == '\n':
-			p.lineStart, p.quoted = true, false
-		case p.lineStart && r == '>':
-			p.quoted, p.lineStart = true, false
-		case !unicode.IsSpace(r):
-			p.lineStart = false
-		}
-		if !p.quoted && p.put(r) {
-			return nil, true
-		}
-	}
-	return nil, false
-}
-
-// markup takes HTML: tags, comments, style sheets and scripts are left out.
-func (p *previewer) markup(in []byte, end bool) (rest []byte, full bool) {
-	for len(in) > 0 {
-		if in[0] == '<' {
-			n := bytes.IndexByte(in, '>')
-			if n < 0 {
-				if end {
-					return nil, false
-				}
-				return in, false
-			}
-			p.tag(in[1:n])
-			in = in[n+1:]
-			continue
-		}
-		n := bytes.IndexByte(in, '<')
-		if n < 0 {
-			n = len(in)
-			if !end { // a character or an entity may go on
-				if n = bytes.LastIndexAny(in, " ;\n"); n < 0 && len(in) < 512 {
-					return in, false
-				}
-				if n++; n == 0 {
-					n = len(in)
-				}
-			}
-		}
-		if p.hidden == "" {
-			for _, r := range html.UnescapeString(string(in[:n])) {
-				if p.put(r) {
-					return nil, true
-				}
-			}
-		}
-		in = in[n:]
-	}
-	return nil, false
-}
-
-// tag handles what is between "<" and ">".
-func (p *previewer) tag(t []byte) {
-	closing := len(t) > 0 && t[0] == '/'
-	if closing {
-		t = t[1:]
-	}
-	n := 0
-	for n < len(t) && n < 16 && (t[n]|0x20 >= 'a' && t[n]|0x20 <= 'z' || t[n]-'0' <= 9) {
-		n++
-	}
-	name := strings.ToLower(string(t[:n]))
+// plain takes a character of text and leaves out quoted lines.
+func (p *previewer) plain(r rune) (full bool) {
 	switch {
-	case p.hidden != "":
-		if closing && name == p.hidden {
-			p.hidden = ""
-		}
-		return
-	case !closing && (name == "style" || name == "script" || name == "head" || name == "title"):
-		p.hidden = name
+	case r == '\n':
+		p.lineStart, p.quoted = true, false
+	case p.lineStart && r == '>':
+		p.quoted, p.lineStart = true, false
+	case p.lineStart && !unicode.IsSpace(r):
+		p.lineStart = false
 	}
+	return !p.quoted && p.put(r)
+}
+
+// markupState is where in HTML the next character is.
+type markupState uint8
+
+const (
+	markupText    markupState = iota
+	markupOpen                // behind "<"
+	markupTag                 // in a tag
+	markupComment             // in a comment
+	markupEntity              // behind "&"
+)
+
+// markup takes a character of HTML: tags, comments, style sheets and scripts
+// are left out. It is no parser, it only has to stop at the right places.
+func (p *previewer) markup(r rune) (full bool) {
+	switch p.state {
+	case markupOpen:
+		return p.open(r)
+	case markupTag:
+		if r == '>' {
+			p.state = markupText
+		}
+	case markupComment:
+		switch {
+		case r == '-':
+			p.dashes++
+		case r == '>' && p.dashes >= 2:
+			p.state = markupText
+		default:
+			p.dashes = 0
+		}
+	case markupEntity:
+		return p.entity(r)
+	default:
+		switch {
+		case r == '<':
+			p.state, p.word = markupOpen, p.room[:0]
+		case p.hidden != "":
+		case r == '&':
+			p.state, p.word = markupEntity, p.room[:0]
+		default:
+			return p.put(r)
+		}
+	}
+	return false
+}
+
+// keep adds a character of ASCII to word, as long as there is room.
+func (p *previewer) keep(r rune) bool {
+	if r >= utf8.RuneSelf || len(p.word) == cap(p.word) {
+		return false
+	}
+	p.word = append(p.word, byte(r))
+	return true
+}
+
+// open takes a character behind "<": of the name of a tag, or behind it.
+func (p *previewer) open(r rune) (full bool) {
+	n := len(p.word)
+	letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+	digit := r >= '0' && r <= '9'
+	if letter || n == 0 && (r == '/' || r == '!' || r == '?') || n > 0 && (digit || r == '-' && p.word[0] == '!') {
+		if p.keep(r) {
+			if p.hidden == "" && string(p.word) == "!--" {
+				p.state, p.dashes = markupComment, 0
+			}
+			return false
+		}
+	}
+	name := strings.ToLower(string(p.word))
+	p.state = markupText
+	switch {
+	case p.hidden != "" && name != "/"+p.hidden:
+		if r == '<' {
+			return p.markup(r)
+		}
+		return false
+	case name == "": // no tag at all
+		return p.put('<') || p.markup(r)
+	}
+	p.tag(name)
+	if r != '>' {
+		p.state = markupTag
+	}
+	return false
+}
+
+// tag handles the begin of a tag, "/" and name.
+func (p *previewer) tag(name string) {
+	name, closing := strings.CutPrefix(name, "/")
 	switch name {
 	case "a", "b", "i", "u", "em", "strong", "span", "font", "small", "big", "code", "tt", "sub", "sup", "wbr":
 		return // within a word
+	case "style", "script", "head", "title":
+		p.hidden = name
+		if closing {
+			p.hidden = ""
+		}
 	}
 	p.space = p.n > 0
+}
+
+// entity takes a character behind "&".
+func (p *previewer) entity(r rune) (full bool) {
+	if r > ' ' && r != '<' && r != '&' && p.keep(r) && r != ';' {
+		return false
+	}
+	p.state = markupText
+	if len(p.word) > 0 && p.word[len(p.word)-1] == ';' {
+		return p.endEntity()
+	}
+	return p.endEntity() || p.markup(r)
+}
+
+// endEntity adds the characters that "&" and word stand for.
+func (p *previewer) endEntity() (full bool) {
+	for _, r := range html.UnescapeString("&" + string(p.word)) {
+		full = full || p.put(r)
+	}
+	return full
 }
