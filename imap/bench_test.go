@@ -26,7 +26,7 @@ const benchMessages = 10_000
 func benchMessage(i int) string {
 	head := fmt.Sprintf("From: Sender %d <s%d@peer.test>\r\nTo: Rcpt <r@posta.test>\r\nSubject: message number %d about topic%d\r\n"+
 		"Date: Mon, 02 Nov 2026 10:%02d:00 +0000\r\nMessage-ID: <m%d@peer.test>\r\nMIME-Version: 1.0\r\n"+
-		"Content-Type: multipart/alternative; boundary=xx\r\n\r\n--xx\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n", i%97, i%97, i, i%53, i%60, i)
+		"References: <m%d@peer.test>\r\nContent-Type: multipart/alternative; boundary=xx\r\n\r\n--xx\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n", i%97, i%97, i, i%53, i%60, i, i-i%4)
 	tail := "\r\n--xx\r\nContent-Type: text/html\r\n\r\n<p>hi</p>\r\n--xx--\r\n"
 	line := fmt.Sprintf("The quick brown fox %d jumps over the lazy dog and runs.\r\n", i)
 	room := 4096 - len(head) - len(tail)
@@ -134,6 +134,11 @@ func benchmarkMailbox(b *testing.B, st store.Store) {
 		{"SEARCH_UNSEEN", "SEARCH UNSEEN"},
 		{"SEARCH_SUBJECT", "SEARCH SUBJECT topic7"},
 		{"SEARCH_TEXT_NONE", "SEARCH TEXT nowhere"},
+		{"SORT_ARRIVAL", "SORT (REVERSE ARRIVAL) UTF-8 ALL"},
+		{"SORT_DATE", "UID SORT (REVERSE DATE) UTF-8 ALL"},
+		{"SORT_SUBJECT_FROM", "UID SORT (SUBJECT FROM) UTF-8 ALL"},
+		{"THREAD_SUBJECT", "UID THREAD ORDEREDSUBJECT UTF-8 ALL"},
+		{"THREAD_REFERENCES", "UID THREAD REFERENCES UTF-8 ALL"},
 		{"STORE_ADD", "STORE 1:* +FLAGS.SILENT (\\Flagged)"},
 	} {
 		b.Run(row.name, func(b *testing.B) {
