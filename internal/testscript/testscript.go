@@ -9,9 +9,19 @@
 //	S~ 250 .*queued as (\w+)   the next line matches all of this expression
 //	S* 250 .*                  lines follow until one matches; it is the last read
 //	S= 42                      skip that many octets (a literal)
+//	S- "raw\r\nbytes"          the next octets are exactly this Go string literal
 //	EOF                        the server has closed the connection
 //	CLOSE                      close the connection
 //	TLS                        make the client's side of a handshake
+//	ANY                        the S: and S~ lines up to END come in any order
+//
+// Literals of IMAP are written as they are, and counted: a C:, S: or S~ line
+// that ends with {#} or {#+} is followed by the lines of the literal.
+//
+//	C: a APPEND INBOX {#}      {#}: wait for the server's "+" line; {#+}: do not
+//	L: Subject: hello          a line with CRLF
+//	L- "no\x00end"             a Go string literal as it is
+//	C:                         and the rest of the command
 //
 // A group (?P<name>…) in S~ or S* keeps what it matched; ${name} in later
 // lines stands for it. A line may begin with the number of a connection,
@@ -77,18 +87,19 @@ func Run(t testing.TB, name, script string, cfg Config) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
 	}
-	d := &dialogue{cfg: cfg, conns: map[string]*peer{}, vars: map[string]string{}}
+	d := &dialogue{cfg: cfg, conns: map[string]*peer{}, vars: map[string]string{}, lines: strings.Split(script, "\n")}
 	for k, v := range cfg.Vars {
 		d.vars[k] = v
 	}
 	defer d.close()
-	for i, line := range strings.Split(script, "\n") {
-		line = strings.TrimRight(line, "\r")
-		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
-			continue
+	for {
+		line, ok := d.next()
+		if !ok {
+			return
 		}
+		at := d.at
 		if err := d.do(line); err != nil {
-			t.Fatalf("%s:%d: %s\n%v", name, i+1, line, err)
+			t.Fatalf("%s:%d: %s\n%v", name, at, line, err)
 		}
 	}
 }
@@ -97,6 +108,20 @@ type dialogue struct {
 	cfg   Config
 	conns map[string]*peer
 	vars  map[string]string
+	lines []string
+	at    int // how many of them have been read
+}
+
+// next is the next line that says something.
+func (d *dialogue) next() (line string, ok bool) {
+	for d.at < len(d.lines) {
+		line = strings.TrimRight(d.lines[d.at], "\r")
+		d.at++
+		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
+			return line, true
+		}
+	}
+	return "", false
 }
 
 type peer struct {
@@ -129,7 +154,7 @@ func (d *dialogue) conn(id string) (*peer, error) {
 }
 
 var (
-	directive = regexp.MustCompile(`^(\d*)(C:|C-|C\*|S:|S~|S\*|S=|EOF|CLOSE|TLS)(?: (.*))?$`)
+	directive = regexp.MustCompile(`^(\d*)(C:|C-|C\*|S:|S~|S\*|S=|S-|EOF|CLOSE|TLS)(?: (.*))?$`)
 	variable  = regexp.MustCompile(`\$\{(\w+)\}`)
 )
 
@@ -137,6 +162,9 @@ func (d *dialogue) do(line string) error {
 	if id, ok := strings.CutPrefix(line, "OPEN "); ok {
 		_, err := d.conn(id)
 		return err
+	}
+	if line == "ANY" {
+		return d.anyOrder()
 	}
 	m := directive.FindStringSubmatch(line)
 	if m == nil {
@@ -146,18 +174,11 @@ func (d *dialogue) do(line string) error {
 	if err != nil {
 		return err
 	}
-	regex := m[2] == "S~" || m[2] == "S*"
-	arg := variable.ReplaceAllStringFunc(m[3], func(v string) string {
-		val := d.vars[v[2:len(v)-1]]
-		if regex {
-			val = regexp.QuoteMeta(val)
-		}
-		return val
-	})
+	arg := d.substitute(m[2], m[3])
 	_ = c.SetDeadline(time.Now().Add(d.cfg.Timeout))
 	switch m[2] {
 	case "C:":
-		_, err = io.WriteString(c, arg+"\r\n")
+		err = d.send(c, arg)
 	case "C-":
 		if arg, err = strconv.Unquote(arg); err == nil {
 			_, err = io.WriteString(c, arg)
@@ -167,7 +188,17 @@ func (d *dialogue) do(line string) error {
 		count, _ := strconv.Atoi(n)
 		_, err = io.WriteString(c, strings.Repeat(what, count))
 	case "S:", "S~", "S*":
-		err = d.expect(c, m[2], arg)
+		var lit *string
+		if arg, lit, err = d.counted(m[2], arg); err != nil {
+			return err
+		}
+		if err = d.expect(c, m[2], arg); err == nil && lit != nil {
+			err = c.octets(*lit)
+		}
+	case "S-":
+		if arg, err = strconv.Unquote(arg); err == nil {
+			err = c.octets(arg)
+		}
 	case "S=":
 		n, _ := strconv.ParseInt(arg, 10, 64)
 		_, err = io.CopyN(io.Discard, c.r, n)
@@ -181,44 +212,93 @@ func (d *dialogue) do(line string) error {
 	return err
 }
 
-func (d *dialogue) expect(c *peer, kind, want string) error {
-	var re *regexp.Regexp
-	if kind != "S:" {
-		var err error
-		if re, err = regexp.Compile(`^(?s:` + want + `)$`); err != nil {
-			return err
+// substitute puts in variables, as text that is not an expression.
+func (d *dialogue) substitute(kind, arg string) string {
+	return variable.ReplaceAllStringFunc(arg, func(v string) string {
+		val := d.vars[v[2:len(v)-1]]
+		if kind == "S~" || kind == "S*" {
+			val = regexp.QuoteMeta(val)
 		}
+		return val
+	})
+}
+
+func (d *dialogue) expect(c *peer, kind, want string) error {
+	p, err := newPattern(kind, want)
+	if err != nil {
+		return err
 	}
 	for skipped := 0; ; skipped++ {
-		got, err := c.r.ReadString('\n')
+		got, err := c.line()
 		if err != nil {
-			return fmt.Errorf("got %q and %w", got, err)
+			return err
 		}
-		got, ok := strings.CutSuffix(got, "\r\n")
-		if !ok {
-			return fmt.Errorf("got a line that ends with a bare LF: %q", got)
-		}
-		if re == nil {
-			if got != want {
-				return fmt.Errorf("got  %q", got)
-			}
+		switch {
+		case p.matches(got, d.vars):
 			return nil
-		}
-		if m := re.FindStringSubmatch(got); m != nil {
-			for i, n := range re.SubexpNames() {
-				if n != "" {
-					d.vars[n] = m[i]
-				}
-			}
-			return nil
-		}
-		if kind == "S~" {
+		case kind != "S*":
 			return fmt.Errorf("got  %q", got)
-		}
-		if skipped > 10000 {
+		case skipped > 10000:
 			return fmt.Errorf("no line matches, last %q", got)
 		}
 	}
+}
+
+// line reads a line without its end.
+func (c *peer) line() (string, error) {
+	got, err := c.r.ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("got %q and %w", got, err)
+	}
+	got, ok := strings.CutSuffix(got, "\r\n")
+	if !ok {
+		return "", fmt.Errorf("got a line that ends with a bare LF: %q", got)
+	}
+	return got, nil
+}
+
+// octets reads what must be these octets.
+func (c *peer) octets(want string) error {
+	got := make([]byte, len(want))
+	n, err := io.ReadFull(c.r, got)
+	if err != nil {
+		return fmt.Errorf("got %q and %w", got[:n], err)
+	}
+	if string(got) != want {
+		return fmt.Errorf("want %q\ngot  %q", want, got)
+	}
+	return nil
+}
+
+// pattern is what a line must be: this text, or what the expression matches.
+type pattern struct {
+	text string
+	expr *regexp.Regexp
+}
+
+func newPattern(kind, want string) (pattern, error) {
+	if kind == "S:" {
+		return pattern{text: want}, nil
+	}
+	re, err := regexp.Compile(`^(?s:` + want + `)$`)
+	return pattern{text: want, expr: re}, err
+}
+
+// matches keeps what named groups have matched in vars.
+func (p pattern) matches(line string, vars map[string]string) bool {
+	if p.expr == nil {
+		return line == p.text
+	}
+	m := p.expr.FindStringSubmatch(line)
+	if m == nil {
+		return false
+	}
+	for i, n := range p.expr.SubexpNames() {
+		if n != "" {
+			vars[n] = m[i]
+		}
+	}
+	return true
 }
 
 func (c *peer) expectEOF() error {
