@@ -41,7 +41,7 @@ var layers = []struct {
 // it must not import.
 var never = []struct{ from, to string }{
 	{`^smtp$`, `^(store|mta|mda|dns|auth/(spf|dkim|dmarc|arc|authres|iprev|dnsbl|srs|bimi))(/|$)`},
-	{`^(imap|pop3|mda|mta)(/|$)`, `^store/(sqlite|maildir|memory|postgres)$`},
+	{`^(imap$|imap/internal/|(pop3|mda|mta)(/|$))`, `^store/(sqlite|maildir|memory|postgres)$`},
 	{`^store/(sqlite|maildir|memory|postgres)$`, `^(smtp|imap|pop3|mta)(/|$)`},
 	{`^auth/(spf|dkim|dmarc|arc|authres)$`, `^(smtp|imap|pop3)(/|$)`},
 }

@@ -1,0 +1,4 @@
+package imaptest
+
+// RunOne is one dialogue of Run.
+var RunOne = run
