@@ -77,6 +77,7 @@ func (s *Server) limits() limits {
 		write:        bound(s.WriteTimeout, 5*time.Minute, 0),
 		parse: wire.Limits{
 			Nesting:     orDefault(s.MaxNesting, 200),
+			Ranges:      bound(s.MaxSetRanges, 50_000, unbounded),
 			SearchTerms: bound(s.MaxSearchTerms, 1000, unbounded),
 			FetchItems:  bound(s.MaxFetchItems, 200, unbounded),
 		},

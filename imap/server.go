@@ -80,6 +80,10 @@ type Server struct {
 	// MaxNesting bounds parentheses, NOT and OR in SEARCH. 0: 200. It cannot
 	// be unbounded: negative is the default.
 	MaxNesting int
+	// MaxSetRanges bounds the ranges of one set of message numbers or UIDs;
+	// what they name costs no more than the mailbox is large. 0: 50,000, which
+	// the default of MaxCommandBytes has no room for.
+	MaxSetRanges int
 	// MaxSearchTerms bounds the keys of one SEARCH. 0: 1,000.
 	MaxSearchTerms int
 	// MaxFetchItems bounds the data items of one FETCH, and the header fields

@@ -205,11 +205,18 @@ func (s *session) step() {
 	p.Space()
 	name := p.Command()
 	if p.Err() != nil {
+		if s.state == stateGuest && isHTTP(line) {
+			s.notHTTP()
+			return
+		}
 		s.unreadable(line)
 		s.traceCommand("", "BAD", s.began)
 		return
 	}
 	r := s.execute(name, line)
+	if _, known := commands[name]; !known {
+		name = "" // a client out of step may have sent anything, a password too
+	}
 	switch r {
 	case gone:
 		s.traceCommand(name, "", s.began)
@@ -277,9 +284,7 @@ func (s *session) execute(name string, line []byte) reply {
 	var refusal reply
 	switch {
 	case !known && s.state == stateGuest && isHTTP(line):
-		// Nothing of a request that a browser was tricked into sending may
-		// be taken for commands.
-		return s.bye("", "This is an IMAP server")
+		return s.notHTTP()
 	case !known, c.needs != "" && !s.can(c.needs):
 		refusal = bad("Unknown command")
 	case c.states&s.state == 0:
@@ -334,6 +339,10 @@ func wrongState(now, allowed state) string {
 	}
 	return "Select a mailbox first"
 }
+
+// notHTTP ends the session: nothing of a request that a browser was tricked into
+// sending may be taken for commands.
+func (s *session) notHTTP() reply { return s.bye("", "This is an IMAP server") }
 
 // isHTTP recognises the first line of an HTTP request.
 func isHTTP(line []byte) bool {

@@ -20,7 +20,7 @@ type Trace struct {
 
 // CommandInfo describes a command that has been answered.
 type CommandInfo struct {
-	Name    string // in upper case, such as "UID FETCH"; empty if unreadable
+	Name    string // in upper case, such as "UID FETCH"; empty if there is no such command
 	Account string // empty before login
 	Status  string // OK, NO or BAD
 	Took    time.Duration

@@ -21,6 +21,10 @@ func (p *Parser) NumSet() NumSet {
 	}
 	var s NumSet
 	for p.err == nil {
+		if len(s.Ranges) >= p.lim.Ranges {
+			p.fail("Too many ranges")
+			break
+		}
 		r := NumRange{From: p.seqNumber()}
 		r.To = r.From
 		if p.try(':') {

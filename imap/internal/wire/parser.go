@@ -10,6 +10,8 @@ import (
 type Limits struct {
 	// Nesting is how deep parentheses, NOT and OR of a search may nest.
 	Nesting int
+	// Ranges is how many ranges a number set may have.
+	Ranges int
 	// SearchTerms is how many keys a search may have.
 	SearchTerms int
 	// FetchItems is how many data items a FETCH may name, header fields of one

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var testLimits = Limits{UTF8: true, Nesting: 20, SearchTerms: 50, FetchItems: 20}
+var testLimits = Limits{UTF8: true, Nesting: 20, Ranges: 20, SearchTerms: 50, FetchItems: 20}
 
 func parse(s string) *Parser { return NewParser([]byte(s), testLimits) }
 
