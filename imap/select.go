@@ -109,10 +109,8 @@ func (s *session) firstUnseen(v *view) int {
 	if s.uidOnly || v.info.Unseen == 0 && v.info.ModSeq >= v.told.ModSeq() {
 		return 0
 	}
-	for i, r := range v.told.All() {
-		if r.Flags&store.BitSeen == 0 {
-			return i + 1
-		}
+	if i := v.told.FirstWithout(store.BitSeen); i < v.told.Len() {
+		return i + 1
 	}
 	return 0
 }

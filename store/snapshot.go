@@ -221,6 +221,24 @@ func (s *Snapshot) ChangedSince(since ModSeq) iter.Seq2[int, Row] {
 	}
 }
 
+// FirstWithout returns the number of the first row that lacks one of the flags,
+// and Len() if none does. Where many rows in a row have the same flags it costs
+// little.
+func (s *Snapshot) FirstWithout(bits FlagBits) int {
+	for i, p := range s.pages {
+		col := &p.cols[colFlags]
+		if col.width == 0 && FlagBits(col.base)&bits == bits {
+			continue
+		}
+		for j := range p.n {
+			if FlagBits(p.value(colFlags, j))&bits != bits {
+				return int(s.starts[i]) + j
+			}
+		}
+	}
+	return s.count
+}
+
 // Flags names the flags of a row of this snapshot, system flags first.
 func (s *Snapshot) Flags(bits FlagBits) []Flag { return FlagNames(bits, s.keywords) }
 

@@ -266,3 +266,26 @@ func BenchmarkSnapshot(b *testing.B) {
 		})
 	}
 }
+
+func TestSnapshotFirstWithout(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		rows := rowsOf(seq(1, store.UID(1+rnd.IntN(600)))...)
+		odd := rnd.IntN(len(rows) + 20) // mostly few rows differ, so that pages are all alike
+		for i := range rows {
+			rows[i].Flags = store.BitSeen | store.BitFlagged
+			if i >= odd && rnd.IntN(3) == 0 {
+				rows[i].Flags = store.FlagBits(rnd.IntN(4))
+			}
+		}
+		s := store.NewSnapshot(1, 1, 1000, 1, nil, rows)
+		for _, bits := range []store.FlagBits{0, store.BitSeen, store.BitSeen | store.BitFlagged, store.BitDraft} {
+			want := slices.IndexFunc(rows, func(r store.Row) bool { return r.Flags&bits != bits })
+			if want < 0 {
+				want = len(rows)
+			}
+			require.Equal(t, want, s.FirstWithout(bits), "of %d, %b", len(rows), bits)
+		}
+	}
+	require.Zero(t, store.NewSnapshot(1, 1, 1, 1, nil, nil).FirstWithout(store.BitSeen))
+}
