@@ -89,7 +89,7 @@ func (t *transfer) run(uids store.UIDSet) reply {
 			return gone
 		}
 		// RFC 7162 §3.2.9
-		r.code = "HIGHESTMODSEQ " + strconv.FormatUint(highestModSeq(t.sel.told), 10)
+		r.code = t.sel.highestCode()
 	}
 	return r
 }

@@ -1,8 +1,6 @@
 package imap
 
 import (
-	"strconv"
-
 	"github.com/posta-mail/posta/imap/internal/wire"
 	"github.com/posta-mail/posta/store"
 )
@@ -68,8 +66,7 @@ func (s *session) remove(name string, uids store.UIDSet) reply {
 		return gone
 	}
 	if s.condStor && done.ModSeq != 0 { // RFC 7162 §3.2.7; never above what has been told (§3.2)
-		high := min(uint64(done.ModSeq), highestModSeq(s.sel.told))
-		return okCode("HIGHESTMODSEQ "+strconv.FormatUint(high, 10), name+" completed")
+		return okCode(s.sel.highestCode(), name+" completed")
 	}
 	return ok(name + " completed")
 }

@@ -54,7 +54,7 @@ func (f *fetcher) item(it *wire.FetchItem, row store.Row, body store.Body, d sto
 		b = append(b, "RFC822.SIZE "...)
 		b = strconv.AppendUint(b, uint64(row.Size), 10)
 	case wire.FetchModSeq:
-		b = appendModSeq(b, row.ModSeq)
+		b = f.sel.appendModSeq(b, row.ModSeq)
 	case wire.FetchEnvelope:
 		b = append(b, "ENVELOPE "...)
 		b = wire.AppendEnvelope(b, &d.Outline.Envelope, f.utf8())
@@ -95,15 +95,9 @@ func (f *fetcher) seenNow(row store.Row) {
 	}
 	if f.condStor && !f.modSeq { // RFC 7162 §3.2
 		b = append(b, ' ')
-		b = appendModSeq(b, row.ModSeq)
+		b = f.sel.appendModSeq(b, row.ModSeq)
 	}
 	f.out.b = b
-}
-
-func appendModSeq(b []byte, m store.ModSeq) []byte {
-	b = append(b, "MODSEQ ("...)
-	b = strconv.AppendUint(b, uint64(m), 10)
-	return append(b, ')')
 }
 
 // appendSaveDate appends the time at which a message came into the mailbox,

@@ -58,7 +58,9 @@ type modelClient struct {
 
 	messages    []modelMessage
 	uidValidity uint32
-	highest     uint64 // the last HIGHESTMODSEQ
+	highest     uint64 // by which it would resynchronise (RFC 7162 §6)
+	told        bool   // HIGHESTMODSEQ has come since the last reply
+	sent        uint64 // the highest MODSEQ of a FETCH since the last reply
 	condStor    bool
 	qresync     bool
 	uidOnly     bool
@@ -115,7 +117,7 @@ func (m *modelClient) code(c []string) {
 	if c[1] == "UIDVALIDITY" {
 		m.uidValidity = uint32(v)
 	} else {
-		m.highest = v
+		m.highest, m.told = v, true
 	}
 }
 
@@ -205,6 +207,7 @@ func (m *modelClient) fetched(c []string) {
 	} else if got.known && m.condStor && !m.fetching {
 		m.fail("flags without MODSEQ: %s", c[0])
 	}
+	m.sent = max(m.sent, got.modSeq)
 	if m.uidOnly {
 		got.uid = uint32(n)
 	}
@@ -286,6 +289,11 @@ func (m *modelClient) finish(cmd, tag string) string {
 		if c := codeLine.FindStringSubmatch(end); c != nil {
 			m.code(c)
 		}
+		// RFC 7162 §6: what the server says counts, and otherwise what was seen.
+		if !m.told {
+			m.highest = max(m.highest, m.sent)
+		}
+		m.told, m.sent = false, 0
 		return end
 	}
 }
@@ -317,6 +325,7 @@ func (m *modelClient) unpark() {
 // connect opens a connection and enables what the kind has.
 func (m *modelClient) connect() {
 	m.client, m.parked = m.w.login("anna"), ""
+	m.told, m.sent = false, 0 // of what came behind the last reply nothing is sure
 	for _, e := range m.kind.enable {
 		m.command("ENABLE " + e)
 		m.qresync = m.qresync || e == "QRESYNC"

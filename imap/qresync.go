@@ -25,6 +25,42 @@ func (s *session) enableCondStore() {
 // highestModSeq is never zero (RFC 7162 §3.1.2.1).
 func highestModSeq(snap *store.Snapshot) uint64 { return max(uint64(snap.ModSeq()), 1) }
 
+// tellHighest says up to where the client has been told everything, if a message
+// that it was sent has a higher mod-sequence: it would take that for the highest
+// one and miss the rest if the connection broke (RFC 7162 §3.2, §6). And it says
+// so when that is over.
+func (s *session) tellHighest() {
+	v := s.sel
+	if v == nil || !s.condStor {
+		return
+	}
+	switch all := v.told.ModSeq(); {
+	case v.sent > all:
+		v.behind = max(v.behind, v.sent)
+	case v.behind == 0 || v.behind > all:
+		v.sent = 0
+		return
+	default:
+		v.behind = 0
+	}
+	v.sent = 0
+	s.untagged(okCode("HIGHESTMODSEQ "+strconv.FormatUint(highestModSeq(v.told), 10), "Everything until then has been told"))
+}
+
+// highestCode is the response code HIGHESTMODSEQ, when everything has been told.
+func (v *view) highestCode() string {
+	v.sent, v.behind = 0, 0
+	return "HIGHESTMODSEQ " + strconv.FormatUint(highestModSeq(v.told), 10)
+}
+
+// appendModSeq appends a message's mod-sequence.
+func (v *view) appendModSeq(b []byte, m store.ModSeq) []byte {
+	v.sent = max(v.sent, m)
+	b = append(b, "MODSEQ ("...)
+	b = strconv.AppendUint(b, uint64(m), 10)
+	return append(b, ')')
+}
+
 // resync is what SELECT tells a client that knew the mailbox before (RFC 7162
 // §3.2.5).
 type resync struct {

@@ -321,12 +321,13 @@ func (s *session) execute(name string, line []byte) reply {
 	s.settle()
 	quiet, keep := s.quiet, s.keep
 	s.quiet, s.keep = false, false
-	if r.status == "BAD" || s.state == stateLogout || quiet {
+	if r.status == "BAD" || s.state == stateLogout {
 		return r
 	}
-	if !s.sync(c.traits&removes != 0 && !keep) {
+	if !quiet && !s.sync(c.traits&removes != 0 && !keep) {
 		return gone
 	}
+	s.tellHighest()
 	return r
 }
 

@@ -102,10 +102,13 @@ func (s *session) tellStored(st *stored, spans []span) {
 			sp.from = next
 		}
 	}
-	if st.whole {
+	if st.whole && len(st.rows) == 0 {
 		v.told = st.cur
+	} else if st.whole {
+		v.note(store.Diff(v.told, st.cur).Rows, st.cur.Keywords())
 	}
 	v.note(st.rows, st.cur.Keywords())
+	v.settle(st.cur)
 	s.quiet = st.silent
 }
 

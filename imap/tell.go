@@ -132,7 +132,7 @@ func (s *session) tellFlags(i int, row store.Row, snap *store.Snapshot, uid, fla
 		b = append(b, ' ')
 	}
 	if s.condStor { // RFC 7162 §3.2
-		b = append(appendModSeq(b, row.ModSeq), ' ')
+		b = append(s.sel.appendModSeq(b, row.ModSeq), ' ')
 	}
 	s.out.b = append(b[:len(b)-1], ")\r\n"...)
 	s.out.spill()

@@ -17,6 +17,11 @@ type view struct {
 	readOnly bool // by EXAMINE, or because nothing may be changed
 	told     *store.Snapshot
 	keywords int // how many of the mailbox's keywords the client knows
+
+	// The highest mod-sequence that the client has been sent with a message since
+	// the last reply, and the one up to which it could not be told everything
+	// then; 0 for none.
+	sent, behind store.ModSeq
 }
 
 // span is a run of messages by position, to not included.
@@ -136,6 +141,16 @@ func (v *view) uids(spans []span) store.UIDSet {
 func (v *view) note(rows []store.Row, keywords []store.Flag) {
 	if len(rows) > 0 {
 		v.told = v.told.With(store.Changes{Rows: rows, Keywords: keywords})
+	}
+}
+
+// settle makes cur what the client knows if that is what it has been told.
+func (v *view) settle(cur *store.Snapshot) {
+	if cur == v.told || cur.UIDNext() != v.told.UIDNext() || cur.Len() != v.told.Len() {
+		return
+	}
+	if d := store.Diff(v.told, cur); len(d.Rows) == 0 && d.Vanished.Empty() {
+		v.told = cur
 	}
 }
 
