@@ -34,6 +34,7 @@ type listing struct {
 	patterns []listPattern
 	all      []*node // in the order of their names, once collected
 	byName   map[string]*node
+	spare    []node // not yet used: one allocation for many
 }
 
 // list is LIST (RFC 9051 §6.3.9).
@@ -154,7 +155,11 @@ func (s *session) newListing(c *wire.List) *listing {
 func (l *listing) node(name string) *node {
 	n := l.byName[name]
 	if n == nil {
-		n = &node{place: place{acc: l.s.acc, local: name, name: name}}
+		if len(l.spare) == 0 {
+			l.spare = make([]node, 64)
+		}
+		n, l.spare = &l.spare[0], l.spare[1:]
+		n.place = place{acc: l.s.acc, local: name, name: name}
 		l.byName[name] = n
 		l.all = append(l.all, n)
 	}
@@ -171,6 +176,7 @@ func (l *listing) collect() error {
 	}
 	l.byName = make(map[string]*node, len(infos))
 	l.all = make([]*node, 0, len(infos))
+	l.spare = make([]node, len(infos))
 	for i := range infos {
 		if _, _, elsewhere, _ := s.elsewhere(infos[i].Name); elsewhere {
 			continue // hidden by a namespace
