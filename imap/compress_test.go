@@ -147,3 +147,19 @@ func TestCompressBomb(t *testing.T) {
 		assert.Less(t, bytes.Count(all, []byte("NOOP completed")), 500_000)
 	}
 }
+
+// TestUnauthenticateEndsCompression: the answer is the last that is compressed
+// (RFC 8437 §3).
+func TestUnauthenticateEndsCompression(t *testing.T) {
+	c := newWorld(t, nil).login("anna")
+	plain, r := c.Conn, c.r
+	for range 2 {
+		c.compress()
+		_, end := c.do("UNAUTHENTICATE")
+		assert.Contains(t, end, "] Logged out of the account")
+		c.Conn, c.r = plain, r
+		_, end = c.do("STATUS INBOX (MESSAGES)")
+		assert.Equal(t, "BAD Log in first", end)
+		c.ok("LOGIN bob secret")
+	}
+}

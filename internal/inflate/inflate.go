@@ -41,7 +41,11 @@ type Reader struct {
 	read int64 // octets of input
 	step func(*Reader) bool
 	last bool // the block at hand is the last
-	left int  // of a stored block
+	// The block at hand, or that which has ended.
+	inside bool   // it has not ended
+	fixes  bool   // its codes are the fixed ones
+	began  uint64 // wr at its begin
+	left   int    // of a stored block
 
 	lit, offset tree
 	code        tree
@@ -168,7 +172,9 @@ func (r *Reader) block() bool {
 		return false
 	}
 	r.last = r.take(1) == 1
-	switch r.take(2) {
+	kind := r.take(2)
+	r.inside, r.fixes, r.began = true, kind == 1, r.wr
+	switch kind {
 	case 0:
 		r.take(r.n % 8) // RFC 1951 §3.2.4: the rest of the octet is ignored
 		r.step = (*Reader).storedHead
@@ -181,6 +187,34 @@ func (r *Reader) block() bool {
 		return r.corrupt()
 	}
 	return true
+}
+
+// end ends a block.
+func (r *Reader) end() { r.step, r.inside = (*Reader).block, false }
+
+// Finish is for the end of a conversation, when what its sender wrote last has
+// been read: it throws away what else has come, and reads the rest of the flush
+// that ended that, and nothing behind it.
+func (r *Reader) Finish() error {
+	var one [1]byte
+	for {
+		for r.decode(); r.rd != r.wr; r.decode() {
+			r.rd = r.wr
+		}
+		// A flush is a block without octets. A partial one, which has fixed codes,
+		// keeps its last bits back.
+		if r.err == io.EOF || r.wr == r.began && (!r.inside || r.fixes) {
+			return nil
+		}
+		if r.err != nil {
+			return r.err
+		}
+		n, err := r.src.Read(one[:])
+		if n == 0 && err != nil {
+			return err
+		}
+		r.in, r.read = one[:n], r.read+int64(n)
+	}
 }
 
 // storedHead reads the length of a block that is not compressed.
@@ -208,7 +242,7 @@ func (r *Reader) stored() bool {
 		r.in, r.left, r.wr = r.in[n:], r.left-n, r.wr+uint64(n)
 	}
 	if r.left == 0 {
-		r.step = (*Reader).block
+		r.end()
 		return true
 	}
 	return len(r.in) > 0
@@ -253,7 +287,7 @@ func (r *Reader) symbol() bool {
 		return true
 	case sym == endOfBlock:
 		r.take(used)
-		r.step = (*Reader).block
+		r.end()
 		return true
 	case sym-endOfBlock-1 >= len(lengthCodes):
 		return r.corrupt()

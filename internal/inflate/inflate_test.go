@@ -207,3 +207,43 @@ func BenchmarkReader(b *testing.B) {
 		}
 	}
 }
+
+// TestFinish: after the flush that ends the last message nothing more is read,
+// however late its octets come.
+func TestFinish(t *testing.T) {
+	for name, end := range map[string]func(*flate.Writer) error{"flush": (*flate.Writer).Flush, "close": (*flate.Writer).Close} {
+		for _, text := range []string{"a UNAUTHENTICATE\r\n", "x", strings.Repeat("many octets, ", 500) + "\r\n"} {
+			var b bytes.Buffer
+			w, err := flate.NewWriter(&b, flate.BestSpeed)
+			require.NoError(t, err)
+			_, err = w.Write([]byte("first\r\n"))
+			require.NoError(t, err)
+			require.NoError(t, w.Flush())
+			_, err = w.Write([]byte(text))
+			require.NoError(t, err)
+			require.NoError(t, end(w))
+			b.WriteString("plain")
+			r := NewReader(iotest.OneByteReader(&b))
+			got := make([]byte, len("first\r\n")+len(text))
+			_, err = io.ReadFull(r, got)
+			require.NoError(t, err)
+			require.NoError(t, r.Finish(), name)
+			require.Equal(t, "plain", b.String(), name)
+		}
+	}
+	// A partial flush: a block of fixed codes without octets, whose last bits
+	// never come.
+	src := bytes.NewBuffer([]byte{0x4a, 0x04, 0x08, 'p'}) // zlib's of "a"
+	r := NewReader(iotest.OneByteReader(src))
+	one := make([]byte, 1)
+	_, err := io.ReadFull(r, one)
+	require.NoError(t, err)
+	require.NoError(t, r.Finish())
+	require.Equal(t, "p", src.String())
+	for rest, want := range map[string]error{"": io.EOF, "\xff\xff\xff\xff": ErrCorrupt} {
+		r = NewReader(iotest.OneByteReader(strings.NewReader("\x4a\x04\x00" + rest))) // "a", and stored octets whose length is cut short
+		_, err = io.ReadFull(r, one)
+		require.NoError(t, err)
+		require.ErrorIs(t, r.Finish(), want)
+	}
+}
