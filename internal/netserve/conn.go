@@ -74,6 +74,7 @@ type Conn struct {
 	readBy, readArmed, writeBy, writeArmed moment
 	idle                                   bool
 	shaking                                bool // a TLS handshake is under way
+	woken                                  bool // by Wake
 	closing                                bool
 	dead                                   bool
 }

@@ -57,7 +57,7 @@ func (c *Conn) wait(d time.Duration, idle bool) error {
 	switch {
 	case c.dead:
 		return net.ErrClosed
-	case c.idle && c.closing:
+	case c.idle && (c.closing || c.woken):
 		return c.armRead(over)
 	}
 	now := c.now()
@@ -65,6 +65,31 @@ func (c *Conn) wait(d time.Duration, idle bool) error {
 		return nil
 	}
 	return c.armRead(c.readBy)
+}
+
+// Wake ends the wait that Idle bounds, or the next one if there is none now, as a
+// deadline does: nothing that the peer sends is lost. Woken tells it from other
+// deadlines. It does not block and may be called from any goroutine.
+func (c *Conn) Wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.woken || c.dead {
+		return
+	}
+	c.woken = true
+	if c.idle && !c.shaking {
+		_ = c.armRead(over)
+	}
+}
+
+// Woken reports whether Wake has been called since the last call of Woken. Idle
+// must follow before the connection waits again.
+func (c *Conn) Woken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.woken
+	c.woken = false
+	return was
 }
 
 // serves reports whether a deadline in force will do for a wait from now until
