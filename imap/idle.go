@@ -1,66 +1,48 @@
 package imap
 
 import (
-	"context"
 	"strings"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
 )
 
 // idle is IDLE (RFC 9051 §6.3.13): changes are told when they happen, until the
-// client says DONE.
+// client says DONE. The session waits as it does for a command.
 func (s *session) idle(p *wire.Parser) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	changed := s.acc.Watch(ctx) // before looking, so that nothing is missed
+	s.watch(s.idleAccount()) // before looking, so that nothing is missed
 	s.out.put("+ idling\r\n")
-	_ = s.conn.Idle(s.srv.lim.idle)
-
-	type input struct {
-		line string
-		err  error
-	}
-	done := make(chan input, 1)
 	s.idling = true
-	go func() {
-		line, err := s.in.ReadLine(s.srv.lim.command)
-		done <- input{string(line), err}
-	}()
-	var in input
-	for ended := false; !ended; {
-		if !s.sync(true) || s.out.flush() != nil {
-			// The reader must have stopped before the session goes on.
-			_ = s.out.flush()
-			_ = s.conn.Close()
-			<-done
-			s.idling = false
-			s.enter(stateLogout, nil)
-			return gone
-		}
-		select {
-		case _, more := <-changed:
-			if !more {
-				changed = nil
-			}
-		case in = <-done:
-			ended = true
-		}
-	}
-	s.idling = false
-	s.pace()
-	if in.err != nil {
-		s.readFailed(in.err)
+	if !s.sync(true) {
 		return gone
 	}
-	if !strings.EqualFold(in.line, "DONE") {
-		if err := s.discard([]byte(in.line)); err != nil {
-			s.readFailed(err)
-			return gone
-		}
-		return bad("DONE expected")
+	return pending
+}
+
+// idleAccount is the account whose changes IDLE tells.
+func (s *session) idleAccount() store.Account {
+	if s.sel != nil {
+		return s.sel.acc
 	}
-	return ok("IDLE completed")
+	return s.acc
+}
+
+// endIdle ends IDLE with a line that should be DONE.
+func (s *session) endIdle(line []byte) {
+	s.idling = false
+	s.unwatch()
+	r := ok("IDLE completed")
+	if !strings.EqualFold(string(line), "DONE") {
+		if err := s.discard(line); err != nil {
+			s.readFailed(err)
+			return
+		}
+		r = bad("DONE expected")
+	} else if !s.sync(true) {
+		return
+	}
+	s.finish("IDLE", r)
 }

@@ -200,6 +200,7 @@ type Server struct {
 	off        map[string]bool // what Disable names, in upper case
 	extensions map[string]*extension
 	sharing    accountCounts
+	hubs       hubs
 	urlKeys    sync.Mutex // held while a mailbox gets its first key for URLs
 	spaces     []space    // of other accounts
 	metadata   []store.Annotation

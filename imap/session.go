@@ -28,8 +28,8 @@ const (
 	stateKnown = stateUser | stateSelected
 )
 
-// session is one connection. All of it belongs to the connection's goroutine;
-// while IDLE waits, in belongs to the goroutine that reads.
+// session is one connection. All of it belongs to the connection's goroutine
+// and to the one that works for it meanwhile.
 type session struct {
 	srv  *Server
 	conn *netserve.Conn
@@ -37,6 +37,9 @@ type session struct {
 	in   *lines.Reader
 	out  output
 	zip  *compression // nil: not compressed
+
+	wait    wait
+	watches watches
 
 	state state
 	login time.Time // when the login must have happened; zero: no limit
@@ -61,36 +64,58 @@ type session struct {
 	lent     int    // octets of the budget that cmd holds
 	quiet    bool   // nothing is told when the command at hand ends
 	keep     bool   // EXPUNGE is not told then
-	idling   bool   // a goroutine of IDLE reads: do not flush from there
+	idling   bool   // in IDLE
 	badCount int
 	failures int // failed logins
 }
 
-// handle talks to one connection.
+// handle talks to one connection. What its goroutine does needs little stack;
+// work does all else.
 func (srv *Server) handle(ctx context.Context, c *netserve.Conn) {
-	s := &session{srv: srv, conn: c, ctx: ctx, state: stateGuest}
-	s.out = output{conn: c, timeout: srv.lim.write}
-	s.in = lines.NewReader(source{s}, srv.budget)
-	if srv.lim.login > 0 {
-		s.login = time.Now().Add(srv.lim.login)
-	}
-	if t := srv.Trace; t != nil {
-		if t.Connected != nil {
-			t.Connected(auth.Peer(netserve.PeerOf[*auth.Identity](c)))
-		}
-		if t.Disconnected != nil {
-			defer func() { t.Disconnected(auth.Peer(netserve.PeerOf[*auth.Identity](c))) }()
-		}
+	s := &session{srv: srv, conn: c, ctx: ctx}
+	if t := srv.Trace; t != nil && t.Disconnected != nil {
+		defer func() { t.Disconnected(auth.Peer(netserve.PeerOf[*auth.Identity](c))) }()
 	}
 	defer s.end()
-	s.out.put("* OK [CAPABILITY ")
-	s.out.b = s.appendCapabilities(s.out.b)
-	s.out.put("] Posta ready\r\n")
+	for s.state != stateLogout {
+		netserve.Apart(s.work)
+		if s.wait.resting {
+			s.wait.ended = c.Await()
+		}
+	}
+}
+
+// work goes on until the session ends or has nothing to do for a while: its
+// goroutine, with the stack that commands need, goes then, and so do its buffers.
+func (s *session) work() {
+	if s.state == 0 {
+		s.begin()
+	}
 	for s.state != stateLogout && (!s.settled() || s.out.err == nil) {
-		s.step()
+		if s.step(); s.wait.resting {
+			return
+		}
 	}
 	s.settle()
 	_ = s.out.flush()
+	s.enter(stateLogout, nil)
+}
+
+// begin is the way to the first command.
+func (s *session) begin() {
+	s.state = stateGuest
+	s.out = output{conn: s.conn, timeout: s.srv.lim.write}
+	s.in = lines.NewReader(source{s}, s.srv.budget)
+	s.wait.able = s.conn.CanAwait()
+	if s.srv.lim.login > 0 {
+		s.login = time.Now().Add(s.srv.lim.login)
+	}
+	if t := s.srv.Trace; t != nil && t.Connected != nil {
+		t.Connected(s.peer())
+	}
+	s.out.put("* OK [CAPABILITY ")
+	s.out.b = s.appendCapabilities(s.out.b)
+	s.out.put("] Posta ready\r\n")
 }
 
 // end releases what the session holds.
@@ -98,7 +123,9 @@ func (s *session) end() {
 	s.settle()
 	s.enter(stateLogout, nil)
 	s.releaseCommand()
-	s.in.Release()
+	if s.in != nil {
+		s.in.Release()
+	}
 }
 
 // enter is the only place where the state changes.
@@ -111,6 +138,7 @@ func (s *session) enter(st state, sel *view) {
 	}
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {
+		s.unwatch()
 		s.acc, s.id, s.guard = nil, nil, store.Guard{}
 	}
 	if st == stateGuest {
@@ -130,7 +158,7 @@ func (s *session) accountName() string {
 type source struct{ s *session }
 
 func (r source) Read(p []byte) (int, error) {
-	if !r.s.idling && r.s.settled() {
+	if r.s.settled() {
 		if err := r.s.out.flush(); err != nil {
 			return 0, err
 		}
@@ -185,18 +213,22 @@ func (s *session) readFailed(err error) {
 	}
 }
 
-// step reads and executes one command.
+// step reads and executes one command, unless none comes for a while.
 func (s *session) step() {
 	if s.conn.Closing() {
+		s.wait.resting = false
 		s.bye("UNAVAILABLE", "Shutting down")
 		return
 	}
-	s.releaseCommand()
-	_ = s.conn.Idle(s.patience())
-	line, err := s.in.ReadLine(s.maxCommand())
-	s.pace()
-	if err != nil {
+	line, err := s.next()
+	switch {
+	case err == errNothing:
+		return
+	case err != nil:
 		s.readFailed(err)
+		return
+	case s.idling:
+		s.endIdle(line)
 		return
 	}
 	s.began = time.Now()
@@ -220,10 +252,14 @@ func (s *session) step() {
 	switch r {
 	case gone:
 		s.traceCommand(name, "", s.began)
-		return
 	case pending:
-		return
+	default:
+		s.finish(name, r)
 	}
+}
+
+// finish answers a command.
+func (s *session) finish(name string, r reply) {
 	s.settle()
 	s.out.begin()
 	s.out.b = r.append(s.out.b, s.tag)
