@@ -31,7 +31,8 @@ type incoming struct {
 	targets []store.Target
 	one     [1]store.Target // the usual number
 	total   int64           // octets of all messages
-	lent    int             // octets of the budget
+	lent    int             // octets of the budget, for flags
+	held    int             // and for a string
 
 	// Of the message at hand:
 	size    int64
@@ -39,6 +40,7 @@ type incoming struct {
 	reading bool    // text is
 	binary  bool    // NUL is allowed, in the last literal and all before
 	part    part    // of a URL, being read
+	parts   int     // literals and URLs
 	done    bool
 	sync    bool // the last literal was one
 }
@@ -77,7 +79,7 @@ func (in *incoming) release() {
 	for i := range in.targets {
 		_ = in.targets[i].Body.Discard()
 	}
-	in.s.srv.budget.Release(in.lent)
+	in.s.srv.budget.Release(in.lent + in.held)
 }
 
 // step goes to the next thing that is neither a string nor octets.
@@ -105,7 +107,10 @@ func (in *incoming) supply() error {
 	if r := in.s.admit(lit); r != (reply{}) {
 		return &refusal{r}
 	}
-	if err := in.borrow(int(lit.Size)); err != nil {
+	if err := in.countPart(); err != nil {
+		return err
+	}
+	if err := in.borrow(&in.held, int(lit.Size)); err != nil {
 		return err
 	}
 	in.s.request(lit, "+ Ready for literal\r\n")
@@ -131,19 +136,26 @@ func (in *incoming) line() ([]byte, error) {
 	if err != nil {
 		return nil, clientFailure(err)
 	}
-	if len(line) > 0 {
-		// What is remembered of it has to be bounded too.
-		err = in.borrow(len(line))
-	}
-	return line, err
+	return line, nil
 }
 
-// borrow takes octets of the budget until the command ends.
-func (in *incoming) borrow(n int) error {
+// borrow makes *lent n octets of the budget.
+func (in *incoming) borrow(lent *int, n int) error {
+	in.s.srv.budget.Release(*lent)
+	*lent = 0
 	if !in.s.srv.budget.Acquire(n) {
 		return clientFailure(lines.ErrBudget)
 	}
-	in.lent += n
+	*lent = n
+	return nil
+}
+
+// countPart counts what a message is put together from: octets are bounded, but
+// parts may have none.
+func (in *incoming) countPart() error {
+	if in.parts++; in.parts > in.s.srv.lim.literals {
+		return &refusal{bad("Too many literals")}
+	}
 	return nil
 }
 
@@ -189,7 +201,14 @@ func (in *incoming) stage() error {
 		return &refusal{no("LIMIT", "Too many messages in one command")}
 	}
 	m := in.args.Message
-	in.size, in.done, in.binary, in.sync = 0, false, true, false
+	in.size, in.parts, in.done, in.binary, in.sync = 0, 0, false, true, false
+	kept := in.lent
+	for _, f := range m.Flags {
+		kept += len(f)
+	}
+	if err := in.borrow(&in.lent, kept); err != nil {
+		return err
+	}
 	staged, err := in.s.srv.Store.Stage(in.s.ctx, in)
 	if err != nil {
 		return err
@@ -255,6 +274,9 @@ func (in *incoming) advance() error {
 // beginText asks for a literal.
 func (in *incoming) beginText() error {
 	lit := in.args.Literal
+	if err := in.countPart(); err != nil {
+		return err
+	}
 	if lit.Size > uint64(in.s.srv.lim.message-in.size) {
 		// RFC 7889 §4: TOOBIG instead of a continuation request.
 		return &refusal{no("TOOBIG", "Message too large")}

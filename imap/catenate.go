@@ -17,6 +17,9 @@ type part struct {
 
 // beginPart finds what the URL at hand names.
 func (in *incoming) beginPart() error {
+	if err := in.countPart(); err != nil {
+		return err
+	}
 	in.s.settle() // the selected mailbox is looked at
 	u, err := wire.ParseURL(in.args.URL)
 	if err == nil {

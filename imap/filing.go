@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ var pending = reply{status: "PENDING"}
 
 // filing is an APPEND whose messages are being filed.
 type filing struct {
-	tag     string
+	tag     []byte
 	name    string
 	began   time.Time
 	acc     store.Account // that they go to
@@ -59,7 +60,7 @@ func (s *session) fileLater(f *filing) bool {
 		s.settle()
 		return false
 	}
-	f.tag, f.began, f.lent = string(s.tag), s.began, lent
+	f.tag, f.began, f.lent = bytes.Clone(s.tag), s.began, lent
 	f.wait = s.guard.PlaceLater(s.ctx, f.targets)
 	s.filings.add(s, f)
 	return true
@@ -124,14 +125,9 @@ func (s *session) answerFiling(f *filing) bool {
 	if r.status == "OK" {
 		r.code = s.appendUID(f.acc, placed)
 	}
-	if v := s.sel; v != nil {
-		// What cannot be told now is for the next command to tell.
-		if cur, err := v.mb.Snapshot(s.ctx); err == nil && cur != v.told {
-			s.tell(cur, true)
-		}
-	}
+	_ = s.catchUp(true) // what fails now is for the next command to tell
 	s.out.begin()
-	s.out.b = r.append(s.out.b, []byte(f.tag))
+	s.out.b = r.append(s.out.b, f.tag)
 	s.traceCommand(f.name, r.status, f.began)
 	return r.status == "OK"
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +22,13 @@ import (
 var volatile = regexp.MustCompile(`(UIDVALIDITY|APPENDUID|COPYUID) \d+|INTERNALDATE "[^"]*"|\[HIGHESTMODSEQ \d+\]|HIGHESTMODSEQ \d+|INTERNAL:01[0-9a-f]{64}`)
 
 // converse sends a script after login, in pieces of the given size, and returns
-// all the server said.
-func converse(t testing.TB, script []byte, piece int) string {
+// all the server said. pipelined is Server.MaxPipelined: where APPENDs share
+// commits, what is told in between depends on when they end.
+func converse(t testing.TB, script []byte, piece, pipelined int) string {
 	w := newWorld(t, func(s *imap.Server) {
 		s.MaxMessageBytes = 2000
 		s.MaxCommandBytes = 3000
+		s.MaxPipelined = pipelined
 	})
 	w.fill("anna", store.Inbox, 3)
 	w.deliver("anna", store.Inbox, "Subject: s\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ny\r\n--b--\r\n", w.since)
@@ -51,6 +54,10 @@ func converse(t testing.TB, script []byte, piece int) string {
 	return volatile.ReplaceAllString(string(b), "$1")
 }
 
+// tagged finds the ends of commands, without response codes of what was there at
+// the time.
+var tagged = regexp.MustCompile(`(?m)^[a-z]+\d* (OK|NO|BAD) `)
+
 // FuzzConversation runs what a client may send: however it is cut into pieces,
 // the server says the same, and only lines that are responses.
 func FuzzConversation(f *testing.F) {
@@ -74,11 +81,16 @@ func FuzzConversation(f *testing.F) {
 		if len(script) > 4000 {
 			return
 		}
-		whole := converse(t, script, len(script)+100)
-		if whole != converse(t, script, 1) {
-			t.Fatalf("one read and octet by octet differ:\n%s\n-----\n%s", whole, converse(t, script, 1))
+		whole := converse(t, script, len(script)+100, 1)
+		if whole != converse(t, script, 1, 1) {
+			t.Fatalf("one read and octet by octet differ:\n%s\n-----\n%s", whole, converse(t, script, 1, 1))
 		}
 		checkResponses(t, whole)
+		together := converse(t, script, len(script)+100, 0)
+		checkResponses(t, together)
+		if a, b := tagged.FindAllString(whole, -1), tagged.FindAllString(together, -1); !slices.Equal(a, b) {
+			t.Fatalf("one by one and pipelined differ:\n%s\n-----\n%s", whole, together)
+		}
 	})
 }
 

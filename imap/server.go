@@ -64,7 +64,8 @@ type Server struct {
 	// Before login it is at most 16,384 and each literal at most 4,096. It
 	// cannot be unbounded: negative is the default.
 	MaxCommandBytes int
-	// MaxLiterals bounds the literals of one command. 0: 128.
+	// MaxLiterals bounds the literals of one command, and the parts that
+	// CATENATE puts a message together from. 0: 128.
 	MaxLiterals int
 	// LiteralMinus makes literals that are sent without asking at most 4,096
 	// octets long: LITERAL- in place of LITERAL+ (RFC 7888 §5). So does
@@ -141,7 +142,8 @@ type Server struct {
 	// MemoryBudget bounds the octets of all connections' long commands
 	// together; a command for which there is none left ends its session. What
 	// SORT and THREAD hold for the messages found, about 200 octets each, is of
-	// it too; they fail without it. 0: 256 MiB.
+	// it too; they fail without it. So are the APPENDs that wait for their
+	// commit; without it they do not wait. 0: 256 MiB.
 	MemoryBudget int64
 
 	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31

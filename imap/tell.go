@@ -12,24 +12,29 @@ import (
 // told last. EXPUNGE is told only if it may be now; the messages then stay
 // numbered and readable until it may. It reports whether the session goes on.
 func (s *session) sync(expunge bool) bool {
-	v := s.sel
-	if v == nil {
-		return true
-	}
-	cur, err := v.mb.Snapshot(s.ctx)
-	if errors.Is(err, store.ErrNotFound) {
+	switch err := s.catchUp(expunge); {
+	case errors.Is(err, store.ErrNotFound):
 		// RFC 2180 §3.3: others are disconnected when a mailbox is deleted.
 		s.bye("", "The selected mailbox has been deleted")
 		return false
-	}
-	if err != nil {
+	case err != nil:
 		s.srv.log.Error("mailbox cannot be read", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
 		return true // the next command tries again
 	}
-	if cur != v.told {
+	return s.out.err == nil
+}
+
+// catchUp is sync without the consequences: it touches out and the view only.
+func (s *session) catchUp(expunge bool) error {
+	v := s.sel
+	if v == nil {
+		return nil
+	}
+	cur, err := v.mb.Snapshot(s.ctx)
+	if err == nil && cur != v.told {
 		s.tell(cur, expunge)
 	}
-	return s.out.err == nil
+	return err
 }
 
 // tell makes cur what the client knows, and told what it knew.

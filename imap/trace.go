@@ -7,7 +7,8 @@ import (
 )
 
 // Trace has optional callbacks that observe a Server. They are called by the
-// connection's goroutine and should return soon. Credentials and messages are
+// connection's goroutine, or for it by another, one at a time, and should return
+// soon. Credentials and messages are
 // never in them.
 type Trace struct {
 	// Connected is called before the greeting, Disconnected at the end.
