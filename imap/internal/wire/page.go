@@ -1,11 +1,32 @@
 package wire
 
+import "strconv"
+
 // Page is a range of results by their place among all of them, from 1 on
 // (RFC 9394 §4, partial-range). From is not greater than To.
 type Page struct {
 	From, To uint32
 	// Last counts from the last result back.
 	Last bool
+	// Turned: it was written with To before From.
+	Turned bool
+}
+
+// Append appends a page as it was written.
+func (g Page) Append(b []byte) []byte {
+	if g.Turned {
+		g.From, g.To = g.To, g.From
+	}
+	for i, n := range []uint32{g.From, g.To} {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		if g.Last {
+			b = append(b, '-')
+		}
+		b = strconv.AppendUint(b, uint64(n), 10)
+	}
+	return b
 }
 
 // Page reads a partial-range: "1:100", or "-1:-100" for the last ones.
@@ -18,7 +39,7 @@ func (p *Parser) Page() (g Page) {
 	}
 	g.To = p.nonZero()
 	if g.From > g.To {
-		g.From, g.To = g.To, g.From
+		g.From, g.To, g.Turned = g.To, g.From, true
 	}
 	if p.err != nil {
 		return Page{}

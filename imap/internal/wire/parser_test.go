@@ -182,11 +182,11 @@ func TestFetchModifiers(t *testing.T) {
 	assert.Equal(t, []FetchItem{{Attr: FetchPreview, Name: "PREVIEW", Lazy: true}}, c.Items)
 	c = good(t, " 1:* PREVIEW (PARTIAL -3:-1 CHANGEDSINCE 7)", (*Parser).Fetch)
 	assert.False(t, c.Items[0].Lazy)
-	assert.Equal(t, Page{From: 1, To: 3, Last: true}, c.Page)
+	assert.Equal(t, Page{From: 1, To: 3, Last: true, Turned: true}, c.Page)
 	assert.EqualValues(t, 7, c.ChangedSince)
 	c = good(t, " 1:* (PREVIEW (LAZY) SAVEDATE EMAILID THREADID) (PARTIAL 5:4)", (*Parser).Fetch)
 	assert.Len(t, c.Items, 4)
-	assert.Equal(t, Page{From: 4, To: 5}, c.Page)
+	assert.Equal(t, Page{From: 4, To: 5, Turned: true}, c.Page)
 	for _, in := range []string{
 		" 1 PREVIEW (LAZY", " 1 PREVIEW (LAZYX)", " 1 PREVIEW(LAZY)", " 1 (PREVIEW (LAZY)", " 1 (PREVIEW (X))", " 1 PREVIEW ()", " 1 FLAGS (PARTIAL 1:*)", " 1 FLAGS (PARTIAL 1:-1)",
 		" 1 FLAGS (PARTIAL 0:1)", " 1 FLAGS (PARTIAL 1)", " 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)", " 1 FLAGS (CHANGEDSINCE 1 CHANGEDSINCE 1)", " 1 FLAGS (PARTIAL --1:-2)",

@@ -53,7 +53,8 @@ const (
 	ReturnMax
 	ReturnAll
 	ReturnCount
-	ReturnSave // RFC 5182
+	ReturnSave    // RFC 5182
+	ReturnPartial // Search.Page (RFC 9394)
 )
 
 // Search is SEARCH or UID SEARCH.
@@ -62,6 +63,7 @@ type Search struct {
 	// an empty list.
 	Extended bool
 	Return   SearchReturn
+	Page     Page   // of ReturnPartial
 	Charset  string // in upper case; empty if not given
 	Keys     []SearchKey
 	ModSeq   bool // MODSEQ was used
@@ -99,6 +101,9 @@ func (s *searchParser) returnOptions() {
 	if s.c.Return == 0 {
 		s.c.Return = ReturnAll
 	}
+	if s.c.Return&ReturnPartial != 0 && s.c.Return&ReturnAll != 0 { // RFC 9394 §3.1
+		s.fail("ALL and PARTIAL exclude each other")
+	}
 	s.Space()
 }
 
@@ -132,6 +137,14 @@ func (s *searchParser) returnOption() {
 		s.c.Return |= ReturnCount
 	case "SAVE":
 		s.c.Return |= ReturnSave
+	case "PARTIAL":
+		s.needs("PARTIAL", "Unknown result option")
+		if s.c.Return&ReturnPartial != 0 {
+			s.fail("PARTIAL may be there once") // RFC 9394 §3.1
+		}
+		s.Space()
+		s.c.Page = s.Page()
+		s.c.Return |= ReturnPartial
 	default:
 		s.fail("Unknown result option")
 	}

@@ -1,0 +1,198 @@
+package imap
+
+import (
+	"strconv"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// searchResult collects what a search has found, as a set of UIDs.
+type searchResult struct {
+	search *wire.Search
+	uid    bool
+	told   *store.Snapshot
+
+	uids        store.UIDSet
+	count       int
+	first, last store.Row
+	modSeq      store.ModSeq // highest
+	order       []store.Row  // of SORT; nil: ascending
+}
+
+func (r *searchResult) add(row store.Row) {
+	if r.count == 0 || row.UID < r.first.UID {
+		r.first = row
+	}
+	if row.UID > r.last.UID {
+		r.last = row
+	}
+	r.count++
+	r.uids.Add(row.UID)
+	r.modSeq = max(r.modSeq, row.ModSeq)
+}
+
+// number is how a message is named in the answer.
+func (r *searchResult) number(u store.UID) uint32 {
+	if r.uid {
+		return uint32(u)
+	}
+	i, _ := r.told.Find(u)
+	return uint32(i + 1)
+}
+
+// some reports whether only some messages were asked for, by MIN, MAX and
+// PARTIAL, and nothing that is of all.
+func (r *searchResult) some() bool {
+	const some, all = wire.ReturnMin | wire.ReturnMax | wire.ReturnPartial, wire.ReturnAll | wire.ReturnCount
+	return r.search.Return&some != 0 && r.search.Return&all == 0 && r.count > 0
+}
+
+// save is what "$" becomes: everything, unless only some messages were asked for
+// (RFC 9051 §6.4.4.1, RFC 9394 §3.2).
+func (r *searchResult) save() store.UIDSet {
+	if !r.some() {
+		return r.uids
+	}
+	var set store.UIDSet
+	if r.search.Return&wire.ReturnPartial != 0 {
+		if page := r.page(); page.order == nil {
+			set = page.uids
+		} else {
+			for _, row := range page.order {
+				set.Add(row.UID)
+			}
+		}
+	}
+	if r.search.Return&wire.ReturnMin != 0 {
+		set.Add(r.first.UID)
+	}
+	if r.search.Return&wire.ReturnMax != 0 {
+		set.Add(r.last.UID)
+	}
+	return set
+}
+
+// highest is the MODSEQ of the answer: that of the messages named in it (RFC
+// 7162 §3.1.6).
+func (r *searchResult) highest() store.ModSeq {
+	if !r.some() {
+		return r.modSeq
+	}
+	var m store.ModSeq
+	for _, row := range r.told.Select(r.save()) {
+		m = max(m, row.ModSeq)
+	}
+	return m
+}
+
+// page is the part of the result that PARTIAL asks for (RFC 9394 §3.1); of SORT,
+// by its order (RFC 5267 §4.4).
+func (r *searchResult) page() searchResult {
+	p := searchResult{uid: r.uid, told: r.told}
+	from, to := r.search.Page.Of(r.count)
+	if r.order != nil {
+		p.order = r.order[from:to]
+		p.count = to - from
+		return p
+	}
+	for _, g := range r.uids {
+		n := int(g.To-g.From) + 1
+		if a, b := max(from, 0), min(to, n); a < b {
+			p.uids.AddRange(g.From+store.UID(a), g.From+store.UID(b-1))
+			p.count += b - a
+		}
+		from, to = from-n, to-n
+	}
+	return p
+}
+
+// plainResult sends SEARCH (RFC 3501 §7.2.5).
+func (s *session) plainResult(r *searchResult) {
+	s.out.put("* SEARCH")
+	if r.uid {
+		for u := range r.uids.All() {
+			s.out.b = append(s.out.b, ' ')
+			s.out.b = strconv.AppendUint(s.out.b, uint64(u), 10)
+			s.out.spill()
+		}
+	} else {
+		for i := range r.told.Select(r.uids) {
+			s.out.b = append(s.out.b, ' ')
+			s.out.b = strconv.AppendInt(s.out.b, int64(i+1), 10)
+			s.out.spill()
+		}
+	}
+	if r.search.ModSeq && r.count > 0 { // RFC 7162 §3.1.6
+		s.number(" (MODSEQ ", uint64(r.modSeq), ")")
+	}
+	s.out.put("\r\n")
+}
+
+// extendedResult sends ESEARCH (RFC 9051 §7.3.4).
+func (s *session) extendedResult(r *searchResult) {
+	ret := r.search.Return
+	if !r.search.Extended {
+		ret = wire.ReturnAll
+	}
+	if ret == wire.ReturnSave {
+		return // RFC 9051 §6.4.4.1: SAVE alone has no answer
+	}
+	s.out.put("* ESEARCH (TAG ")
+	s.out.b = wire.AppendString(s.out.b, string(s.tag), false)
+	s.out.put(")")
+	if r.uid {
+		s.out.put(" UID")
+	}
+	if ret&wire.ReturnMin != 0 && r.count > 0 {
+		s.number(" MIN ", uint64(r.number(r.first.UID)), "")
+	}
+	if ret&wire.ReturnMax != 0 && r.count > 0 {
+		s.number(" MAX ", uint64(r.number(r.last.UID)), "")
+	}
+	if ret&wire.ReturnCount != 0 {
+		s.number(" COUNT ", uint64(r.count), "")
+	}
+	if ret&wire.ReturnAll != 0 && r.count > 0 {
+		s.out.put(" ALL ")
+		s.resultSet(r)
+	}
+	if ret&wire.ReturnPartial != 0 {
+		s.out.put(" PARTIAL (")
+		s.out.b = r.search.Page.Append(s.out.b)
+		s.out.put(" ")
+		if p := r.page(); p.count > 0 {
+			s.resultSet(&p)
+		} else {
+			s.out.put("NIL")
+		}
+		s.out.put(")")
+	}
+	if r.search.ModSeq && r.count > 0 {
+		s.number(" MODSEQ ", uint64(r.highest()), "")
+	}
+	s.out.put("\r\n")
+}
+
+// resultSet sends all messages as a set; of SORT, in its order (RFC 5267 §3).
+func (s *session) resultSet(r *searchResult) {
+	var w wire.NumSetWriter
+	switch {
+	case r.order != nil:
+		for _, row := range r.order {
+			s.out.b = w.Add(s.out.b, r.number(row.UID))
+			s.out.spill()
+		}
+	case r.uid:
+		for _, u := range r.uids {
+			s.out.b = w.AddRange(s.out.b, uint32(u.From), uint32(u.To))
+			s.out.spill()
+		}
+	default:
+		for i := range r.told.Select(r.uids) {
+			s.out.b = w.Add(s.out.b, uint32(i+1))
+			s.out.spill()
+		}
+	}
+	s.out.b = w.End(s.out.b)
+}
