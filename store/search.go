@@ -16,6 +16,9 @@ const (
 	MaxSearchTerms = 1000 // Criteria and conditions in all
 )
 
+// searchDeep is how many messages are known in detail together.
+const searchDeep = 32
+
 // searchBatch is how many messages are looked at together.
 const searchBatch = 256
 
@@ -130,6 +133,7 @@ type fieldTerm struct {
 type textTerm struct {
 	needle []byte
 	body   bool // not in the message's own header
+	raw    bool // see rawNeedle
 	found  verdict
 }
 
@@ -200,7 +204,7 @@ func (s *search) compile(c *Criteria, depth int) (*node, error) {
 		for _, text := range list {
 			if needle := fold(nil, []byte(text)); len(needle) > 0 {
 				n.texts = append(n.texts, len(s.texts))
-				s.texts = append(s.texts, textTerm{needle: needle, body: i == 1})
+				s.texts = append(s.texts, textTerm{needle: needle, body: i == 1, raw: rawNeedle(needle)})
 			}
 		}
 	}
@@ -363,26 +367,25 @@ func (s *search) flush(batch []Row, verdicts []verdict, yield func(Row, error) b
 		}
 		return true
 	}
-	if len(unsure) > 0 {
-		for d, err := range s.mb.Details(s.ctx, unsure) {
+	for len(unsure) > 0 {
+		part := unsure[:min(len(unsure), searchDeep)]
+		unsure = unsure[len(part):]
+		for d, err := range s.messages(part) {
 			if !sure() {
 				return false
 			}
-			match := false
-			if err == nil {
-				match, err = s.message(d)
-			}
+			match := err == nil && d.match
 			next++
 			switch {
 			case err == nil:
-				if match && !yield(d.Row, nil) {
+				if match && !yield(d.row, nil) {
 					return false
 				}
 			case s.ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound):
 				yield(Row{}, err)
 				return false
 			case errors.Is(err, ErrExpunged):
-			case !yield(d.Row, err):
+			case !yield(d.row, err):
 				return false
 			}
 		}

@@ -442,7 +442,9 @@ func FuzzScanText(f *testing.F) {
 func naive(c *store.Criteria, s *store.Snapshot, r store.Row, text string) bool {
 	h := message.ParseHeader([]byte(text))
 	head, body, _ := strings.Cut(text, "\r\n\r\n")
-	has := func(where, what string) bool { return strings.Contains(store.FoldString(where), store.FoldString(what)) }
+	has := func(where, what string) bool {
+		return strings.Contains(store.FoldString(where), store.FoldString(what))
+	}
 	flags := map[string]bool{}
 	for _, f := range s.Flags(r.Flags) {
 		flags[strings.ToLower(string(f))] = true

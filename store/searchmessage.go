@@ -3,24 +3,85 @@ package store
 import (
 	"fmt"
 	"io"
+	"iter"
 
 	"github.com/posta-mail/posta/message"
 )
 
-// message decides about a message by reading as much of it as is needed.
-func (s *search) message(d Detail) (bool, error) {
+// judged is a message about which the search has decided.
+type judged struct {
+	row   Row
+	match bool
+}
+
+// messages decides about messages whose columns leave it open, in their order: by
+// what was computed at staging first, and by the bodies of those that are still
+// open then, which are read together.
+func (s *search) messages(rows []Row) iter.Seq2[judged, error] {
+	return func(yield func(judged, error) bool) {
+		details, deep, i := make([]Detail, 0, len(rows)), make([]Row, 0, len(rows)), 0
+		results := make([]judged, 0, len(rows))
+		errs := make([]error, 0, len(rows))
+		open := make([]int, 0, len(rows)) // of results, those whose bodies are wanted
+		for d, err := range s.mb.Details(s.ctx, rows) {
+			if i == len(rows) {
+				break
+			}
+			r := judged{row: rows[i]}
+			i++
+			if err == nil {
+				s.outline(d)
+				switch v := s.judge(s.root, d.Row); v {
+				case yes:
+					r.match = true
+				case no:
+				default:
+					details, deep, open = append(details, d), append(deep, d.Row), append(open, len(results))
+				}
+			}
+			results, errs = append(results, r), append(errs, err)
+		}
+		k := 0
+		for body, err := range Bodies(s.ctx, s.mb, deep) {
+			if k == len(deep) {
+				break
+			}
+			if err == nil {
+				results[open[k]].match, err = s.message(body, details[k])
+			}
+			errs[open[k]] = err
+			k++
+		}
+		for ; k < len(deep); k++ { // the engine has stopped
+			if errs[open[k]] = s.ctx.Err(); errs[open[k]] == nil {
+				errs[open[k]] = ErrUnavailable
+			}
+		}
+		for i := range results {
+			if !yield(results[i], errs[i]) {
+				return
+			}
+		}
+	}
+}
+
+// outline looks at what was computed at staging.
+func (s *search) outline(d Detail) {
 	s.forget()
 	s.date(d)
 	s.ids = [2]string{d.EmailID, d.ThreadID}
 	s.envelope(d.Outline)
+}
+
+// message decides about a message by reading as much of it as is needed.
+func (s *search) message(body Body, d Detail) (bool, error) {
+	s.outline(d)
+	if err := s.raw(body, d); err != nil {
+		return false, err
+	}
 	if v := s.judge(s.root, d.Row); v != open {
 		return v == yes, nil
 	}
-	body, err := s.mb.Open(s.ctx, d.Row)
-	if err != nil {
-		return false, err
-	}
-	defer body.Close()
 	if s.headerWanted() {
 		header, err := readHeader(body, d.Outline.Header.Offset, d.Outline.Header.Size)
 		if err != nil {

@@ -84,6 +84,7 @@ const scanChunk = 16 << 10
 // scanner finds folded texts in a stream. Its memory is that of one chunk and
 // of the longest text, whatever the stream's length.
 type scanner struct {
+	whole  []byte // a message
 	raw    []byte
 	folded []byte
 }
