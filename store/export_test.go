@@ -36,3 +36,21 @@ func ScanText(r io.Reader, needle string) bool {
 
 // FoldString is the form in which texts are compared.
 func FoldString(text string) string { return string(fold(nil, []byte(text))) }
+
+// SearchInParts is Search that looks at no message as a whole.
+func SearchInParts(ctx context.Context, mb Mailbox, snap *Snapshot, c *Criteria) (found []UID, err error) {
+	s := &search{ctx: ctx, mb: mb, snap: snap}
+	if s.root, err = s.compile(c, 0); err != nil {
+		return nil, err
+	}
+	for i := range s.texts {
+		s.texts[i].raw = false
+	}
+	s.run(c, func(r Row, e error) bool {
+		if err = e; err == nil {
+			found = append(found, r.UID)
+		}
+		return err == nil
+	})
+	return found, err
+}

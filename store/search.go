@@ -150,6 +150,10 @@ type search struct {
 	sent   int64     // day of the present message's Date field
 	known  bool      // sent and ids are valid
 	ids    [2]string // of the present message and its thread
+	dated  bool      // sent is asked for
+
+	details []Detail // of messages that are looked at in depth
+	deep    []Row
 }
 
 const minDay, maxDay = -1 << 62, 1 << 62
@@ -177,10 +181,10 @@ func (s *search) compile(c *Criteria, depth int) (*node, error) {
 		n.end = day(c.Before)
 	}
 	if !c.SentSince.IsZero() {
-		n.dated, n.sent[0] = true, day(c.SentSince)
+		s.dated, n.dated, n.sent[0] = true, true, day(c.SentSince)
 	}
 	if !c.SentBefore.IsZero() {
-		n.dated, n.sent[1] = true, day(c.SentBefore)
+		s.dated, n.dated, n.sent[1] = true, true, day(c.SentBefore)
 	}
 	if !c.SavedSince.IsZero() {
 		n.saved[0] = day(c.SavedSince)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"iter"
@@ -19,45 +20,46 @@ type judged struct {
 // open then, which are read together.
 func (s *search) messages(rows []Row) iter.Seq2[judged, error] {
 	return func(yield func(judged, error) bool) {
-		details, deep, i := make([]Detail, 0, len(rows)), make([]Row, 0, len(rows)), 0
-		results := make([]judged, 0, len(rows))
-		errs := make([]error, 0, len(rows))
-		open := make([]int, 0, len(rows)) // of results, those whose bodies are wanted
+		var results [searchDeep]judged
+		var errs [searchDeep]error
+		var unsure [searchDeep]int // of results: those whose bodies are wanted
+		details, deep, n := s.details[:0], s.deep[:0], 0
 		for d, err := range s.mb.Details(s.ctx, rows) {
-			if i == len(rows) {
+			if n == len(rows) {
 				break
 			}
-			r := judged{row: rows[i]}
-			i++
+			results[n], errs[n] = judged{row: rows[n]}, err
 			if err == nil {
 				s.outline(d)
-				switch v := s.judge(s.root, d.Row); v {
+				switch s.judge(s.root, d.Row) {
 				case yes:
-					r.match = true
-				case no:
-				default:
-					details, deep, open = append(details, d), append(deep, d.Row), append(open, len(results))
+					results[n].match = true
+				case open:
+					unsure[len(deep)] = n
+					details, deep = append(details, d), append(deep, d.Row)
 				}
 			}
-			results, errs = append(results, r), append(errs, err)
+			n++
 		}
 		k := 0
 		for body, err := range Bodies(s.ctx, s.mb, deep) {
 			if k == len(deep) {
 				break
 			}
+			at := unsure[k]
 			if err == nil {
-				results[open[k]].match, err = s.message(body, details[k])
+				results[at].match, err = s.message(body, details[k])
 			}
-			errs[open[k]] = err
+			errs[at] = err
 			k++
 		}
 		for ; k < len(deep); k++ { // the engine has stopped
-			if errs[open[k]] = s.ctx.Err(); errs[open[k]] == nil {
-				errs[open[k]] = ErrUnavailable
+			if errs[unsure[k]] = s.ctx.Err(); s.ctx.Err() == nil {
+				errs[unsure[k]] = ErrUnavailable
 			}
 		}
-		for i := range results {
+		s.details, s.deep = details, deep
+		for i := range n {
 			if !yield(results[i], errs[i]) {
 				return
 			}
@@ -109,11 +111,15 @@ func (s *search) message(body Body, d Detail) (bool, error) {
 // date takes the day from the Date field, as written (RFC 9051 §6.4.4
 // "disregarding time and timezone").
 func (s *search) date(d Detail) {
+	s.known = true
+	if !s.dated {
+		return
+	}
 	t, err := message.ParseDate(d.Outline.Envelope.Date)
 	if err != nil {
 		t = d.Row.InternalDate()
 	}
-	s.sent, s.known = day(t), true
+	s.sent = day(t)
 }
 
 // envelope decides fields that the outline has in full.
@@ -127,17 +133,21 @@ func (s *search) envelope(o *message.Outline) {
 		f := &s.fields[i]
 		switch {
 		case equalASCII(f.name, "Subject"):
-			f.judge(e.Subject, e.HasSubject)
+			s.judgeField(f, e.Subject, e.HasSubject)
 		case equalASCII(f.name, "Message-ID"):
-			f.judge(e.MessageID, e.HasMessageID)
+			s.judgeField(f, e.MessageID, e.HasMessageID)
 		case equalASCII(f.name, "In-Reply-To"):
-			f.judge(e.InReplyTo, e.HasInReplyTo)
+			s.judgeField(f, e.InReplyTo, e.HasInReplyTo)
 		}
 	}
 }
 
-func (f *fieldTerm) judge(value string, has bool) {
-	f.found = verdictOf(has && contains(message.DecodeWords(value), f.needle))
+func (s *search) judgeField(f *fieldTerm, value string, has bool) {
+	if has && len(f.needle) > 0 {
+		s.scan.folded = fold(s.scan.folded[:0], []byte(message.DecodeWords(value)))
+		has = bytes.Contains(s.scan.folded, f.needle)
+	}
+	f.found = verdictOf(has)
 }
 
 // look decides a field by the message's header.

@@ -150,16 +150,21 @@ func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err 
 func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, error) {
 	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
 	err := s.read(account, row.Ref, func(l place) error {
+		if d.Outline = s.outlines.get(row.Ref); d.Outline != nil {
+			return nil
+		}
 		_, packed, err := s.readPlacement(l, buf)
 		if err != nil {
 			return err
 		}
 		d.Outline = new(message.Outline)
-		if len(packed) > 0 && d.Outline.UnmarshalBinary(packed) == nil {
-			return nil
+		if len(packed) == 0 || d.Outline.UnmarshalBinary(packed) != nil {
+			if d.Outline, err = s.outline(l); err != nil {
+				return err
+			}
 		}
-		d.Outline, err = s.outline(l)
-		return err
+		s.outlines.keep(row.Ref, d.Outline, len(packed))
+		return nil
 	})
 	if err != nil {
 		d.Outline = nil
@@ -185,7 +190,17 @@ func (s *Store) outline(l place) (*message.Outline, error) {
 
 // emailID is the same for all copies of a message (RFC 8474 §5.1): they share
 // the reference, which is never given again.
-func emailID(ref uint64) string { return fmt.Sprintf("M%013x", ref) }
+func emailID(ref uint64) string {
+	if ref>>52 != 0 {
+		return fmt.Sprintf("M%x", ref)
+	}
+	id := [14]byte{0: 'M'}
+	for i := len(id) - 1; i > 0; i-- {
+		id[i] = "0123456789abcdef"[ref&15]
+		ref >>= 4
+	}
+	return string(id[:])
+}
 
 // segmentError turns an error of reading a segment into one of the store's
 // kinds. A segment is only removed when nothing refers to it any more.

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // crashOptions make everything happen often: segments, files, checkpoints,
 // sweeps.
 var crashOptions = sqlite.Options{
-	SegmentSize: 64 << 10, WALSize: 128 << 10, StageMemory: 32 << 10, SnapshotMemory: 64 << 10, SweepEvery: 10 * time.Millisecond, Grace: -1,
+	SegmentSize: 64 << 10, WALSize: 128 << 10, StageMemory: 32 << 10, SnapshotMemory: 64 << 10, OutlineMemory: 64 << 10, SweepEvery: 10 * time.Millisecond, Grace: -1,
 }
 
 // brokenEnv tells a child what is to be wrong with its store.

@@ -17,6 +17,10 @@ type Options struct {
 	// reader, about 20 a message; snapshots in use are not counted.
 	// Default 128 MiB; negative: none are kept.
 	SnapshotMemory int64
+	// OutlineMemory bounds the octets of messages' structures and envelopes kept
+	// for the next reader, about 1.5 KiB a message. Default 32 MiB; negative:
+	// none are kept.
+	OutlineMemory int64
 	// Accounts is how many accounts' lists of mailboxes stay in memory.
 	// Default 4096; negative: only those in use.
 	Accounts int
@@ -74,6 +78,7 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.StageMemory, 64<<20)
 	def(&o.SnapshotMemory, 128<<20)
+	def(&o.OutlineMemory, 32<<20)
 	if o.Accounts == 0 {
 		o.Accounts = 4096
 	}

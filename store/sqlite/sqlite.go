@@ -39,6 +39,7 @@ type Store struct {
 	tokens      tokenFilter
 	accounts    accountCache
 	snaps       snapshotCache
+	outlines    *outlines
 	refs        refCache
 	spool       spoolState
 	staged      atomic.Int64    // octets of staged bodies in memory
@@ -87,6 +88,7 @@ func (o Options) Open(dir string) (*Store, error) {
 	s.queue.ready = make(chan struct{}, 1)
 	s.accounts.init()
 	s.snaps.init(o.SnapshotMemory)
+	s.outlines = newOutlines(o.OutlineMemory)
 	s.refs.init()
 	open := s.open
 	if o.ReadOnly {

@@ -63,7 +63,7 @@ func TestContract(t *testing.T) { storetest.Run(t, (&folders{}).config()) }
 // The same where nothing fits into memory and every batch begins a segment.
 func TestContractTight(t *testing.T) {
 	storetest.Run(t, (&folders{opt: sqlite.Options{
-		StageMemory: -1, SnapshotMemory: -1, Accounts: -1, SegmentSize: 1, WALSize: 1, SweepEvery: 1e6,
+		StageMemory: -1, SnapshotMemory: -1, OutlineMemory: -1, Accounts: -1, SegmentSize: 1, WALSize: 1, SweepEvery: 1e6,
 		Dedupe: sqlite.DedupeStore,
 	}}).config())
 }
