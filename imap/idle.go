@@ -44,5 +44,6 @@ func (s *session) endIdle(line []byte) {
 	} else if !s.sync(true) {
 		return
 	}
+	s.tellHighest()
 	s.finish("IDLE", r)
 }

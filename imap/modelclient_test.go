@@ -352,7 +352,7 @@ func (m *modelClient) open() {
 // reopen loses the connection and comes back with what is known.
 func (m *modelClient) reopen() {
 	_ = m.Close()
-	if !m.qresync {
+	if !m.qresync || len(m.messages) > 0 && !m.messages[0].known { // nothing to resynchronise
 		m.connect()
 		m.messages = nil
 		m.command("SELECT INBOX")
