@@ -41,6 +41,8 @@ import (
 //	jmap=url    JMAP
 //	disable=c   Disable
 //	limit=n     MaxMessages; save=n: MaxSaveMessages
+//	command=n   MaxCommandBytes; literals, ranges, nesting, terms, items, bad,
+//	            failures: the other bounds of commands
 func TestDialogues(t *testing.T) {
 	testscript.RunDir(t, "testdata/[0-9]*.txt", dialogueConfig)
 }
@@ -120,6 +122,9 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 		s.URLHosts, s.URLSubmitters = strings.Split(set["hosts"], ","), strings.Split(set["submitters"], ",")
 	}
 	s.MaxPipelined = number("pipe")
+	s.MaxCommandBytes, s.MaxLiterals, s.MaxSetRanges = number("command"), number("literals"), number("ranges")
+	s.MaxNesting, s.MaxSearchTerms, s.MaxFetchItems = number("nesting"), number("terms"), number("items")
+	s.MaxBadCommands, s.MaxLoginFailures = number("bad"), number("failures")
 	s.MaxAppendMessages = number("batch")
 	if has("noauth") {
 		s.Auth = nil
