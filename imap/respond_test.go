@@ -158,8 +158,12 @@ var untagged = map[string]func(*respReader){
 		r.want(" ")
 		r.parens(func() { r.match(respAtom, "a resource"); r.want(" "); r.number(); r.want(" "); r.number() })
 	},
-	"QUOTAROOT":  func(r *respReader) { r.each(r.astring) },
-	"ACL":        func(r *respReader) { r.want(" "); r.astring(); r.each(func() { r.astring(); r.want(" "); r.astring() }) },
+	"QUOTAROOT": func(r *respReader) { r.each(r.astring) },
+	"ACL": func(r *respReader) {
+		r.want(" ")
+		r.astring()
+		r.each(func() { r.astring(); r.want(" "); r.astring() })
+	},
 	"LISTRIGHTS": func(r *respReader) { r.each(r.astring) },
 	"MYRIGHTS": func(r *respReader) {
 		r.want(" ")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -458,18 +457,7 @@ func TestSCRAM(t *testing.T) {
 	for _, pw := range []string{"wrong horse", "correct horse"} {
 		x, err := sasl.NewSCRAMClient("SHA-256", "", "anna", pw)
 		require.NoError(t, err)
-		_, first, err := x.Start()
-		require.NoError(t, err)
-		c.send("s AUTHENTICATE SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString(first) + "\r\n")
-		l := c.line()
-		for strings.HasPrefix(l, "+ ") {
-			challenge, err := base64.StdEncoding.DecodeString(l[2:])
-			require.NoError(t, err)
-			answer, err := x.Next(challenge)
-			require.NoError(t, err)
-			c.send(base64.StdEncoding.EncodeToString(answer) + "\r\n")
-			l = c.line()
-		}
+		l := c.prove(x)
 		if pw == "wrong horse" {
 			require.Equal(t, "s NO [AUTHENTICATIONFAILED] Wrong user or password", l)
 		} else {
