@@ -39,8 +39,8 @@ func (s *session) threadMailbox(p *wire.Parser, name string, uid bool) reply {
 	case wire.ThreadReferences:
 		roots = t.threads.finish(true, false)
 	case wire.ThreadRefs:
-		// As draft-ietf-morg-inthread has it: no thread is made of subjects,
-		// and that with the latest arrival is the last.
+		// As Dovecot has it, from draft-ietf-morg-inthread: subjects make no
+		// thread, and that of the message sent last is the last.
 		roots = t.threads.finish(false, true)
 	}
 	s.out.put("* THREAD")
@@ -102,7 +102,7 @@ func (t *collector) collect() error {
 // read adds the next message. What cannot be read of it is as what it does not
 // have.
 func (t *collector) read(row store.Row, d store.Detail) bool {
-	m := threadMessage{number: uint32(row.UID), arrival: row.Date}
+	m := threadMessage{number: uint32(row.UID)}
 	if !t.uid {
 		i, _ := t.sel.told.Find(row.UID)
 		m.number = uint32(i + 1)

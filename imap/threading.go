@@ -32,7 +32,6 @@ type threadNode struct {
 type threadMessage struct {
 	number  uint32 // in the answer
 	sent    int64  // sent date (RFC 5256 §2.2)
-	arrival int64  // internal date
 	subject uint64 // base subject; 0: empty
 	reply   bool   // subject of a reply or forward
 }
@@ -121,7 +120,7 @@ func (t *threader) link(n, p int32) {
 
 // finish does what follows step 1 and returns the roots in order: steps 2 to 6
 // of REFERENCES; with bySubject false step 5 is left out, and with latest set
-// the roots are by the latest arrival in their threads.
+// the roots are by the latest sent date in their threads.
 func (t *threader) finish(bySubject, latest bool) []int32 {
 	t.prune()
 	if bySubject {
@@ -134,11 +133,11 @@ func (t *threader) finish(bySubject, latest bool) []int32 {
 		return m.sent, m.number
 	}
 	if latest {
-		arrival := make(map[int32]int64, len(roots))
+		last := make(map[int32]int64, len(roots))
 		for _, r := range roots {
-			arrival[r] = t.latest(r)
+			last[r] = t.latest(r)
 		}
-		key = func(n int32) (int64, uint32) { return arrival[n], t.first(n).number }
+		key = func(n int32) (int64, uint32) { return last[n], t.first(n).number }
 	}
 	slices.SortFunc(roots, func(a, b int32) int {
 		d1, n1 := key(a)
@@ -296,12 +295,12 @@ func (t *threader) after(n, root int32) int32 {
 	return nobody
 }
 
-// latest is the latest arrival in the thread under root.
+// latest is the latest sent date in the thread under root.
 func (t *threader) latest(root int32) int64 {
-	at := t.first(root).arrival
+	at := t.first(root).sent
 	for n := root; n != nobody; n = t.after(n, root) {
 		if !t.dummy(n) {
-			at = max(at, t.msgs[t.nodes[n].msg].arrival)
+			at = max(at, t.msgs[t.nodes[n].msg].sent)
 		}
 	}
 	return at

@@ -22,13 +22,12 @@ type sample struct {
 	refs    []uint64
 	subject uint64
 	reply   bool
-	arrival int64
 }
 
 func threadsOf(samples []sample, bySubject, latest bool) string {
 	var t threader
 	for i, s := range samples {
-		t.add(threadMessage{number: uint32(i + 1), sent: s.sent, subject: s.subject, reply: s.reply, arrival: s.arrival}, s.id, s.refs)
+		t.add(threadMessage{number: uint32(i + 1), sent: s.sent, subject: s.subject, reply: s.reply}, s.id, s.refs)
 	}
 	roots := t.finish(bySubject, latest)
 	var b []byte
@@ -73,8 +72,8 @@ func TestThreading(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, threadsOf(c.samples, true, false), c.what)
 	}
-	// REFS: subjects do not count, and the last arrival does.
-	s := []sample{{id: 1, arrival: 1, subject: 1}, {id: 2, arrival: 2, subject: 1, reply: true}, {id: 3, arrival: 5, refs: []uint64{1}}, {id: 4, arrival: 4, sent: -3}}
+	// REFS: subjects do not count, and what was sent last does.
+	s := []sample{{id: 1, sent: 1, subject: 1}, {id: 2, sent: 2, subject: 1, reply: true}, {id: 3, sent: 5, refs: []uint64{1}}, {id: 4, sent: 4}}
 	assert.Equal(t, "(2)(4)(1 3)", threadsOf(s, false, true))
 }
 
