@@ -156,16 +156,50 @@ func TestCapabilitiesAreToldOnce(t *testing.T) {
 	assert.True(t, seen["ACL"] && seen["RIGHTS=texk"] && seen["QUOTA=RES-STORAGE"] && seen["OBJECTID"])
 }
 
+// slow is a store that takes its time to answer what is there, so that two who
+// read and then change meet.
+type slow struct{ store.Store }
+
+func (s slow) Account(ctx context.Context, name, actor string) (store.Account, error) {
+	acc, err := s.Store.Account(ctx, name, actor)
+	return tardyAccount{acc, acc.(store.Annotations)}, err
+}
+
+type tardyAccount struct {
+	store.Account
+	notes store.Annotations
+}
+
+func (a tardyAccount) Mailboxes(ctx context.Context) ([]store.MailboxInfo, error) {
+	defer time.Sleep(2 * time.Millisecond)
+	return a.Account.Mailboxes(ctx)
+}
+
+func (a tardyAccount) Annotations(ctx context.Context, box store.MailboxID, prefix string) ([]store.Annotation, error) {
+	defer time.Sleep(2 * time.Millisecond)
+	return a.notes.Annotations(ctx, box, prefix)
+}
+
+func (a tardyAccount) Annotate(ctx context.Context, box store.MailboxID, set ...store.Annotation) (store.ModSeq, error) {
+	return a.notes.Annotate(ctx, box, set...)
+}
+
+func slowWorld(t *testing.T) *world {
+	st := memory.New()
+	t.Cleanup(func() { _ = st.Close() })
+	require.NoError(t, st.CreateAccount(t.Context(), "anna"))
+	return newWorld(t, func(s *imap.Server) { s.Store = slow{st} })
+}
+
 // TestRightsAreNotLost: rights that several sessions add at the same time are
 // all there afterwards.
 func TestRightsAreNotLost(t *testing.T) {
-	w := newWorld(t, nil)
-	const letters = "lrswipkxtea"
+	w := slowWorld(t)
 	var all sync.WaitGroup
-	for _, l := range letters {
+	for _, l := range "lrswipkxtea" {
 		c := w.login("anna")
 		all.Go(func() {
-			for range 20 {
+			for range 3 {
 				c.ok("SETACL INBOX bob -" + string(l))
 				c.ok("SETACL INBOX bob +" + string(l))
 			}
@@ -177,7 +211,7 @@ func TestRightsAreNotLost(t *testing.T) {
 
 // TestOneSpecialUse: of many that make a mailbox with the same use, one gets it.
 func TestOneSpecialUse(t *testing.T) {
-	w := newWorld(t, nil)
+	w := slowWorld(t)
 	var all sync.WaitGroup
 	var made atomic.Int64
 	for i := range 8 {
@@ -192,6 +226,34 @@ func TestOneSpecialUse(t *testing.T) {
 	}
 	all.Wait()
 	assert.Equal(t, int64(1), made.Load())
+}
+
+// TestOwnerIsToldOnce: an entry of the owner, which a program may have written,
+// changes nothing.
+func TestOwnerIsToldOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	acc, err := w.st.Account(t.Context(), "anna", "anna")
+	require.NoError(t, err)
+	box, err := acc.Mailbox(t.Context(), store.Inbox)
+	require.NoError(t, err)
+	require.NoError(t, store.WriteACL(t.Context(), acc, box.ID(), store.ACLEntry{Identifier: "anna", Rights: store.RightLookup}))
+	c := w.login("anna")
+	assert.Equal(t, []string{`* ACL "INBOX" "anna" lrswipkxteacd`}, c.ok("GETACL INBOX"))
+	assert.Equal(t, []string{`* MYRIGHTS "INBOX" lrswipkxteacd`}, c.ok("MYRIGHTS INBOX"))
+}
+
+// TestHiddenByANamespace: a mailbox of one's own whose name begins like those of
+// others is not there.
+func TestHiddenByANamespace(t *testing.T) {
+	w := newWorld(t, nil)
+	acc, err := w.st.Account(t.Context(), "anna", "anna")
+	require.NoError(t, err)
+	_, err = acc.Create(t.Context(), "Other Users/bob/Mine", store.CreateOptions{})
+	require.NoError(t, err)
+	c := w.login("anna")
+	assert.Equal(t, []string{`* LIST (\HasNoChildren) "/" "INBOX"`}, c.ok(`LIST "" *`))
+	_, end := c.do(`SELECT "Other Users/bob/Mine"`)
+	assert.Equal(t, "NO [NONEXISTENT] No such mailbox", end)
 }
 
 // TestStoreWithoutAnnotations: where nothing can be kept with mailboxes, nothing

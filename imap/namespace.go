@@ -112,7 +112,7 @@ func (s *session) elsewhere(name string) (account, local string, elsewhere, know
 		if local != "" {
 			local, _ = store.CanonicalName(local) // "inbox" here too
 		}
-		return account, local, true, local != "" && account != s.acc.Name() && s.srv.holds(sp, account)
+		return account, local, true, account != s.acc.Name() && s.srv.holds(sp, account)
 	}
 	return "", "", false, false
 }
