@@ -192,7 +192,7 @@ const smallMessage = 256 << 10
 // stage reads one message into the store.
 func (in *incoming) stage() error {
 	if in.args.Messages > 1 && in.replaced != nil {
-		return &refusal{bad("One message replaces one")} // RFC 8508 §3.1
+		return &refusal{bad("One message replaces one")} // RFC 8508 §4.7
 	}
 	if refused, ok := in.s.tooMany(in.args.Messages); !ok { // RFC 9738 §3.1
 		return &refusal{refused}

@@ -112,6 +112,17 @@ func TestAppendsAreRepliedToWithoutInput(t *testing.T) {
 		assert.Equal(t, "* 5 EXISTS", c.line())
 		assert.Contains(t, c.line(), "c OK [APPENDUID")
 		assert.Equal(t, "d OK NOOP completed", c.line())
+		// A literal is asked for when all before has been answered.
+		c.send("e APPEND INBOX {1+}\r\n1\r\nf APPEND INBOX {1}\r\n")
+		synctest.Wait()
+		gated.turn <- struct{}{}
+		assert.Equal(t, "* 6 EXISTS", c.line())
+		assert.Contains(t, c.line(), "e OK [APPENDUID")
+		assert.Equal(t, "+ Ready for message", c.line())
+		gated.turn <- struct{}{}
+		c.send("2\r\n")
+		assert.Equal(t, "* 7 EXISTS", c.line())
+		assert.Contains(t, c.line(), "f OK [APPENDUID")
 		_, bodies := gated.counts()
 		assert.Zero(t, bodies)
 		assert.Zero(t, w.srv.BudgetUsed())
@@ -260,4 +271,23 @@ func TestStoreReadsLess(t *testing.T) {
 		c.ok("APPEND INBOX {20+}\r\n0123456789012345\r\n\r\n CATENATE (TEXT {20+}\r\n0123456789012345\r\n\r\n)")
 	}
 	c.ok("NOOP")
+}
+
+// TestURLExpires: an authorized URL is worth nothing when its time is over.
+func TestURLExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.fill("anna", store.Inbox, 1)
+		c := w.login("anna")
+		rump := "imap://anna@mail.test/INBOX/;UID=1/;PARTIAL=0.4;EXPIRE=" + time.Now().Add(10*time.Minute).UTC().Format(time.RFC3339) + ";URLAUTH=authuser"
+		url := strings.TrimPrefix(c.ok("GENURLAUTH " + rump + " INTERNAL")[0], "* GENURLAUTH ")
+		assert.Equal(t, []string{"* URLFETCH " + url + " {4}\r\nFrom"}, c.ok("URLFETCH "+url))
+		later := strings.Replace(url, "EXPIRE=2", "EXPIRE=3", 1)
+		assert.Equal(t, []string{"* URLFETCH " + later + " NIL"}, c.ok("URLFETCH "+later))
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, []string{"* URLFETCH " + url + " NIL"}, c.ok("URLFETCH "+url))
+		_, end := c.do("GENURLAUTH " + rump + " INTERNAL")
+		assert.Equal(t, "NO [EXPIRED] URL has expired", end)
+		_ = c.Close()
+	})
 }

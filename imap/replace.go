@@ -11,7 +11,7 @@ type replaced struct {
 	refuse reply // why it cannot be; the arguments are to be read all the same
 }
 
-// replace is REPLACE (RFC 8508 §3.1), uidReplace UID REPLACE (§3.2): APPEND and
+// replace is REPLACE (RFC 8508 §3.2), uidReplace UID REPLACE (§3.3): APPEND and
 // the end of another message in one commit.
 func (s *session) replace(p *wire.Parser) reply    { return s.replaceMessage(p, "REPLACE", false) }
 func (s *session) uidReplace(p *wire.Parser) reply { return s.replaceMessage(p, "UID REPLACE", true) }

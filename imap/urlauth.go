@@ -196,7 +196,7 @@ func (s *session) urlFetch(p *wire.Parser) reply {
 var errURLAuth = errors.New("imap: URL gives no access")
 
 // authorized opens what an authorized URL names, if it is valid and for this
-// user (RFC 4467 §3).
+// user (RFC 4467 §6).
 func (s *session) authorized(url string) (resource, error) {
 	u, err := wire.ParseURL(url)
 	if err != nil {

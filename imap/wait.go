@@ -78,7 +78,7 @@ func (s *session) interrupted(err error, rest bool) error {
 		return err
 	}
 	// A read has ended without anything: no layer has what is awaited.
-	if rest && s.wait.able {
+	if rest && s.wait.able && s.settled() {
 		s.in.Rest()
 		_ = s.conn.Idle(s.left())
 		s.wait.resting = true

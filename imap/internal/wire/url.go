@@ -29,7 +29,7 @@ type URL struct {
 	// Partial: only octets from Offset on, Length of them; 0: all.
 	Partial        bool
 	Offset, Length uint64
-	// Expire is when the authorization ends, if Expires (RFC 4467 §4).
+	// Expire is when the authorization ends, if Expires (RFC 4467 §3).
 	Expires bool
 	Expire  time.Time
 	// Access is an access identifier, such as "user+fred", undecoded; empty if
@@ -54,7 +54,7 @@ func ParseURL(s string) (URL, error) {
 		}
 		u.Absolute, path = true, rest[slash+1:]
 	} else {
-		path = strings.TrimPrefix(path, "/") // RFC 5092 §7.2: an absolute path
+		path = strings.TrimPrefix(path, "/") // RFC 5092 §7.1: an absolute path
 	}
 	if !u.path(path) {
 		return URL{}, ErrURL
