@@ -176,7 +176,7 @@ func (s *session) plan(c *wire.Fetch, uid bool) *fetcher {
 		f.uid = true
 		f.items = append([]wire.FetchItem{{Attr: wire.FetchUID}}, f.items...)
 	}
-	f.seen = f.seen && !s.sel.readOnly && s.sel.rights.Has(store.RightSeen)
+	f.seen = f.seen && !s.sel.readOnly
 	return f
 }
 
