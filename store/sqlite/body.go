@@ -146,10 +146,12 @@ func (s *Store) readPlacement(l place, buf []byte) (prefix, outline []byte, err 
 	return prefix, outline, nil
 }
 
-// detail is the cold data of a row. It uses buf and keeps nothing of it.
-func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, error) {
-	d := store.Detail{Row: row, EmailID: emailID(row.Ref)}
-	err := s.read(account, row.Ref, func(l place) error {
+// detail is the cold data of a row, and how many octets it has packed. It uses
+// buf and keeps nothing of it.
+func (s *Store) detail(account int64, row store.Row, buf []byte) (d store.Detail, octets int64, err error) {
+	d = store.Detail{Row: row, EmailID: emailID(row.Ref)}
+	err = s.read(account, row.Ref, func(l place) error {
+		octets = l.size
 		if d.Outline = s.outlines.get(row.Ref); d.Outline != nil {
 			return nil
 		}
@@ -159,9 +161,9 @@ func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, 
 		}
 		d.Outline = new(message.Outline)
 		if len(packed) == 0 || d.Outline.UnmarshalBinary(packed) != nil {
-			if d.Outline, err = s.outline(l); err != nil {
-				return err
-			}
+			octets = detailBytes + 1 // it was too large to be stored, and is to be kept
+			d.Outline, err = s.outline(l)
+			return err
 		}
 		s.outlines.keep(row.Ref, d.Outline, len(packed))
 		return nil
@@ -169,7 +171,7 @@ func (s *Store) detail(account int64, row store.Row, buf []byte) (store.Detail, 
 	if err != nil {
 		d.Outline = nil
 	}
-	return d, err
+	return d, octets, err
 }
 
 // outline computes what is not stored, or in an encoding that is not known any

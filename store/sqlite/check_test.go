@@ -86,6 +86,21 @@ func TestLargeOutline(t *testing.T) {
 		require.EqualValues(t, b.Len()+6, d.Outline.Size)
 		require.Equal(t, "many", d.Outline.Envelope.Subject)
 	}
+	// Of such ones few are held at a time.
+	require.NoError(t, r.place(b.String()).Err)
+	require.NoError(t, r.place(letter(2)).Err)
+	if snap, err = mb.Snapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rows := []store.Row{snap.At(1), snap.At(0), snap.At(2), snap.At(3)}
+	require.Equal(t, 2, mb.(*mailboxHandle).details(t.Context(), rows, new(detailPiece)))
+	require.Equal(t, 1, mb.(*mailboxHandle).details(t.Context(), rows[2:], new(detailPiece)))
+	var got []store.UID
+	for d, err := range mb.Details(t.Context(), rows) {
+		require.NoError(t, err)
+		got = append(got, d.Row.UID)
+	}
+	require.Equal(t, []store.UID{2, 1, 3, 4}, got)
 }
 
 // What a crash can leave of a segment that was being made is no damage.

@@ -103,18 +103,34 @@ func (m *mailboxHandle) Open(ctx context.Context, row store.Row) (store.Body, er
 	return b, nil
 }
 
+// detailPiece are the details of a few rows.
+type detailPiece struct {
+	details [detailRows]store.Detail
+	errs    [detailRows]error
+}
+
+const (
+	// detailRows is how many details are read at a time.
+	detailRows = 32
+	// detailBytes is about how many octets of packed outlines are, beyond one.
+	detailBytes = 256 << 10
+)
+
 // Details reads the details of a few rows at a time and holds nothing between
 // them.
 func (m *mailboxHandle) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
-	const chunk = 32
 	return func(yield func(store.Detail, error) bool) {
-		var details [chunk]store.Detail
-		var errs [chunk]error
+		if len(rows) < 2 { // without the room for many
+			for _, r := range rows {
+				yield(m.oneDetail(ctx, r))
+			}
+			return
+		}
+		var p detailPiece
 		for len(rows) > 0 {
-			n := min(chunk, len(rows))
-			m.details(ctx, rows[:n], details[:], errs[:])
+			n := m.details(ctx, rows[:min(detailRows, len(rows))], &p)
 			for i := range n {
-				if !yield(details[i], errs[i]) {
+				if !yield(p.details[i], p.errs[i]) {
 					return
 				}
 			}
@@ -127,19 +143,38 @@ func (m *mailboxHandle) Details(ctx context.Context, rows []store.Row) iter.Seq2
 	}
 }
 
-func (m *mailboxHandle) details(ctx context.Context, rows []store.Row, details []store.Detail, errs []error) {
+func (m *mailboxHandle) oneDetail(ctx context.Context, row store.Row) (store.Detail, error) {
+	e, err := m.enter(ctx)
+	if err != nil {
+		return store.Detail{Row: row}, err
+	}
+	defer m.a.leave(e)
+	buf := detailBuffers.Get().(*[]byte)
+	defer detailBuffers.Put(buf)
+	d, _, err := m.a.s.detail(e.accountID(), row, *buf)
+	return d, err
+}
+
+// details reads the details of the first rows and returns of how many.
+func (m *mailboxHandle) details(ctx context.Context, rows []store.Row, p *detailPiece) int {
 	e, err := m.enter(ctx)
 	if err != nil {
 		for i, r := range rows {
-			details[i], errs[i] = store.Detail{Row: r}, err
+			p.details[i], p.errs[i] = store.Detail{Row: r}, err
 		}
-		return
+		return len(rows)
 	}
 	defer m.a.leave(e)
 	account := e.accountID()
 	buf := detailBuffers.Get().(*[]byte)
 	defer detailBuffers.Put(buf)
+	octets := int64(0)
 	for i, r := range rows {
-		details[i], errs[i] = m.a.s.detail(account, r, *buf)
+		var n int64
+		p.details[i], n, p.errs[i] = m.a.s.detail(account, r, *buf)
+		if octets += n; octets > detailBytes {
+			return i + 1
+		}
 	}
+	return len(rows)
 }
