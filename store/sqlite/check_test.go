@@ -86,6 +86,7 @@ func TestLargeOutline(t *testing.T) {
 		require.EqualValues(t, b.Len()+6, d.Outline.Size)
 		require.Equal(t, "many", d.Outline.Envelope.Subject)
 	}
+	require.Nil(t, r.st.outlines.get(1), "what is too large to be stored is not kept")
 	// Of such ones few are held at a time.
 	require.NoError(t, r.place(b.String()).Err)
 	require.NoError(t, r.place(letter(2)).Err)
