@@ -84,6 +84,7 @@ var extensions = [...]extension{
 	// Searching.
 	{name: "ESEARCH", states: stateKnown, folded: true},
 	{name: "SEARCHRES", states: stateKnown, folded: true},
+	{name: "I18NLEVEL=1", states: stateKnown}, // RFC 5255 §4.3: store.Search and store.Fold
 	{name: "SORT", states: stateKnown},
 	{name: "SORT=DISPLAY", states: stateKnown},
 	{name: "ESORT", states: stateKnown},

@@ -18,6 +18,7 @@ import (
 	"github.com/posta-mail/posta/internal/testfail"
 	"github.com/posta-mail/posta/internal/testleak"
 	"github.com/posta-mail/posta/store"
+	"github.com/posta-mail/posta/store/maildir"
 	"github.com/posta-mail/posta/store/memory"
 	"github.com/posta-mail/posta/store/sqlite"
 )
@@ -35,6 +36,12 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		st, err := sqlite.Open(t.TempDir())
+		require.NoError(t, err)
+		defer st.Close()
+		imaptest.Run(t, st)
+	})
+	t.Run("maildir", func(t *testing.T) {
+		st, err := maildir.Open(t.TempDir())
 		require.NoError(t, err)
 		defer st.Close()
 		imaptest.Run(t, st)
