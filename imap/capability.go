@@ -84,7 +84,12 @@ var extensions = [...]extension{
 	// Searching.
 	{name: "ESEARCH", states: stateKnown, folded: true},
 	{name: "SEARCHRES", states: stateKnown, folded: true},
-	{name: "I18NLEVEL=1", states: stateKnown}, // RFC 5255 §4.3: store.Search and store.Fold
+	{name: "CONTEXT=SEARCH", states: stateKnown},
+	{name: "WITHIN", states: stateKnown},
+	{name: "FILTERS", states: stateKnown, when: func(s *session) bool { return s.can("METADATA") }},
+	{name: "SEARCH=FUZZY", states: stateKnown, when: (*session).indexed},
+	{name: "INPROGRESS", states: stateKnown},
+	{name: "I18NLEVEL=1", states: stateKnown},
 	{name: "SORT", states: stateKnown},
 	{name: "SORT=DISPLAY", states: stateKnown},
 	{name: "ESORT", states: stateKnown},

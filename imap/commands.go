@@ -86,12 +86,13 @@ var commands = map[string]command{
 	"UIDBATCHES": {stateSelected, removes, "UIDBATCHES", (*session).uidBatches},
 
 	// Searching.
-	"SEARCH":     {stateSelected, refresh | numbers, "", (*session).search},
-	"UID SEARCH": {stateSelected, refresh | removes, "", (*session).uidSearch},
-	"SORT":       {stateSelected, refresh | numbers, "SORT", (*session).sort},
-	"UID SORT":   {stateSelected, refresh | removes, "SORT", (*session).uidSort},
-	"THREAD":     {stateSelected, refresh | numbers, "", (*session).thread},
-	"UID THREAD": {stateSelected, refresh | removes, "", (*session).uidThread},
+	"CANCELUPDATE": {stateSelected, removes, "CONTEXT=SEARCH", (*session).cancelUpdate},
+	"SEARCH":       {stateSelected, refresh | numbers, "", (*session).search},
+	"UID SEARCH":   {stateSelected, refresh | removes, "", (*session).uidSearch},
+	"SORT":         {stateSelected, refresh | numbers, "SORT", (*session).sort},
+	"UID SORT":     {stateSelected, refresh | removes, "SORT", (*session).uidSort},
+	"THREAD":       {stateSelected, refresh | numbers, "", (*session).thread},
+	"UID THREAD":   {stateSelected, refresh | removes, "", (*session).uidThread},
 
 	// Fetching and changing messages.
 	"FETCH":       {stateSelected, refresh | numbers, "", (*session).fetch},

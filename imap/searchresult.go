@@ -135,7 +135,7 @@ func (s *session) extendedResult(r *searchResult) {
 	if !r.search.Extended {
 		ret = wire.ReturnAll
 	}
-	if ret == wire.ReturnSave {
+	if ret &^= wire.ReturnUpdate | wire.ReturnContext; ret == wire.ReturnSave {
 		return // RFC 9051 §6.4.4.1: SAVE alone has no answer
 	}
 	s.out.put("* ESEARCH (TAG ")

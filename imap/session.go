@@ -41,13 +41,14 @@ type session struct {
 	wait    wait
 	watches watches
 
-	state state
-	login time.Time // when the login must have happened; zero: no limit
-	id    *auth.Identity
-	acc   store.Account
-	sel   *view        // the selected mailbox, nil without one
-	saved store.UIDSet // "$", the result of the last SEARCH RETURN (SAVE)
-	guard store.Guard  // what the user may do with the accounts of others
+	state    state
+	login    time.Time // when the login must have happened; zero: no limit
+	id       *auth.Identity
+	acc      store.Account
+	sel      *view            // the selected mailbox, nil without one
+	saved    store.UIDSet     // "$", the result of the last SEARCH RETURN (SAVE)
+	contexts []*searchContext // searches whose results are kept up to date
+	guard    store.Guard      // what the user may do with the accounts of others
 
 	// What has been enabled, for the rest of the connection.
 	rev2       bool // IMAP4rev2
@@ -59,6 +60,7 @@ type session struct {
 	filings filings // APPENDs to be answered
 
 	tag      []byte // of the command at hand
+	filters  int    // that its search has used
 	began    time.Time
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
@@ -135,6 +137,7 @@ func (s *session) enter(st state, sel *view) {
 	}
 	if sel != s.sel {
 		s.saved = nil // RFC 9051 §6.4.4.1: "$" is reset by SELECT
+		s.contexts = nil
 	}
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {

@@ -34,6 +34,9 @@ func (s *session) catchUp(expunge bool) error {
 	if err == nil && cur != v.told {
 		s.tell(cur, expunge)
 	}
+	if err == nil && len(s.contexts) > 0 {
+		s.tellContexts()
+	}
 	return err
 }
 
@@ -46,6 +49,7 @@ func (s *session) tell(cur *store.Snapshot, expunge bool) {
 	switch {
 	case ch.Vanished.Empty():
 	case expunge:
+		s.tellRemoved(told, ch.Vanished)
 		removed = s.tellExpunged(told, ch.Vanished)
 	default:
 		// RFC 7162 §3.2: the mod-sequence stays below that of the expunge.

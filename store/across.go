@@ -83,7 +83,7 @@ func (t Across) run(ctx context.Context, uids UIDSet, moving bool) (done Copied,
 		if len(b.rows) == 0 {
 			return done, nil
 		}
-		uids = uids.without(UIDSet{{1, b.rows[len(b.rows)-1].UID}})
+		uids = uids.Without(UIDSet{{1, b.rows[len(b.rows)-1].UID}})
 		if err := b.copy(ctx, &done); err != nil {
 			return done, err
 		}

@@ -107,6 +107,6 @@ func TestUIDSetWithout(t *testing.T) {
 		{UIDs(1, 3, 5, 7), UIDSet{{3, 5}}, UIDs(1, 7)},
 		{UIDSet{{1, 5}, {8, 12}}, UIDSet{{4, 9}, {11, 11}}, UIDSet{{1, 3}, {10, 10}, {12, 12}}},
 	} {
-		assert.True(t, c.want.Equal(c.s.without(c.t)), "%v without %v: %v", c.s, c.t, c.s.without(c.t))
+		assert.True(t, c.want.Equal(c.s.Without(c.t)), "%v without %v: %v", c.s, c.t, c.s.Without(c.t))
 	}
 }

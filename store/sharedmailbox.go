@@ -119,7 +119,7 @@ func (m *sharedMailbox) replaceFlags(ctx context.Context, uids UIDSet, update Fl
 	}
 	// What has just been changed here has a mod-sequence of its own by now.
 	touched, at := done.Changed, done.ModSeq
-	err = add(uids.without(touched).without(done.Failed), update.UnchangedSince)
+	err = add(uids.Without(touched).Without(done.Failed), update.UnchangedSince)
 	if err == nil {
 		err = add(touched, &at)
 	}

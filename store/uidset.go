@@ -142,8 +142,8 @@ func (s UIDSet) Intersect(t UIDSet) UIDSet {
 	return out
 }
 
-// without is the set of UIDs that are in s but not in t.
-func (s UIDSet) without(t UIDSet) UIDSet {
+// Without is the set of UIDs that are in s but not in t.
+func (s UIDSet) Without(t UIDSet) UIDSet {
 	var out UIDSet
 	for _, r := range s {
 		from := uint64(r.From)

@@ -11,27 +11,35 @@ type SearchOp uint8
 
 // The kinds of search keys (RFC 9051 §6.4.4, RFC 3501 §6.4.4).
 const (
-	SearchAll        SearchOp = iota
-	SearchNone                // matches nothing: RECENT and NEW, as no message is \Recent
-	SearchSet                 // Set, by message number
-	SearchUID                 // Set, by UID
-	SearchFlag                // Text is the flag
-	SearchNotFlag             //
-	SearchHeader              // Text is the field's name, Value the text
-	SearchBody                // Value
-	SearchText                // Value
-	SearchBefore              // Date
-	SearchOn                  //
-	SearchSince               //
-	SearchSentBefore          //
-	SearchSentOn              //
-	SearchSentSince           //
-	SearchLarger              // Number
-	SearchSmaller             //
-	SearchModSeq              // Number (RFC 7162 §3.1.5)
-	SearchNot                 // Keys[0]
-	SearchOr                  // Keys[0], Keys[1]
-	SearchAnd                 // Keys
+	SearchAll         SearchOp = iota
+	SearchNone                 // matches nothing: RECENT and NEW, as no message is \Recent
+	SearchSet                  // Set, by message number
+	SearchUID                  // Set, by UID
+	SearchFlag                 // Text is the flag
+	SearchNotFlag              //
+	SearchHeader               // Text is the field's name, Value the text
+	SearchBody                 // Value
+	SearchText                 // Value
+	SearchBefore               // Date
+	SearchOn                   //
+	SearchSince                //
+	SearchSentBefore           //
+	SearchSentOn               //
+	SearchSentSince            //
+	SearchLarger               // Number
+	SearchSmaller              //
+	SearchModSeq               // Number (RFC 7162 §3.1.5)
+	SearchOlder                // Number, in seconds (RFC 5032)
+	SearchYounger              //
+	SearchSavedBefore          // Date (RFC 8514 §4.3)
+	SearchSavedOn              //
+	SearchSavedSince           //
+	SearchEmailID              // Text (RFC 8474 §6)
+	SearchThreadID             //
+	SearchFilter               // Text (RFC 5466 §3.1)
+	SearchNot                  // Keys[0]
+	SearchOr                   // Keys[0], Keys[1]
+	SearchAnd                  // Keys
 )
 
 // SearchKey is one key of a search.
@@ -55,6 +63,11 @@ const (
 	ReturnCount
 	ReturnSave    // RFC 5182
 	ReturnPartial // Search.Page (RFC 9394)
+	ReturnUpdate  // RFC 5267 §4.3
+	ReturnContext // RFC 5267 §4.2, a hint
+
+	// returnNoData are options that ask for nothing to be told.
+	returnNoData = ReturnUpdate | ReturnContext
 )
 
 // Search is SEARCH or UID SEARCH.
@@ -69,6 +82,7 @@ type Search struct {
 	ModSeq   bool // MODSEQ was used
 	Saved    bool // "$" was used
 	Numbers  bool // message numbers were used
+	Fuzzy    bool // FUZZY was used
 }
 
 // Search reads the arguments of SEARCH.
@@ -98,8 +112,8 @@ func (s *searchParser) returnOptions() {
 	s.Space()
 	s.c.Extended = true
 	s.list(true, s.returnOption)
-	if s.c.Return == 0 {
-		s.c.Return = ReturnAll
+	if s.c.Return&^returnNoData == 0 {
+		s.c.Return |= ReturnAll
 	}
 	if s.c.Return&ReturnPartial != 0 && s.c.Return&ReturnAll != 0 { // RFC 9394 §3.1
 		s.fail("ALL and PARTIAL exclude each other")
@@ -145,6 +159,12 @@ func (s *searchParser) returnOption() {
 		s.Space()
 		s.c.Page = s.Page()
 		s.c.Return |= ReturnPartial
+	case "UPDATE":
+		s.needs("CONTEXT=SEARCH", "Unknown result option")
+		s.c.Return |= ReturnUpdate
+	case "CONTEXT":
+		s.needs("CONTEXT=SEARCH", "Unknown result option")
+		s.c.Return |= ReturnContext
 	default:
 		s.fail("Unknown result option")
 	}
@@ -168,6 +188,15 @@ var argKeys = map[string]SearchOp{
 	"BEFORE": SearchBefore, "ON": SearchOn, "SINCE": SearchSince,
 	"SENTBEFORE": SearchSentBefore, "SENTON": SearchSentOn, "SENTSINCE": SearchSentSince,
 	"LARGER": SearchLarger, "SMALLER": SearchSmaller,
+	"OLDER": SearchOlder, "YOUNGER": SearchYounger,
+	"SAVEDBEFORE": SearchSavedBefore, "SAVEDON": SearchSavedOn, "SAVEDSINCE": SearchSavedSince,
+	"EMAILID": SearchEmailID, "THREADID": SearchThreadID, "FILTER": SearchFilter,
+}
+
+// keyNeeds are the capabilities that keys belong to.
+var keyNeeds = map[string]string{
+	"OLDER": "WITHIN", "YOUNGER": "WITHIN", "FILTER": "FILTERS", "EMAILID": "OBJECTID", "THREADID": "OBJECTID", "FUZZY": "SEARCH=FUZZY",
+	"SAVEDBEFORE": "SAVEDATE", "SAVEDON": "SAVEDATE", "SAVEDSINCE": "SAVEDATE", "SAVEDATESUPPORTED": "SAVEDATE",
 }
 
 // key reads one key. Its depth and the number of all keys are bounded.
@@ -195,7 +224,16 @@ func (s *searchParser) key(depth int) (k SearchKey) {
 	if f, ok := flagKeys[word]; ok {
 		return f
 	}
+	if capability, ok := keyNeeds[word]; ok {
+		s.needs(capability, "Unknown search key")
+	}
 	switch word {
+	case "SAVEDATESUPPORTED": // RFC 8514 §4.3: of every mailbox
+		return SearchKey{Op: SearchAll}
+	case "FUZZY": // RFC 6203 §3
+		s.Space()
+		s.c.Fuzzy = true
+		return SearchKey{Op: SearchAnd, Keys: []SearchKey{s.key(depth + 1)}}
 	case "NOT":
 		s.Space()
 		return SearchKey{Op: SearchNot, Keys: []SearchKey{s.key(depth + 1)}}
@@ -240,10 +278,30 @@ func (s *searchParser) argument(word string, op SearchOp) (k SearchKey) {
 		k.Value = s.Astring()
 	case SearchLarger, SearchSmaller:
 		k.Number = s.Number64()
+	case SearchOlder, SearchYounger:
+		k.Number = uint64(s.nonZero())
+	case SearchEmailID, SearchThreadID:
+		k.Text = s.objectID()
+	case SearchFilter:
+		if k.Text = s.Atom(); strings.ContainsRune(k.Text, '/') { // RFC 5466 §4
+			s.fail("Invalid name of a filter")
+		}
 	default:
 		k.Date = s.date()
 	}
 	return k
+}
+
+// objectID reads an identifier (RFC 8474 §7).
+func (s *searchParser) objectID() string {
+	id := s.Atom()
+	for i := range len(id) {
+		if c := id[i]; c|0x20-'a' >= 26 && c-'0' > 9 && c != '_' && c != '-' || i == 255 {
+			s.fail("Invalid object identifier")
+			break
+		}
+	}
+	return id
 }
 
 // uidBound reads UIDAFTER or UIDBEFORE (RFC 9738 §3.2), which are ranges of

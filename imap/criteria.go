@@ -1,0 +1,181 @@
+package imap
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+// program turns the keys of a search into the store's criteria.
+func (s *session) program(c *store.Criteria, keys []wire.SearchKey) reply {
+	s.filters = 0
+	err := s.criteria(c, keys)
+	var undefined filterError
+	switch {
+	case err == nil:
+		return reply{}
+	case errors.As(err, &undefined): // RFC 5466 §3.1
+		return no("UNDEFINED-FILTER "+undefined.name, "No such filter, or it is no search")
+	case errors.Is(err, errNumber):
+		return bad("No such message number")
+	}
+	return s.failed(err)
+}
+
+// criteria turns keys, all of which must match, into the store's criteria.
+// Message numbers become UIDs.
+func (s *session) criteria(c *store.Criteria, keys []wire.SearchKey) error {
+	for i := range keys {
+		if err := s.criterion(c, &keys[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) criterion(c *store.Criteria, k *wire.SearchKey) error {
+	switch k.Op {
+	case wire.SearchAll:
+	case wire.SearchNone:
+		c.UIDs = append(c.UIDs, store.UIDSet{})
+	case wire.SearchSet, wire.SearchUID:
+		spans, err := s.sel.spans(k.Set, k.Op == wire.SearchUID, s.saved)
+		if err != nil {
+			return err
+		}
+		c.UIDs = append(c.UIDs, s.sel.uids(spans))
+	case wire.SearchFlag:
+		c.Flags = append(c.Flags, store.Flag(k.Text))
+	case wire.SearchNotFlag:
+		c.NotFlags = append(c.NotFlags, store.Flag(k.Text))
+	case wire.SearchHeader:
+		c.Header = append(c.Header, store.HeaderCriterion{Name: k.Text, Text: k.Value})
+	case wire.SearchBody:
+		c.Body = append(c.Body, k.Value)
+	case wire.SearchText:
+		c.Text = append(c.Text, k.Value)
+	case wire.SearchLarger, wire.SearchSmaller:
+		sizeCriterion(c, k)
+	case wire.SearchModSeq:
+		c.ModSeq = max(c.ModSeq, store.ModSeq(k.Number))
+	case wire.SearchNot:
+		var not store.Criteria
+		if err := s.criteria(&not, k.Keys); err != nil {
+			return err
+		}
+		c.Not = append(c.Not, not)
+	case wire.SearchOr:
+		or, err := s.alternatives(flattenOr(nil, k))
+		if err != nil {
+			return err
+		}
+		c.Or = append(c.Or, or)
+	case wire.SearchAnd:
+		return s.criteria(c, k.Keys)
+	case wire.SearchOlder: // RFC 5032 §2
+		if t := s.began.Add(-time.Duration(k.Number) * time.Second); c.NotAfter.IsZero() || t.Before(c.NotAfter) {
+			c.NotAfter = t
+		}
+	case wire.SearchYounger:
+		if t := s.began.Add(-time.Duration(k.Number) * time.Second); t.After(c.NotBefore) {
+			c.NotBefore = t
+		}
+	case wire.SearchEmailID:
+		c.EmailIDs = only(c.EmailIDs, k.Text)
+	case wire.SearchThreadID:
+		c.ThreadIDs = only(c.ThreadIDs, k.Text)
+	case wire.SearchFilter:
+		return s.filter(c, k.Text)
+	default:
+		dateCriterion(c, k)
+	}
+	return nil
+}
+
+// flattenOr lists the alternatives of nested ORs, which clients chain to any
+// length.
+func flattenOr(list []*wire.SearchKey, k *wire.SearchKey) []*wire.SearchKey {
+	if k.Op != wire.SearchOr {
+		return append(list, k)
+	}
+	return flattenOr(flattenOr(list, &k.Keys[0]), &k.Keys[1])
+}
+
+// alternatives builds a balanced tree of at least two alternatives.
+func (s *session) alternatives(list []*wire.SearchKey) (or [2]store.Criteria, err error) {
+	half := len(list) / 2
+	for i, part := range [][]*wire.SearchKey{list[:half], list[half:]} {
+		if len(part) == 1 {
+			if err := s.criterion(&or[i], part[0]); err != nil {
+				return or, err
+			}
+			continue
+		}
+		below, err := s.alternatives(part)
+		if err != nil {
+			return or, err
+		}
+		or[i].Or = [][2]store.Criteria{below}
+	}
+	return or, nil
+}
+
+// only is a list of the id alone, and an empty one if another is asked for too.
+func only(list []string, id string) []string {
+	if list == nil || slices.Contains(list, id) {
+		return []string{id}
+	}
+	return []string{}
+}
+
+func sizeCriterion(c *store.Criteria, k *wire.SearchKey) {
+	n := int64(k.Number)
+	if k.Op == wire.SearchLarger {
+		if c.Larger == nil || n > *c.Larger {
+			c.Larger = &n
+		}
+	} else if c.Smaller == nil || n < *c.Smaller {
+		c.Smaller = &n
+	}
+}
+
+// dateCriterion narrows the days, since being included and before not.
+func dateCriterion(c *store.Criteria, k *wire.SearchKey) {
+	since := func(bound *time.Time, d time.Time) {
+		if bound.IsZero() || d.After(*bound) {
+			*bound = d
+		}
+	}
+	before := func(bound *time.Time, d time.Time) {
+		if bound.IsZero() || d.Before(*bound) {
+			*bound = d
+		}
+	}
+	next := k.Date.AddDate(0, 0, 1)
+	switch k.Op {
+	case wire.SearchBefore:
+		before(&c.Before, k.Date)
+	case wire.SearchOn:
+		since(&c.Since, k.Date)
+		before(&c.Before, next)
+	case wire.SearchSince:
+		since(&c.Since, k.Date)
+	case wire.SearchSentBefore:
+		before(&c.SentBefore, k.Date)
+	case wire.SearchSentOn:
+		since(&c.SentSince, k.Date)
+		before(&c.SentBefore, next)
+	case wire.SearchSentSince:
+		since(&c.SentSince, k.Date)
+	case wire.SearchSavedBefore:
+		before(&c.SavedBefore, k.Date)
+	case wire.SearchSavedOn:
+		since(&c.SavedSince, k.Date)
+		before(&c.SavedBefore, next)
+	case wire.SearchSavedSince:
+		since(&c.SavedSince, k.Date)
+	}
+}

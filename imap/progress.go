@@ -1,0 +1,66 @@
+package imap
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/posta-mail/posta/imap/internal/wire"
+	"github.com/posta-mail/posta/store"
+)
+
+const (
+	// progressEvery is how often a long command tells how far it is (RFC 9585 §4).
+	progressEvery = 10 * time.Second
+	// searchPiece is how many messages are looked at between two looks at the
+	// clock.
+	searchPiece = 512
+)
+
+// progress tells how far the command at hand is, if it is time to.
+func (s *session) progress(last *time.Time, done, all int) {
+	if time.Since(*last) < progressEvery || !s.can("INPROGRESS") {
+		return
+	}
+	*last = time.Now()
+	s.out.put("* OK [INPROGRESS (")
+	s.out.b = wire.AppendString(s.out.b, string(s.tag), false)
+	s.number(" ", uint64(done), "")
+	s.number(" ", uint64(all), ")] Working\r\n")
+	_ = s.out.flush()
+}
+
+// searched is store.Search piece by piece, so that a long one tells how far it is,
+// and ends with its connection.
+func (s *session) searched(mb store.Mailbox, snap *store.Snapshot, crit *store.Criteria) iter.Seq2[store.Row, error] {
+	if _, indexed := mb.(store.Searcher); indexed || snap.Len() <= searchPiece {
+		return store.Search(s.ctx, mb, snap, crit)
+	}
+	return func(yield func(store.Row, error) bool) {
+		last, piece := s.began, *crit
+		for from := 0; from < snap.Len() && s.out.err == nil; from += searchPiece {
+			to := min(from+searchPiece, snap.Len())
+			piece.UIDs = append(slices.Clip(crit.UIDs), store.UIDSet{{From: snap.At(from).UID, To: snap.At(to - 1).UID}})
+			for row, err := range store.Search(s.ctx, mb, snap, &piece) {
+				if !yield(row, err) || err != nil && row.UID == 0 {
+					return
+				}
+			}
+			s.progress(&last, to, snap.Len())
+		}
+	}
+}
+
+// indexed reports whether the store has an index of texts, by INBOX: it is one
+// ability of all mailboxes.
+func (s *session) indexed() bool {
+	if s.acc == nil {
+		return false
+	}
+	mb, err := s.acc.Mailbox(s.ctx, store.Inbox)
+	if err != nil {
+		return false
+	}
+	_, ok := mb.(store.Searcher)
+	return ok
+}
