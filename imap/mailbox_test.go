@@ -313,3 +313,37 @@ func BenchmarkListStatus(b *testing.B) {
 		})
 	}
 }
+
+// TestReusedName: a name that is used again has another UIDVALIDITY (RFC 9051
+// §2.3.1.1) and another MAILBOXID; a mailbox keeps both when it is renamed.
+func TestReusedName(t *testing.T) {
+	c := newWorld(t, nil).login("anna")
+	status := func(name string) string {
+		line := c.ok("STATUS " + name + " (UIDVALIDITY MAILBOXID)")[0]
+		return strings.TrimPrefix(line, `* STATUS "`+name+`" `)
+	}
+	seen := map[string]bool{}
+	fresh := func(name string) string {
+		s := status(name)
+		validity, id, _ := strings.Cut(s, " MAILBOXID ")
+		assert.False(t, seen[validity] || seen[id], s)
+		seen[validity], seen[id] = true, true
+		return s
+	}
+	c.ok("CREATE A")
+	fresh("A")
+	c.ok("DELETE A")
+	c.ok("CREATE A")
+	second := fresh("A")
+	c.ok("RENAME A B")
+	assert.Equal(t, second, status("B"))
+	c.ok("CREATE A")
+	fresh("A")
+	c.ok("RENAME B C")
+	c.ok("CREATE B")
+	fresh("B")
+	inbox := fresh("INBOX")
+	c.ok("RENAME INBOX D")
+	assert.Equal(t, inbox, status("INBOX"))
+	fresh("D")
+}
