@@ -150,6 +150,18 @@ func (in *incoming) borrow(lent *int, n int) error {
 	return nil
 }
 
+// room refuses n more octets of the message at hand if they are too many.
+func (in *incoming) room(n uint64) error {
+	lim := &in.s.srv.lim
+	switch {
+	case n > uint64(lim.message-in.size):
+		return &refusal{no("TOOBIG", "Message too large")}
+	case in.args.Messages > 1 && n > uint64(max(lim.appended-in.total-in.size, 0)):
+		return &refusal{no("LIMIT", "Too much in one command")}
+	}
+	return nil
+}
+
 // countPart counts what a message is put together from: octets are bounded, but
 // parts may have none.
 func (in *incoming) countPart() error {
@@ -277,9 +289,9 @@ func (in *incoming) beginText() error {
 	if err := in.countPart(); err != nil {
 		return err
 	}
-	if lit.Size > uint64(in.s.srv.lim.message-in.size) {
-		// RFC 7889 §4: TOOBIG instead of a continuation request.
-		return &refusal{no("TOOBIG", "Message too large")}
+	// RFC 7889 §4: TOOBIG instead of a continuation request.
+	if err := in.room(lit.Size); err != nil {
+		return err
 	}
 	if r := in.s.admit(lit); r != (reply{}) {
 		return &refusal{r}

@@ -30,8 +30,9 @@ func (in *incoming) beginPart() error {
 		return &refusal{in.s.failed(err)}
 	case err != nil:
 		return &refusal{badURL(in.args.URL)}
-	case in.part.n > in.s.srv.lim.message-in.size:
-		return &refusal{no("TOOBIG", "Message too large")} // RFC 4469 §4
+	}
+	if err := in.room(uint64(in.part.n)); err != nil {
+		return err // TOOBIG (RFC 4469 §4)
 	}
 	in.part.at = 0
 	in.size += in.part.n

@@ -35,7 +35,7 @@ import (
 //	accounts=a  there are these accounts too, of carol and team
 //	shared=a    SharedAccounts; maxaccounts=n: and MaxAccounts
 //	hosts=a,b   URLHosts; submitters=a,b: URLSubmitters
-//	minus       LiteralMinus; pipe=n: MaxPipelined; batch=n: MaxAppendMessages
+//	minus       LiteralMinus; pipe=n: MaxPipelined; batch=n: MaxAppendMessages, total=n: MaxAppendBytes
 //	quota=a/b/c anna may have so many octets, messages and mailboxes
 //	metadata    the server has entries; metasize, metacount: their limits
 //	jmap=url    JMAP
@@ -125,7 +125,7 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.MaxCommandBytes, s.MaxLiterals, s.MaxSetRanges = number("command"), number("literals"), number("ranges")
 	s.MaxNesting, s.MaxSearchTerms, s.MaxFetchItems = number("nesting"), number("terms"), number("items")
 	s.MaxBadCommands, s.MaxLoginFailures = number("bad"), number("failures")
-	s.MaxAppendMessages = number("batch")
+	s.MaxAppendMessages, s.MaxAppendBytes = number("batch"), int64(number("total"))
 	if has("noauth") {
 		s.Auth = nil
 	}

@@ -17,6 +17,7 @@ type limits struct {
 	command      int
 	literals     int
 	messages     int
+	appended     int64
 	pipelined    int
 	bad          int
 	inflate      int64
@@ -58,6 +59,7 @@ func (s *Server) limits() limits {
 		command:      orDefault(s.MaxCommandBytes, 64<<10),
 		literals:     bound(s.MaxLiterals, 128, unbounded),
 		messages:     bound(s.MaxAppendMessages, 1000, unbounded),
+		appended:     bound(s.MaxAppendBytes, 256<<20, math.MaxInt64),
 		pipelined:    bound(s.MaxPipelined, 128, 1),
 		inflate:      bound(int64(s.MaxInflateRatio), 100, 0),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),

@@ -74,6 +74,9 @@ type Server struct {
 	// MaxAppendMessages bounds the messages of one APPEND (MULTIAPPEND, RFC
 	// 3502), which are filed together or not at all. 0: 1,000.
 	MaxAppendMessages int
+	// MaxAppendBytes bounds their octets together; a single message is bounded
+	// by MaxMessageBytes alone. 0: 256 MiB.
+	MaxAppendBytes int64
 	// MaxPipelined is how many APPENDs of one connection may wait for their
 	// commit while the next is being read, of 256 KiB each and 4 MiB together
 	// at most. They share commits. 0: 128; negative or 1: none waits.
