@@ -43,6 +43,9 @@ func (l *listing) others() error {
 // or all, or only the first that has anything, if only the level above them can
 // be matched.
 func (l *listing) wanted(sp space) (accounts []string, all, first bool) {
+	if l.c.Select&wire.ListSpecialUse != 0 {
+		return nil, false, false // none of theirs is told
+	}
 	if l.c.Select&wire.ListSubscribed != 0 {
 		return l.subscribedIn(sp), false, false
 	}

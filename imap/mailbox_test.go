@@ -90,6 +90,7 @@ func TestListOpensFew(t *testing.T) {
 		{`LIST "" ""`, 1, 0},
 		{`LIST (SUBSCRIBED) "" *`, 0, 0},
 		{`LSUB "" *`, 0, 0},
+		{`LIST (SPECIAL-USE) "" *`, 0, 0},
 		{`STATUS INBOX (MESSAGES)`, 1, 0},
 		{`SELECT "Other Users/u301/For all"`, 0, 1},
 	} {
