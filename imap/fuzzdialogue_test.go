@@ -2,6 +2,7 @@ package imap_test
 
 import (
 	"bufio"
+	"compress/flate"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -42,7 +43,7 @@ func (p *program) one(words ...string) string { return words[p.pick(len(words))]
 
 // templates are commands; "%" and a letter stands for a choice.
 var templates = []string{
-	"NOOP", "CAPABILITY", "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "IDLE", "NAMESPACE", "LOGOUT", "UNAUTHENTICATE", "STARTTLS", "GETJMAPACCESS",
+	"NOOP", "CAPABILITY", "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "IDLE", "NAMESPACE", "LOGOUT", "UNAUTHENTICATE", "STARTTLS", "GETJMAPACCESS", "COMPRESS DEFLATE", "COMPRESS DEFLATE",
 	"LOGIN %u %w", "AUTHENTICATE %a", "AUTHENTICATE PLAIN AGFubmEAc2VjcmV0", "ID NIL", `ID ("name" %m)`, "ENABLE %e", "ENABLE %e %e",
 	"SELECT %b", "SELECT %b", "SELECT INBOX", "SELECT %b (CONDSTORE)", "SELECT %b (QRESYNC (1 %n %s (%s %s)))", "EXAMINE %b",
 	"CREATE %b", "CREATE %b (USE (%f))", "DELETE %b", "RENAME %b %b", "SUBSCRIBE %b", "UNSUBSCRIBE %b",
@@ -164,9 +165,13 @@ type talker struct {
 	w       *world
 	name    string
 	c       net.Conn
-	r       *bufio.Reader
+	out     io.Writer     // of it, or compressed
+	plain   *bufio.Reader // of it
+	r       *bufio.Reader // of it, or of what is compressed
+	last    string        // tagged answer
 	log     *strings.Builder
-	n       int
+	n       int      // commands
+	done    int      // of them, on this connection
 	waiting []string // tags to be answered
 	idle    string   // the tag of IDLE
 	utf8    bool
@@ -181,14 +186,16 @@ func (k *talker) fail(format string, args ...any) {
 func (k *talker) connect() {
 	c, err := k.w.dial(k.t.Context())
 	require.NoError(k.t, err)
-	k.c, k.r, k.waiting, k.idle, k.utf8, k.gone = c, bufio.NewReaderSize(c, 64<<10), nil, "", false, false
+	k.done = 0
+	k.plain = bufio.NewReaderSize(c, 64<<10)
+	k.c, k.out, k.r, k.waiting, k.idle, k.utf8, k.gone = c, c, k.plain, nil, "", false, false
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	k.read()
 }
 
 func (k *talker) send(s string) {
 	fmt.Fprintf(k.log, "%s C: %.300q\n", k.name, s)
-	if _, err := io.WriteString(k.c, s); err != nil && !k.gone {
+	if _, err := io.WriteString(k.out, s); err != nil && !k.gone {
 		k.drain() // there must be a BYE
 	}
 }
@@ -199,7 +206,7 @@ func (k *talker) read() (kind, text string) {
 	for {
 		line, err := k.r.ReadString('\n')
 		b.WriteString(line)
-		if err == io.EOF && b.Len() == 0 {
+		if (err == io.EOF || err == io.ErrUnexpectedEOF) && b.Len() == 0 { // DEFLATE is not ended
 			if !k.gone {
 				k.fail("the connection ends without BYE")
 			}
@@ -251,7 +258,7 @@ func (k *talker) answered() (request string) {
 		case kind == "+":
 			return text
 		case len(k.waiting) > 0 && kind == k.waiting[0]:
-			k.waiting = k.waiting[1:]
+			k.waiting, k.last = k.waiting[1:], text
 			if k.gone {
 				k.drain()
 			}
@@ -307,12 +314,28 @@ func (k *talker) wake() {
 	}
 }
 
+// switches makes compression begin and end as the server does.
+func (k *talker) switches(cmd, tag string) {
+	if !strings.HasPrefix(k.last, tag+" OK ") {
+		return
+	}
+	switch word := strings.ToUpper(cmd); {
+	case strings.HasPrefix(word, strings.ToUpper(tag)+" COMPRESS"):
+		z, err := flate.NewWriter(k.c, 6)
+		require.NoError(k.t, err)
+		k.out, k.r = &deflating{w: z}, bufio.NewReader(flate.NewReader(k.plain))
+	case strings.HasPrefix(word, strings.ToUpper(tag)+" UNAUTHENTICATE"): // RFC 8437 §3
+		k.done = 0
+		k.out, k.r = k.c, k.plain
+	}
+}
+
 // run executes one command, or leaves it without having read the answer.
 func (k *talker) run(s script, tag string, ahead bool) {
 	k.wake()
 	s.complete()
 	k.waiting = append(k.waiting, tag)
-	if ahead && len(s.pieces) == 1 && !strings.Contains(s.pieces[0], "}\r\n") && !regexp.MustCompile(`(?i)idle|authenticate|starttls|logout|unauth`).MatchString(s.pieces[0]) {
+	if ahead && len(s.pieces) == 1 && !strings.Contains(s.pieces[0], "}\r\n") && !regexp.MustCompile(`(?i)idle|authenticate|starttls|logout|unauth|compress`).MatchString(s.pieces[0]) {
 		k.send(s.pieces[0])
 		return
 	}
@@ -342,6 +365,11 @@ func (k *talker) run(s script, tag string, ahead bool) {
 			return
 		}
 	}
+	defer func() {
+		if k.c == c && len(k.waiting) == 0 {
+			k.switches(s.pieces[0], tag)
+		}
+	}()
 	for k.c == c && len(k.waiting) > 0 {
 		switch request := k.answered(); {
 		case request == "" || k.c != c:
@@ -375,11 +403,12 @@ func play(t testing.TB, b []byte) {
 	for ; !p.done(); p.n++ {
 		k := talkers[p.pick(2)]
 		k.n++
+		k.done++
 		tag := k.name + strconv.Itoa(k.n)
 		s, ahead := script{[]string{tag + " LOGIN anna secret\r\n"}}, false
 		switch {
-		case k.n == 1 && p.pick(16) > 0:
-		case k.n == 2 && p.pick(8) > 0:
+		case k.done == 1 && p.pick(16) > 0:
+		case k.done == 2 && p.pick(8) > 0:
 			s = script{[]string{tag + " SELECT INBOX\r\n"}}
 		default:
 			ahead = p.pick(4) == 0

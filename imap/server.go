@@ -161,10 +161,10 @@ type Server struct {
 	// WriteTimeout bounds each write of at most about 64 KiB. 0: 5 minutes.
 	WriteTimeout time.Duration
 
-	// Disable names capabilities that are not to be there, such as "COMPRESS"
-	// or "SORT=DISPLAY", without case; their commands are unknown then. A
-	// capability that IMAP4rev2 has taken in takes IMAP4rev2 with it. IMAP4rev1
-	// itself cannot be disabled. Unknown names do nothing.
+	// Disable names capabilities that are not to be there, such as
+	// "COMPRESS=DEFLATE" or "SORT=DISPLAY", without case; their commands are
+	// unknown then. A capability that IMAP4rev2 has taken in takes IMAP4rev2 with
+	// it. IMAP4rev1 itself cannot be disabled. Unknown names do nothing.
 	Disable []string
 
 	// Namespaces says under which names the mailboxes of other accounts are
