@@ -50,6 +50,10 @@ const (
 // the session can go on; beyond it the session ends (RFC 7888 §4).
 const maxDrain = 1 << 20
 
+// maxNesting is the most that MaxNesting can be: each level takes some of the
+// stack, which must not overflow.
+const maxNesting = 100_000
+
 // unbounded stands for no bound.
 const unbounded = math.MaxInt
 
@@ -78,7 +82,7 @@ func (s *Server) limits() limits {
 		read:         bound(s.ReadTimeout, 2*time.Minute, 0),
 		write:        bound(s.WriteTimeout, 5*time.Minute, 0),
 		parse: wire.Limits{
-			Nesting:     orDefault(s.MaxNesting, 200),
+			Nesting:     min(orDefault(s.MaxNesting, 200), maxNesting),
 			Ranges:      bound(s.MaxSetRanges, 50_000, unbounded),
 			SearchTerms: bound(s.MaxSearchTerms, 1000, unbounded),
 			FetchItems:  bound(s.MaxFetchItems, 200, unbounded),

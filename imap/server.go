@@ -82,7 +82,7 @@ type Server struct {
 	// at most. They share commits. 0: 128; negative or 1: none waits.
 	MaxPipelined int
 	// MaxNesting bounds parentheses, NOT and OR in SEARCH. 0: 200. It cannot
-	// be unbounded: negative is the default.
+	// be unbounded: negative is the default, and 100,000 the most.
 	MaxNesting int
 	// MaxSetRanges bounds the ranges of one set of message numbers or UIDs;
 	// what they name costs no more than the mailbox is large. 0: 50,000, which
