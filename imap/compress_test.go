@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -162,4 +163,54 @@ func TestUnauthenticateEndsCompression(t *testing.T) {
 		assert.Equal(t, "BAD Log in first", end)
 		c.ok("LOGIN bob secret")
 	}
+}
+
+// TestCompressIsSmall measures what a compressed connection holds beyond others
+// while it idles.
+func TestCompressIsSmall(t *testing.T) {
+	w := newWorld(t, func(s *imap.Server) { s.MaxConnsPerAccount = -1 })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- w.srv.Serve(l) }()
+	defer func() {
+		require.NoError(t, w.srv.Close())
+		<-served
+	}()
+	open := func(compress bool) {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, prelude(c, "a LOGIN anna secret\r\n", "a OK"))
+		if !compress {
+			require.NoError(t, prelude(c, "i IDLE\r\n", "+ idling"))
+			return
+		}
+		require.NoError(t, prelude(c, "c COMPRESS DEFLATE\r\n", "c OK"))
+		_, err = c.Write([]byte("\x00\x08\x00\xf7\xffi IDLE\r\n")) // as it is (RFC 1951 §3.2.4)
+		require.NoError(t, err)
+		line, err := bufio.NewReaderSize(flate.NewReader(oneByte{c}), 16).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "+ idling\r\n", line)
+	}
+	each := func(compress bool) int64 {
+		const n = 100
+		open(compress)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range n {
+			open(compress)
+		}
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		return int64(after.HeapInuse+after.StackInuse-before.HeapInuse-before.StackInuse) / n
+	}
+	plain := each(false)
+	more := each(true) - plain
+	t.Logf("%d octets more than the %d of a connection that is not compressed", more, plain)
+	require.Less(t, more, int64(48<<10))
 }

@@ -4,6 +4,7 @@ import re
 import ssl
 import sys
 import time
+import zlib
 
 cert, imap, imaps, user, password = sys.argv[1:]
 tls = ssl.create_default_context(cafile=cert)
@@ -19,6 +20,7 @@ def ok(answer):
 def session(c, box):
     print(c.capabilities)
     ok(c.login(user, password))
+    getattr(c, "compress", lambda: None)()
     print(ok(c.namespace()))
     names = b"\n".join(ok(c.list()))
     for name in (b"INBOX", b"Drafts", b"Sent", b"Junk", b"Trash"):
@@ -53,6 +55,44 @@ def session(c, box):
     ok(c.delete(box + "-renamed"))
     assert c.status(box, "(MESSAGES)")[0] == "NO"
     c.logout()
+
+
+class Compressed(imaplib.IMAP4_SSL):
+    """COMPRESS=DEFLATE (RFC 4978) by zlib, which flushes partially."""
+
+    z = None
+
+    def compress(self):
+        ok(self._simple_command("COMPRESS", "DEFLATE"))
+        self.z, self.d, self.plain = zlib.compressobj(6, zlib.DEFLATED, -15), zlib.decompressobj(-15), b""
+
+    def more(self):
+        data = (self._file if hasattr(self, "_file") else self.file).read1(65536)
+        assert data
+        self.plain += self.d.decompress(data)
+
+    def read(self, size):
+        if not self.z:
+            return super().read(size)
+        while len(self.plain) < size:
+            self.more()
+        data, self.plain = self.plain[:size], self.plain[size:]
+        return data
+
+    def readline(self):
+        if not self.z:
+            return super().readline()
+        while b"\n" not in self.plain:
+            self.more()
+        return self.read(self.plain.index(b"\n") + 1)
+
+    def send(self, data):
+        if self.z:
+            data = self.z.compress(data) + self.z.flush(zlib.Z_PARTIAL_FLUSH)
+        super().send(data)
+
+
+imaplib.Commands["COMPRESS"] = ("AUTH", "SELECTED")
 
 
 def untagged(c, command, *args):
@@ -117,6 +157,8 @@ session(c, "by-starttls")
 
 c = imaplib.IMAP4_SSL("localhost", int(imaps), ssl_context=tls, timeout=30)
 session(c, "by-ssl")
+
+session(Compressed("localhost", int(imaps), ssl_context=tls, timeout=30), "by-deflate")
 
 utf8(imaplib.IMAP4_SSL("localhost", int(imaps), ssl_context=tls, timeout=30))
 
