@@ -246,6 +246,42 @@ func TestFetchExpunged(t *testing.T) {
 	}
 }
 
+// The end of a header is found wherever it is.
+func TestFetchHeaderEnds(t *testing.T) {
+	w := newWorld(t, nil)
+	var texts []string
+	for _, at := range []int{0, 2 << 10, 4 << 10, 8 << 10, 20 << 10} {
+		for d := -4; d <= 4; d++ {
+			for _, end := range []string{"\r\n\r\nbody", "\n\nbody", "\r\n\r\n", "\r\n", ""} {
+				if n := at + d - len("A: "); n > 0 {
+					texts = append(texts, "A: "+strings.Repeat("x", n)+end)
+				}
+			}
+		}
+	}
+	for _, text := range texts {
+		w.deliver("anna", store.Inbox, text, w.since)
+	}
+	c := w.login("anna")
+	c.ok("SELECT INBOX")
+	lines := c.ok("FETCH 1:* (BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[HEADER.FIELDS (A)])")
+	require.Len(t, lines, len(texts))
+	for i, l := range lines {
+		f, err := readFetch(l, false)
+		require.NoError(t, err)
+		text := texts[i]
+		head, body, found := strings.Cut(text, "\n\n")
+		if found {
+			head += "\n\n"
+		} else if head, body, found = strings.Cut(text, "\r\n\r\n"); found {
+			head += "\r\n\r\n"
+		}
+		require.Equal(t, head, f.items["BODY[HEADER]"], "message %d of %d octets", i, len(text))
+		require.Equal(t, body, f.items["BODY[TEXT]"])
+		require.Equal(t, strings.TrimRight(head, "\r\n"), strings.TrimRight(f.items["BODY[HEADER.FIELDS (A)]"], "\r\n"))
+	}
+}
+
 // No capability is told twice.
 func TestCapabilitiesOnce(t *testing.T) {
 	c := newWorld(t, nil).login("anna")

@@ -13,8 +13,12 @@ import (
 // not look at more either.
 const maxHeader = 1 << 20
 
-// headerKeep is the scratch memory that needs no budget.
-const headerKeep = 8 << 10
+const (
+	// headerKeep is the scratch memory that needs no budget.
+	headerKeep = 8 << 10
+	// headerProbe is how much is read first to find the end of a header.
+	headerProbe = 2 << 10
+)
 
 // section appends BODY[…], one of the RFC822 items, BINARY[…] or BINARY.SIZE[…].
 func (f *fetcher) section(it *wire.FetchItem, body store.Body, d store.Detail) {
@@ -81,13 +85,16 @@ func locate(sec *wire.Section, size int64, o *message.Outline) (off, n int64, ok
 // end within the first few KiB, where looking is cheaper than asking the store.
 func (f *fetcher) findHeader(row store.Row, body store.Body) (*message.Outline, error) {
 	f.room(headerKeep)
-	head := f.scratch[:min(headerKeep, body.Size())]
-	if n, err := body.ReadAt(head, 0); n < len(head) {
-		return nil, unexpected(err)
-	}
-	if n := headerEnd(head); n > 0 {
-		f.found.Header.Size = int64(n)
-		return &f.found, nil
+	for have := int64(0); have < min(headerKeep, body.Size()); {
+		next := min(max(2*have, headerProbe), headerKeep, body.Size())
+		if n, err := body.ReadAt(f.scratch[have:next], have); int64(n) < next-have {
+			return nil, unexpected(err)
+		}
+		if n := headerEnd(f.scratch[:next]); n > 0 {
+			f.found.Header.Size = int64(n)
+			return &f.found, nil
+		}
+		have = next
 	}
 	return f.outline(row)
 }
