@@ -37,10 +37,11 @@ type incoming struct {
 	// Of the message at hand:
 	size    int64
 	text    literal // being read
-	reading bool    // text is
-	binary  bool    // NUL is allowed, in the last literal and all before
-	part    part    // of a URL, being read
-	parts   int     // literals and URLs
+	wrap    *wrapping
+	reading bool // text is
+	binary  bool // NUL is allowed, in the last literal and all before
+	part    part // of a URL, being read
+	parts   int  // literals and URLs
 	done    bool
 	sync    bool // the last literal was one
 }
@@ -299,16 +300,29 @@ func (in *incoming) beginText() error {
 	in.s.request(lit, "+ Ready for message\r\n")
 	in.text, in.reading = in.s.octets(lit.Size), true
 	in.size += int64(lit.Size)
-	in.binary, in.sync = lit.Binary, lit.Sync
+	in.binary, in.sync, in.wrap = lit.Binary, lit.Sync, nil
+	if in.s.utf8Accept && !lit.Binary && !in.args.Catenated && lit.Size >= uint64(wrapSize) {
+		in.wrap = &wrapping{}
+	}
 	return nil
 }
 
 func (in *incoming) readText(b []byte) (int, error) {
-	n, err := in.text.Read(b)
+	var n int
+	var err error
+	if in.wrap == nil {
+		n, err = in.text.Read(b)
+	} else {
+		n, err = in.wrap.read(in, b)
+	}
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return 0, err
+	}
 	if in.args.Catenated && !in.binary && bytes.IndexByte(b[:n], 0) >= 0 {
 		return 0, &refusal{bad("NUL in a literal")}
 	}
-	if in.text.r.Left() > 0 {
+	if in.text.r.Left() > 0 || in.wrap != nil && len(in.wrap.head) > 0 {
 		if err != nil {
 			err = clientFailure(err)
 		}
