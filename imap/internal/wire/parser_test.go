@@ -318,6 +318,7 @@ var commandParsers = map[string]func(*Parser){
 	"GETMETADATA":  func(p *Parser) { p.GetMetadata() },
 	"SETMETADATA":  func(p *Parser) { p.SetMetadata() },
 	"UIDBATCHES":   func(p *Parser) { p.UIDBatches() },
+	"NOTIFY":       func(p *Parser) { p.Notify() },
 }
 
 // appendAll goes all steps of an APPEND whose literals are not cut.
@@ -353,6 +354,7 @@ func appendAll(p *Parser) {
 
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
+		"a NOTIFY NONE", "a NOTIFY SET STATUS (selected (MessageNew (UID BODY.PEEK[HEADER.FIELDS (To)]) MessageExpunge)) (subtree (a {1+}\r\nb) NONE) (personal (MailboxName x))",
 		"a LOGIN x \"y\\\"\"", "a AUTHENTICATE PLAIN =", "a SELECT \"x\" (CONDSTORE)", "a APPEND {1}\r\nx (\\Seen) \"01-Jan-2026 12:00:00 +0000\" {4+}\r\n",
 		"a UID FETCH 1:*,$ (BODY.PEEK[1.2.HEADER.FIELDS (a b)]<0.1> BINARY[1] FLAGS) (CHANGEDSINCE 4)", "a FETCH 1 PREVIEW (LAZY) (PARTIAL -1:-2)", "a FETCH 1 (PREVIEW (LAZY) EMAILID)", "a STORE 1 (UNCHANGEDSINCE 3) -FLAGS.SILENT (\\Seen a)",
 		"a SEARCH RETURN (ALL) CHARSET UTF-8 OR NOT (1 UID 2) MODSEQ \"/flags/x\" priv 3 SINCE 1-Jan-2026 HEADER a ~{1}\r\n\x00", "a LIST (SUBSCRIBED) \"\" (%* x) RETURN (STATUS (SIZE))",
