@@ -400,6 +400,7 @@ func (in *incoming) file() reply {
 	}
 	r := okCode(s.appendUID(in.dest.acc, placed), in.name+" completed")
 	if in.replaced != nil {
+		s.ownRemoved(store.UIDs(in.replaced.uid))
 		s.untagged(reply{"OK", r.code, "Replacement is filed"}) // RFC 8508 §4.3
 		return ok(in.name + " completed")
 	}
@@ -410,6 +411,9 @@ func (in *incoming) file() reply {
 // set. Who may add messages to another's mailbox, and not read it, is told
 // nothing of it.
 func (s *session) appendUID(acc store.Account, placed []store.Placed) string {
+	for _, p := range placed {
+		s.ownFiled(acc, p.Mailbox, p.UID)
+	}
 	if acc.Name() != s.acc.Name() {
 		if r, err := store.MyRights(s.ctx, acc, placed[0].Mailbox); err != nil || !r.Has(store.RightRead) {
 			return ""

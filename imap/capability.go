@@ -45,6 +45,7 @@ var extensions = [...]extension{
 	// Sessions.
 	{name: "COMPRESS=DEFLATE", states: stateKnown},
 	{name: "IDLE", states: stateKnown, folded: true},
+	{name: "NOTIFY", states: stateKnown},
 	{name: "UNSELECT", states: stateKnown, folded: true},
 	{name: "UNAUTHENTICATE", states: stateKnown},
 	{name: "JMAPACCESS", states: stateKnown, when: func(s *session) bool { return s.srv.JMAP != "" }},

@@ -52,6 +52,7 @@ var commands = map[string]command{
 	"UNAUTHENTICATE": {stateKnown, 0, "UNAUTHENTICATE", (*session).unauthenticate},
 	"GETJMAPACCESS":  {stateKnown, removes, "JMAPACCESS", (*session).getJMAPAccess},
 	"IDLE":           {stateKnown, removes, "IDLE", (*session).idle},
+	"NOTIFY":         {stateKnown, removes, "NOTIFY", (*session).notifyCommand},
 
 	// Mailboxes.
 	"CREATE":      {stateKnown, removes, "", (*session).create},

@@ -58,6 +58,10 @@ type transfer struct {
 
 func (t *transfer) run(uids store.UIDSet) reply {
 	done, err := t.do(uids)
+	t.ownFiled(t.dest.acc, t.dest.info.ID, done.To...)
+	if t.moving {
+		t.ownRemoved(store.UIDs(done.From...))
+	}
 	var r reply
 	switch {
 	case err == nil && len(done.From) == 0:

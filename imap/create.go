@@ -45,6 +45,7 @@ func (s *session) create(p *wire.Parser) reply {
 	if err != nil && info.ID == 0 {
 		return s.failed(err)
 	}
+	s.ownNames(at.acc, at.local)
 	if err != nil {
 		s.srv.log.Warn("mailbox made, but not its rights", "server", "imap", "peer", s.peer(), "account", at.acc.Name(), "err", err)
 	}

@@ -23,6 +23,7 @@ func (s *session) delete(p *wire.Parser) reply {
 	if err := box.acc.Delete(s.ctx, box.local); err != nil {
 		return s.failed(err)
 	}
+	s.ownNames(box.acc, box.local)
 	if selected {
 		s.enter(stateUser, nil)
 		s.untagged(okCode("CLOSED", "The selected mailbox has been deleted"))

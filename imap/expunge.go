@@ -62,6 +62,7 @@ func (s *session) remove(name string, uids store.UIDSet) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	s.ownRemoved(done.UIDs)
 	if !s.sync(true) {
 		return gone
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
-	"github.com/posta-mail/posta/store"
 )
 
 // idle is IDLE (RFC 9051 §6.3.13): changes are told when they happen, until the
@@ -13,27 +12,19 @@ func (s *session) idle(p *wire.Parser) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
-	s.watch(s.idleAccount()) // before looking, so that nothing is missed
-	s.out.put("+ idling\r\n")
 	s.idling = true
+	s.rewatch() // before looking, so that nothing is missed
+	s.out.put("+ idling\r\n")
 	if !s.sync(true) {
 		return gone
 	}
 	return pending
 }
 
-// idleAccount is the account whose changes IDLE tells.
-func (s *session) idleAccount() store.Account {
-	if s.sel != nil {
-		return s.sel.acc
-	}
-	return s.acc
-}
-
 // endIdle ends IDLE with a line that should be DONE.
 func (s *session) endIdle(line []byte) {
 	s.idling = false
-	s.unwatch()
+	s.rewatch()
 	r := ok("IDLE completed")
 	if !strings.EqualFold(string(line), "DONE") {
 		if err := s.discard(line); err != nil {

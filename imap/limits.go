@@ -30,6 +30,7 @@ type limits struct {
 	entries      int // of metadata, with one mailbox
 	accounts     int // of others in one LIST; negative: any number
 	budget       int64
+	notified     int // mailboxes that NOTIFY observes
 	worked       int // messages one command works on; 0: no bound
 	saved        int // likewise
 	idle         time.Duration
@@ -76,6 +77,7 @@ func (s *Server) limits() limits {
 		entries:      min(bound(s.MaxMetadataEntries, 100, store.MaxAnnotations), store.MaxAnnotations),
 		accounts:     bound(s.Namespaces.MaxAccounts, 1000, -1),
 		budget:       bound(s.MemoryBudget, 256<<20, 0),
+		notified:     bound(s.MaxNotifyMailboxes, 2000, unbounded),
 		worked:       max(s.MaxMessages, 0),
 		idle:         bound(s.IdleTimeout, 31*time.Minute, 0),
 		login:        bound(s.LoginTimeout, 2*time.Minute, 0),

@@ -112,6 +112,7 @@ func (s *session) setMetadata(p *wire.Parser) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	s.ownEntries(at, id, set)
 	return ok("SETMETADATA completed")
 }
 
@@ -284,6 +285,17 @@ func (s *session) metadataChanges(at place, id store.MailboxID, old metadataMemo
 	}
 	slices.Sort(changed)
 	return changed, now, nil
+}
+
+// remember notes entries that have been set, or removed.
+func (s *session) remember(m metadataMemory, set []store.Annotation) {
+	for _, a := range set {
+		if a.Value == nil {
+			delete(m, a.Key)
+		} else {
+			m[a.Key] = maphash.Bytes(s.srv.seed, a.Value)
+		}
+	}
 }
 
 // serverMetadata returns the entries of the server that all users see, in order.

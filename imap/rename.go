@@ -31,5 +31,6 @@ func (s *session) rename(p *wire.Parser) reply {
 	if err := store.RenameMailbox(s.ctx, from.acc, from.local, to.local); err != nil {
 		return s.failed(err)
 	}
+	s.ownNames(from.acc, from.local, to.local)
 	return ok("RENAME completed")
 }

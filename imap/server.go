@@ -110,6 +110,10 @@ type Server struct {
 	// told as SAVELIMIT where there is no MaxMessages, and never above that. 0
 	// or negative: no bound.
 	MaxSaveMessages int
+	// MaxNotifyMailboxes bounds the mailboxes that one NOTIFY (RFC 5465) may
+	// observe besides the selected one, at about 150 octets each; beyond it NOTIFY
+	// is refused, or ended when there come to be more. 0: 2,000.
+	MaxNotifyMailboxes int
 	// MaxReferences bounds how many of the Message-IDs in a message's References
 	// THREAD looks at: the last ones. 0: 100. It cannot be unbounded: negative
 	// is the default.

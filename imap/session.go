@@ -40,6 +40,7 @@ type session struct {
 
 	wait    wait
 	watches watches
+	notify  *notify // nil: NOTIFY has not been used
 
 	state    state
 	login    time.Time // when the login must have happened; zero: no limit
@@ -141,9 +142,10 @@ func (s *session) enter(st state, sel *view) {
 	}
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {
-		s.unwatch()
+		s.notify, s.idling = nil, false
 		s.acc, s.id, s.guard = nil, nil, store.Guard{}
 	}
+	s.rewatch()
 	if st == stateGuest {
 		s.conn.SetIdentity(nil)
 	}

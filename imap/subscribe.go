@@ -24,6 +24,7 @@ func (s *session) setSubscribed(p *wire.Parser, on bool) reply {
 	if err := s.acc.Subscribe(s.ctx, name, on); err != nil {
 		return s.failed(err)
 	}
+	s.ownSubscription(name, on)
 	if on {
 		return ok("SUBSCRIBE completed")
 	}

@@ -42,6 +42,10 @@ func (s *session) catchUp(expunge bool) error {
 
 // tell makes cur what the client knows, and told what it knew.
 func (s *session) tell(cur *store.Snapshot, expunge bool) {
+	if s.withheld() {
+		s.tellOwn(cur, expunge)
+		return
+	}
 	v, told := s.sel, s.sel.told
 	ch := store.Diff(told, cur)
 	s.announceKeywords(cur)
@@ -61,6 +65,10 @@ func (s *session) tell(cur *store.Snapshot, expunge bool) {
 		s.out.b = append(s.out.b, "* "...)
 		s.out.b = strconv.AppendInt(s.out.b, int64(next.Len()), 10)
 		s.out.b = append(s.out.b, " EXISTS\r\n"...)
+		s.fetchNew(ch.Rows, told)
+	}
+	if !s.tells(wire.NotifyFlags) {
+		return
 	}
 	for _, row := range ch.Rows {
 		i, known := told.Find(row.UID)

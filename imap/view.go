@@ -16,6 +16,8 @@ type view struct {
 	rights   store.Rights
 	readOnly bool // by EXAMINE, or because nothing may be changed
 	told     *store.Snapshot
+	removed  store.UIDSet // by this session, while NOTIFY leaves the mailbox out
+	filed    store.UIDSet // by this session, while NOTIFY wants items of new messages
 	keywords int // how many of the mailbox's keywords the client knows
 
 	// The highest mod-sequence that the client has been sent with a message since

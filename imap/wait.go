@@ -90,8 +90,12 @@ func (s *session) interrupted(err error, rest bool) error {
 // reports whether the session goes on.
 func (s *session) woken() bool {
 	s.settle()
-	if s.idling && !s.sync(true) {
+	n := s.notify
+	// RFC 5465 §6.1: EXPUNGE comes at any time, if the client has asked for it.
+	if (s.idling || n != nil && n.selected != 0) && !s.sync(s.idling || !n.delayed) {
 		return false
 	}
+	s.tellElsewhere()
+	s.tellHighest()
 	return s.out.flush() == nil
 }

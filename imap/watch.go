@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/posta-mail/posta/internal/netserve"
@@ -82,29 +83,26 @@ func (w *hub) wake(changed <-chan struct{}) {
 // watches are the accounts whose changes wake a session.
 type watches []string
 
-// watch has the session woken by changes in an account, from now on.
-func (s *session) watch(acc store.Account) {
-	for _, name := range s.watches {
-		if name == acc.Name() {
-			return
-		}
+// watch has the session woken by changes in an account, from now on. It reports
+// whether it was not before.
+func (s *session) watch(acc store.Account) bool {
+	if slices.Contains(s.watches, acc.Name()) {
+		return false
 	}
 	s.watches = append(s.watches, acc.Name())
 	s.srv.hubs.join(acc, s.conn)
+	return true
 }
 
 // unwatch ends that, but for some accounts.
 func (s *session) unwatch(but ...string) {
 	kept := s.watches[:0]
-next:
 	for _, name := range s.watches {
-		for _, b := range but {
-			if b == name {
-				kept = append(kept, name)
-				continue next
-			}
+		if slices.Contains(but, name) {
+			kept = append(kept, name)
+		} else {
+			s.srv.hubs.leave(name, s.conn)
 		}
-		s.srv.hubs.leave(name, s.conn)
 	}
 	if s.watches = kept; len(kept) == 0 {
 		s.watches = nil
