@@ -75,11 +75,8 @@ func (m *modelClient) storeSilently() {
 	for _, i := range at {
 		uids = append(uids, m.messages[i].uid)
 	}
-	assume := func() {
-		for i := range m.messages {
-			if uid := m.messages[i].uid; uid == 0 || !slices.Contains(uids, uid) {
-				continue
-			}
+	change := func(i int) {
+		if uid := m.messages[i].uid; uid != 0 && slices.Contains(uids, uid) {
 			f := slices.DeleteFunc(slices.Clone(m.messages[i].flags), func(s string) bool { return strings.EqualFold(s, flag) })
 			switch op {
 			case "":
@@ -91,7 +88,16 @@ func (m *modelClient) storeSilently() {
 			m.messages[i].flags = f
 		}
 	}
-	early := m.rnd.IntN(2) == 0 || m.kind.notify
+	assume := func() {
+		for i := range m.messages {
+			change(i)
+		}
+	}
+	early := m.rnd.IntN(2) == 0
+	if m.kind.notify { // when it is said that it has happened: other changes come before and after
+		m.silently = change
+		early, assume = false, func() { m.silently = nil }
+	}
 	if early {
 		assume()
 	}

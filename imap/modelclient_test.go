@@ -68,6 +68,7 @@ type modelClient struct {
 	noExpunge bool   // the command at hand must not be told of EXPUNGE
 	fetching  bool   // its answers need not have MODSEQ (RFC 7162 §3.2.4)
 	parked    string // the tag of an IDLE under way
+	silently  func(i int) // does what a STORE under way does, once that is told
 	resync    *modelResync
 	log       []string
 }
@@ -227,6 +228,8 @@ func (m *modelClient) fetched(c []string) {
 	}
 	if got.known {
 		msg.flags, msg.known = got.flags, true
+	} else if m.silently != nil && got.modSeq > msg.modSeq {
+		m.silently(slices.IndexFunc(m.messages, func(x modelMessage) bool { return x.uid == msg.uid }))
 	}
 	if got.modSeq != 0 {
 		if got.modSeq < msg.modSeq {
@@ -340,7 +343,6 @@ func (m *modelClient) connect() {
 // open selects the mailbox anew.
 func (m *modelClient) open() {
 	m.unpark()
-	m.messages = nil
 	m.command("UNSELECT")
 	m.messages = nil
 	if end := m.command("SELECT INBOX"); !strings.HasPrefix(end, "OK") {

@@ -59,9 +59,14 @@ func (l *looking) run() (err error) {
 	}
 	for i := range l.infos {
 		if b := l.o.boxes[l.infos[i].ID]; b != nil {
+			had := b.events & notifyMessages
 			b.events = l.n.interest(b.name, l.o.own())
 			if err := l.rememberEntries(l.o, b, &l.infos[i]); err != nil {
 				return err
+			}
+			if had == 0 && b.events&notifyMessages != 0 { // it has been renamed or subscribed
+				b.note(&l.infos[i])
+				l.begun(b, &l.infos[i])
 			}
 			l.messages(b, &l.infos[i])
 		}
@@ -179,11 +184,18 @@ func (l *looking) created(name string, info *store.MailboxInfo) error {
 		l.name(name, "")
 		l.parent(name)
 	}
-	if b.readable && b.events&notifyMessages != 0 && (info.Messages > 0 || b.events&wire.NotifyFlags != 0 && !l.expected(name)) {
-		// RFC 5465 §5.1: the name may have stood for another mailbox.
-		l.status(b, info, wire.StatusUIDValidity|wire.StatusUIDNext|wire.StatusMessages)
+	if !l.expected(name) || info.Messages > 0 {
+		l.begun(b, info)
 	}
 	return nil
+}
+
+// begun tells of the messages of a mailbox that begins to be observed: its name
+// may have stood for another one (RFC 5465 §5.1).
+func (l *looking) begun(b *observedBox, info *store.MailboxInfo) {
+	if b.readable && b.events&notifyMessages != 0 && (info.Messages > 0 || b.events&wire.NotifyFlags != 0) {
+		l.status(b, info, wire.StatusUIDValidity|wire.StatusUIDNext|wire.StatusMessages)
+	}
 }
 
 // renamed tells of a new name, but not if it comes from that of a mailbox above
@@ -233,10 +245,11 @@ func (l *looking) status(b *observedBox, info *store.MailboxInfo, items wire.Sta
 	}
 }
 
-// parent notes that the level above a name may have changed (RFC 5465 §5.4).
+// parent notes that the level above a name may have changed (RFC 5465 §5.4). The
+// levels above an account of another are no mailboxes' names.
 func (l *looking) parent(name string) {
 	up := store.Parent(name)
-	if up == "" || slices.Contains(l.hurt, up) || l.n.interest(up, l.o.own())&wire.NotifyName == 0 {
+	if len(up) <= len(l.o.prefix) || slices.Contains(l.hurt, up) || l.n.interest(up, l.o.own())&wire.NotifyName == 0 {
 		return
 	}
 	l.hurt = append(l.hurt, up)
