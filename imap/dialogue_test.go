@@ -40,6 +40,7 @@ import (
 //	metadata    the server has entries; metasize, metacount: their limits
 //	jmap=url    JMAP
 //	disable=c   Disable
+//	notify=n    MaxNotifyMailboxes
 //	limit=n     MaxMessages; save=n: MaxSaveMessages
 //	command=n   MaxCommandBytes; literals, ranges, nesting, terms, items, bad,
 //	            failures: the other bounds of commands
@@ -117,6 +118,7 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.MaxMessageBytes = int64(number("max"))
 	s.MaxMessages, s.MaxSaveMessages = number("limit"), number("save")
 	s.MaxConnsPerAccount = number("conns")
+	s.MaxNotifyMailboxes = number("notify")
 	s.LiteralMinus = has("minus")
 	if has("hosts") {
 		s.URLHosts, s.URLSubmitters = strings.Split(set["hosts"], ","), strings.Split(set["submitters"], ",")
