@@ -292,6 +292,7 @@ func TestOtherCommands(t *testing.T) {
 var commandParsers = map[string]func(*Parser){
 	"LOGIN":        func(p *Parser) { p.Login() },
 	"AUTHENTICATE": func(p *Parser) { p.Authenticate() },
+	"COMPRESS":     func(p *Parser) { p.Compress() },
 	"ENABLE":       func(p *Parser) { p.Enable() },
 	"ID":           func(p *Parser) { p.ID() },
 	"SELECT":       func(p *Parser) { p.Select() },
@@ -358,7 +359,7 @@ func FuzzCommand(f *testing.F) {
 		"a LOGIN x \"y\\\"\"", "a AUTHENTICATE PLAIN =", "a SELECT \"x\" (CONDSTORE)", "a APPEND {1}\r\nx (\\Seen) \"01-Jan-2026 12:00:00 +0000\" {4+}\r\n",
 		"a UID FETCH 1:*,$ (BODY.PEEK[1.2.HEADER.FIELDS (a b)]<0.1> BINARY[1] FLAGS) (CHANGEDSINCE 4)", "a FETCH 1 PREVIEW (LAZY) (PARTIAL -1:-2)", "a FETCH 1 (PREVIEW (LAZY) EMAILID)", "a STORE 1 (UNCHANGEDSINCE 3) -FLAGS.SILENT (\\Seen a)",
 		"a SEARCH RETURN (ALL) CHARSET UTF-8 OR NOT (1 UID 2) MODSEQ \"/flags/x\" priv 3 SINCE 1-Jan-2026 HEADER a ~{1}\r\n\x00", "a LIST (SUBSCRIBED) \"\" (%* x) RETURN (STATUS (SIZE))",
-		"a ID (\"a\" NIL)", "a STATUS x (MESSAGES)", "a COPY 5:1 x", "a UID EXPUNGE 1,2", "a UID REPLACE 1 x {1}\r\ny", "a RESETKEY x INTERNAL", "a GENURLAUTH \"imap://a@h/x/;UID=1;URLAUTH=anonymous\" INTERNAL", "a URLFETCH x y",
+		"a ID (\"a\" NIL)", "a COMPRESS DEFLATE", "a STATUS x (MESSAGES)", "a COPY 5:1 x", "a UID EXPUNGE 1,2", "a UID REPLACE 1 x {1}\r\ny", "a RESETKEY x INTERNAL", "a GENURLAUTH \"imap://a@h/x/;UID=1;URLAUTH=anonymous\" INTERNAL", "a URLFETCH x y",
 		"a ID (\"a\" NIL)", "a STATUS x (MESSAGES)", "a COPY 5:1 x", "a UID EXPUNGE 1,2",
 		"a SORT RETURN (MIN COUNT) (REVERSE DATE DISPLAYFROM) UTF-8 1:3 TEXT x", "a UID THREAD REFERENCES \"utf-8\" OR SEEN (1,$)",
 		"a APPEND x (a) {2+}\r\nhi \"01-Jan-2026 12:00:00 +0000\" CATENATE (URL {1}\r\n/ TEXT ~{1+}\r\nx URL y) UTF8 (~{1}\r\nz)", "a CREATE x (USE (\\Sent))",
