@@ -43,6 +43,9 @@ func (p *program) one(words ...string) string { return words[p.pick(len(words))]
 
 // templates are commands; "%" and a letter stands for a choice.
 var templates = []string{
+	// What makes two sessions of one mailbox differ comes often.
+	"EXPUNGE", "EXPUNGE", "EXPUNGE", `STORE 1:* +FLAGS (\Deleted)`, `STORE 1:2 +FLAGS.SILENT (\Deleted)`, `UID STORE 1:* +FLAGS (\Deleted)`, "APPEND INBOX \x01", "APPEND INBOX \x01", "APPEND INBOX \x01",
+	"FETCH 1:* FLAGS", "FETCH 1:* (UID FLAGS)", "SEARCH ALL", "STORE 1 FLAGS (x)", "UID FETCH 1:* FLAGS", "UID MOVE 1:* Work", "SELECT Work", "SELECT INBOX",
 	"NOOP", "CAPABILITY", "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "IDLE", "NAMESPACE", "LOGOUT", "UNAUTHENTICATE", "STARTTLS", "GETJMAPACCESS", "COMPRESS DEFLATE", "COMPRESS DEFLATE",
 	"LOGIN %u %w", "AUTHENTICATE %a", "AUTHENTICATE PLAIN AGFubmEAc2VjcmV0", "ID NIL", `ID ("name" %m)`, "ENABLE %e", "ENABLE %e %e",
 	"SELECT %b", "SELECT %b", "SELECT INBOX", "SELECT %b (CONDSTORE)", "SELECT %b (QRESYNC (1 %n %s (%s %s)))", "EXAMINE %b",
@@ -58,6 +61,7 @@ var templates = []string{
 	"GETMETADATA %b %v", "GETMETADATA (MAXSIZE %n DEPTH infinity) %b (%v %v)", "SETMETADATA %b (%v %m)", "SETMETADATA %b (%v NIL)",
 	"RESETKEY %b INTERNAL", "GENURLAUTH \"imap://anna@x/INBOX/;UID=%n;URLAUTH=anonymous\" INTERNAL", "URLFETCH \"imap://anna@x/INBOX/;UID=%n\"",
 	"NOTIFY NONE", "NOTIFY SET STATUS (selected (MessageNew (FLAGS) MessageExpunge FlagChange)) (personal (MessageNew MessageExpunge))", "ESEARCH IN (personal subtree %b) RETURN (%o) %k",
+	"NOTIFY SET (%y (%j %j %j)) (%y (%j %j))", "NOTIFY SET STATUS (%y (MessageNew MessageExpunge FlagChange)) (%y (%j))", "NOTIFY SET (selected (MessageNew (%i) MessageExpunge))", "NOTIFY SET (subtree (%b %b) (MailboxName SubscriptionChange)) (mailboxes %b NONE)",
 	"SEARCH RETURN (UPDATE ALL) %k", "CANCELUPDATE \"t1\"", "FETCH", "", " ", "UID", "DONE", "%m",
 }
 
@@ -73,6 +77,8 @@ var choices = map[byte][]string{
 	'g': {"1:2", "-1:-2", "4:3", "0:1"}, 'i': {"FLAGS", "UID", "ENVELOPE", "BODYSTRUCTURE", "BODY[]", "BODY.PEEK[1.2]<0.5>", "BODY[HEADER.FIELDS (a b)]", "MODSEQ", "RFC822.SIZE", "PREVIEW", "BINARY[1]", "BINARY.SIZE[2]", "ALL", "EMAILID", "INTERNALDATE", "SAVEDATE", "RFC822"},
 	'k': {"ALL", "SEEN", "UNSEEN", "%s", "UID %s", "SUBJECT %m", "TEXT body", "BODY %m", "HEADER x %m", "OR %k %k", "NOT %k", "(%k %k)", "MODSEQ %n", "LARGER %n", "SINCE 1-Jan-2020", "KEYWORD x", "OLDER 5", "EMAILID M1", "SAVEDSINCE 1-Jan-2020", "FUZZY %k", "FILTER x", "$"},
 	'o': {"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL %g", "UPDATE", "RELEVANCY"}, 'c': {"UTF-8", "US-ASCII", "ISO-8859-1", "KOI-9", "%m"}, 'z': {"DATE", "SUBJECT", "ARRIVAL", "FROM", "TO", "CC", "SIZE", "DISPLAYFROM", "X"},
+	'y': {"selected", "selected-delayed", "inboxes", "personal", "subscribed", "subtree %b", "mailboxes (%b)", "x"},
+	'j': {"MessageNew", "MessageNew (%i %i)", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange", "AnnotationChange", "MailboxMetadataChange", "ServerMetadataChange", "x"},
 	'd': {"REFERENCES", "ORDEREDSUBJECT", "REFS", "X"}, 'h': {"lrs", "+w", "-w", "lrswipkxtecda", "?", "%m", `""`}, 'v': {"/private/comment", "/shared/x", "/shared", "/private/%%", "%m"},
 }
 
@@ -175,7 +181,10 @@ type talker struct {
 	waiting []string // tags to be answered
 	idle    string   // the tag of IDLE
 	utf8    bool
-	gone    bool
+	// numbers: a command is being answered during which EXPUNGE is not told;
+	// notified: NOTIFY may have allowed it.
+	numbers, notified bool
+	gone              bool
 }
 
 func (k *talker) fail(format string, args ...any) {
@@ -186,7 +195,7 @@ func (k *talker) fail(format string, args ...any) {
 func (k *talker) connect() {
 	c, err := k.w.dial(k.t.Context())
 	require.NoError(k.t, err)
-	k.done = 0
+	k.done, k.notified, k.numbers = 0, false, false
 	k.plain = bufio.NewReaderSize(c, 64<<10)
 	k.c, k.out, k.r, k.waiting, k.idle, k.utf8, k.gone = c, c, k.plain, nil, "", false, false
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
@@ -237,6 +246,8 @@ func (k *talker) read() (kind, text string) {
 	switch {
 	case err != nil:
 		k.fail("%v", err)
+	case (kind == "EXPUNGE" || kind == "VANISHED") && k.numbers && len(k.waiting) == 1:
+		k.fail("%s during a command whose answers are by number", text) // RFC 9051 §7.5.1
 	case kind == "BYE":
 		k.gone = true
 	case kind == "ENABLED" && (strings.Contains(text, "UTF8=ACCEPT") || strings.Contains(text, "IMAP4rev2")):
@@ -330,10 +341,16 @@ func (k *talker) switches(cmd, tag string) {
 	}
 }
 
+// byNumber are the commands during which no number may change its meaning.
+var byNumber = regexp.MustCompile(`(?i)^\S+ (FETCH|STORE|SEARCH|SORT|THREAD) `)
+
 // run executes one command, or leaves it without having read the answer.
 func (k *talker) run(s script, tag string, ahead bool) {
 	k.wake()
 	s.complete()
+	k.notified = k.notified || strings.Contains(strings.ToUpper(s.pieces[0]), "NOTIFY SET") // RFC 5465 §5.2
+	k.numbers = false
+	defer func() { k.numbers = false }()
 	k.waiting = append(k.waiting, tag)
 	if ahead && len(s.pieces) == 1 && !strings.Contains(s.pieces[0], "}\r\n") && !regexp.MustCompile(`(?i)idle|authenticate|starttls|logout|unauth|compress`).MatchString(s.pieces[0]) {
 		k.send(s.pieces[0])
@@ -349,6 +366,7 @@ func (k *talker) run(s script, tag string, ahead bool) {
 		}
 		k.waiting = []string{tag}
 	}
+	k.numbers = byNumber.MatchString(s.pieces[0]) && !k.notified
 	for i, piece := range s.pieces {
 		k.send(piece)
 		if k.c != c {

@@ -27,7 +27,7 @@ func TestGoIMAPExtensions(t *testing.T) {
 	require.NoError(t, err)
 	for _, want := range []imap.Cap{
 		imap.CapACL, imap.CapAppendLimit, imap.CapBinary, imap.CapCatenate, imap.CapCondStore, imap.CapCreateSpecialUse, imap.CapESort, imap.CapID, imap.CapListMyRights, imap.CapLiteralPlus,
-		imap.CapMetadata, imap.CapMultiAppend, imap.CapObjectID, imap.CapPreview, imap.CapQResync, imap.CapQuota, imap.CapReplace, imap.CapSaveDate, imap.CapSort, imap.CapSortDisplay,
+		imap.CapMetadata, imap.CapMultiAppend, imap.CapNotify, imap.CapObjectID, imap.CapPreview, imap.CapQResync, imap.CapQuota, imap.CapReplace, imap.CapSaveDate, imap.CapSort, imap.CapSortDisplay,
 		imap.CapSpecialUse, imap.CapUnauthenticate, imap.CapURLPartial, imap.CapURLAuth, imap.CapUTF8Accept, imap.CapUIDOnly, imap.CapListMetadata,
 	} {
 		assert.True(t, caps.Has(want), "%s is not offered", want)
