@@ -89,7 +89,6 @@ func (q *filings) add(s *session, f *filing) {
 func (s *session) answerFilings(ended chan struct{}) {
 	defer close(ended)
 	q := &s.filings
-	var done frontier
 	for {
 		q.mu.Lock()
 		if len(q.queue) == 0 {
@@ -100,15 +99,8 @@ func (s *session) answerFilings(ended chan struct{}) {
 		f := q.queue[0]
 		q.mu.Unlock()
 
-		placed := f.wait()
-		okay := s.answerFiling(&f, placed)
-
-		q.mu.Lock()
-		more := len(q.queue) > 1
-		q.mu.Unlock()
-		if !more || !done.covers(s, &f, placed) {
-			_ = s.out.flush()
-		}
+		okay := s.answerFiling(&f)
+		_ = s.out.flush()
 
 		q.mu.Lock()
 		q.queue[0] = filing{}
@@ -120,38 +112,9 @@ func (s *session) answerFilings(ended chan struct{}) {
 	}
 }
 
-// frontier is up to where a mailbox is known to be filled. A reply waits for the
-// next one, to be written together with it, where a commit has filed more than
-// what has been answered. That may be somebody else's message: the reply is then
-// as late as the next commit.
-type frontier struct {
-	box  store.MailboxID
-	next store.UID
-}
-
-// covers reports whether more has been filed than f.
-func (d *frontier) covers(s *session, f *filing, placed []store.Placed) bool {
-	last := placed[len(placed)-1]
-	if last.Err != nil {
-		return false
-	}
-	if d.box == last.Mailbox && last.UID+1 < d.next {
-		return true
-	}
-	mb, err := f.acc.Mailbox(s.ctx, f.targets[0].Mailbox)
-	if err != nil {
-		return false
-	}
-	info, err := mb.Info(s.ctx)
-	if err != nil {
-		return false
-	}
-	d.box, d.next = info.ID, info.UIDNext
-	return d.box == last.Mailbox && last.UID+1 < d.next
-}
-
-// answerFiling answers what has been filed, or not.
-func (s *session) answerFiling(f *filing, placed []store.Placed) bool {
+// answerFiling waits for one filing and answers it.
+func (s *session) answerFiling(f *filing) bool {
+	placed := f.wait()
 	r := okCode("", f.name+" completed")
 	for i, p := range placed {
 		_ = f.targets[i].Body.Discard()
