@@ -86,6 +86,7 @@ var extensions = [...]extension{
 	{name: "ESEARCH", states: stateKnown, folded: true},
 	{name: "SEARCHRES", states: stateKnown, folded: true},
 	{name: "CONTEXT=SEARCH", states: stateKnown},
+	{name: "MULTISEARCH", states: stateKnown},
 	{name: "WITHIN", states: stateKnown},
 	{name: "FILTERS", states: stateKnown, when: func(s *session) bool { return s.can("METADATA") }},
 	{name: "SEARCH=FUZZY", states: stateKnown, when: (*session).indexed},

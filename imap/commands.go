@@ -88,6 +88,7 @@ var commands = map[string]command{
 
 	// Searching.
 	"CANCELUPDATE": {stateSelected, removes, "CONTEXT=SEARCH", (*session).cancelUpdate},
+	"ESEARCH":      {stateKnown, refresh | removes, "MULTISEARCH", (*session).multiSearch},
 	"SEARCH":       {stateSelected, refresh | numbers, "", (*session).search},
 	"UID SEARCH":   {stateSelected, refresh | removes, "", (*session).uidSearch},
 	"SORT":         {stateSelected, refresh | numbers, "SORT", (*session).sort},

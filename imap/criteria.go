@@ -9,10 +9,10 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// program turns the keys of a search into the store's criteria.
-func (s *session) program(c *store.Criteria, keys []wire.SearchKey) reply {
+// program turns the keys of a search of a mailbox into the store's criteria.
+func (s *session) program(v *view, c *store.Criteria, keys []wire.SearchKey) reply {
 	s.filters = 0
-	err := s.criteria(c, keys)
+	err := s.criteria(v, c, keys)
 	var undefined filterError
 	switch {
 	case err == nil:
@@ -27,26 +27,26 @@ func (s *session) program(c *store.Criteria, keys []wire.SearchKey) reply {
 
 // criteria turns keys, all of which must match, into the store's criteria.
 // Message numbers become UIDs.
-func (s *session) criteria(c *store.Criteria, keys []wire.SearchKey) error {
+func (s *session) criteria(v *view, c *store.Criteria, keys []wire.SearchKey) error {
 	for i := range keys {
-		if err := s.criterion(c, &keys[i]); err != nil {
+		if err := s.criterion(v, c, &keys[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) criterion(c *store.Criteria, k *wire.SearchKey) error {
+func (s *session) criterion(v *view, c *store.Criteria, k *wire.SearchKey) error {
 	switch k.Op {
 	case wire.SearchAll:
 	case wire.SearchNone:
 		c.UIDs = append(c.UIDs, store.UIDSet{})
 	case wire.SearchSet, wire.SearchUID:
-		spans, err := s.sel.spans(k.Set, k.Op == wire.SearchUID, s.saved)
+		spans, err := v.spans(k.Set, k.Op == wire.SearchUID, s.saved)
 		if err != nil {
 			return err
 		}
-		c.UIDs = append(c.UIDs, s.sel.uids(spans))
+		c.UIDs = append(c.UIDs, v.uids(spans))
 	case wire.SearchFlag:
 		c.Flags = append(c.Flags, store.Flag(k.Text))
 	case wire.SearchNotFlag:
@@ -63,18 +63,18 @@ func (s *session) criterion(c *store.Criteria, k *wire.SearchKey) error {
 		c.ModSeq = max(c.ModSeq, store.ModSeq(k.Number))
 	case wire.SearchNot:
 		var not store.Criteria
-		if err := s.criteria(&not, k.Keys); err != nil {
+		if err := s.criteria(v, &not, k.Keys); err != nil {
 			return err
 		}
 		c.Not = append(c.Not, not)
 	case wire.SearchOr:
-		or, err := s.alternatives(flattenOr(nil, k))
+		or, err := s.alternatives(v, flattenOr(nil, k))
 		if err != nil {
 			return err
 		}
 		c.Or = append(c.Or, or)
 	case wire.SearchAnd:
-		return s.criteria(c, k.Keys)
+		return s.criteria(v, c, k.Keys)
 	case wire.SearchOlder: // RFC 5032 §2
 		if t := s.began.Add(-time.Duration(k.Number) * time.Second); c.NotAfter.IsZero() || t.Before(c.NotAfter) {
 			c.NotAfter = t
@@ -88,7 +88,7 @@ func (s *session) criterion(c *store.Criteria, k *wire.SearchKey) error {
 	case wire.SearchThreadID:
 		c.ThreadIDs = only(c.ThreadIDs, k.Text)
 	case wire.SearchFilter:
-		return s.filter(c, k.Text)
+		return s.filter(v, c, k.Text)
 	default:
 		dateCriterion(c, k)
 	}
@@ -105,16 +105,16 @@ func flattenOr(list []*wire.SearchKey, k *wire.SearchKey) []*wire.SearchKey {
 }
 
 // alternatives builds a balanced tree of at least two alternatives.
-func (s *session) alternatives(list []*wire.SearchKey) (or [2]store.Criteria, err error) {
+func (s *session) alternatives(v *view, list []*wire.SearchKey) (or [2]store.Criteria, err error) {
 	half := len(list) / 2
 	for i, part := range [][]*wire.SearchKey{list[:half], list[half:]} {
 		if len(part) == 1 {
-			if err := s.criterion(&or[i], part[0]); err != nil {
+			if err := s.criterion(v, &or[i], part[0]); err != nil {
 				return or, err
 			}
 			continue
 		}
-		below, err := s.alternatives(part)
+		below, err := s.alternatives(v, part)
 		if err != nil {
 			return or, err
 		}

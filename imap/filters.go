@@ -17,7 +17,7 @@ func (e filterError) Error() string { return "imap: undefined filter" }
 
 // filter adds what a filter of the user's stands for (RFC 5466 §3.1): one of his
 // own, or else one that all share. They are metadata of the account.
-func (s *session) filter(c *store.Criteria, name string) error {
+func (s *session) filter(v *view, c *store.Criteria, name string) error {
 	notes, ok := s.acc.(store.Annotations)
 	if s.filters++; s.filters > maxFilters || !ok {
 		return filterError{name}
@@ -37,7 +37,7 @@ func (s *session) filter(c *store.Criteria, name string) error {
 		if p.End() != nil || f.Extended || f.Numbers || f.Saved || f.Charset != "" && f.Charset != "UTF-8" && f.Charset != "US-ASCII" {
 			return filterError{name}
 		}
-		return s.criteria(c, f.Keys)
+		return s.criteria(v, c, f.Keys)
 	}
 	return filterError{name}
 }

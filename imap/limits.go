@@ -21,6 +21,7 @@ type limits struct {
 	pipelined    int
 	bad          int
 	inflate      int64
+	searched     int
 	failures     int
 	references   int
 	conns        int
@@ -66,6 +67,7 @@ func (s *Server) limits() limits {
 		messages:     bound(s.MaxAppendMessages, 1000, unbounded),
 		appended:     bound(s.MaxAppendBytes, 256<<20, math.MaxInt64),
 		pipelined:    bound(s.MaxPipelined, 128, 1),
+		searched:     bound(s.MaxSearchMailboxes, 1000, unbounded),
 		inflate:      bound(int64(s.MaxInflateRatio), 100, 0),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),
 		failures:     bound(s.MaxLoginFailures, 5, unbounded),

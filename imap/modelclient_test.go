@@ -65,9 +65,9 @@ type modelClient struct {
 	qresync     bool
 	uidOnly     bool
 
-	noExpunge bool   // the command at hand must not be told of EXPUNGE
-	fetching  bool   // its answers need not have MODSEQ (RFC 7162 §3.2.4)
-	parked    string // the tag of an IDLE under way
+	noExpunge bool        // the command at hand must not be told of EXPUNGE
+	fetching  bool        // its answers need not have MODSEQ (RFC 7162 §3.2.4)
+	parked    string      // the tag of an IDLE under way
 	silently  func(i int) // does what a STORE under way does, once that is told
 	resync    *modelResync
 	log       []string

@@ -191,7 +191,9 @@ func (n *notify) filters(f wire.NotifyFilter) bool {
 func (s *session) withheld() bool { return s.notify != nil && s.notify.selected == 0 }
 
 // tells reports whether an event of the selected mailbox is told.
-func (s *session) tells(ev wire.NotifyEvents) bool { return s.notify == nil || s.notify.selected&ev != 0 }
+func (s *session) tells(ev wire.NotifyEvents) bool {
+	return s.notify == nil || s.notify.selected&ev != 0
+}
 
 // tellOwn tells of the messages that this session itself has removed, while
 // nothing else is told of the mailbox.
@@ -218,7 +220,7 @@ func (s *session) fetchNew(rows []store.Row, told *store.Snapshot) {
 	c := wire.Fetch{Items: slices.Clip(s.notify.items)}
 	f := s.plan(&c, s.needsUID())
 	defer f.release()
-	f.seen = false // nobody has read them
+	f.seen = false               // nobody has read them
 	if s.condStor && !f.modSeq { // RFC 7162 §3.2
 		f.items = append(f.items, wire.FetchItem{Attr: wire.FetchModSeq})
 	}

@@ -15,10 +15,10 @@ import (
 // found by comparing: whatever came and went between two looks is not told.
 type observed struct {
 	acc    store.Account
-	prefix string // of its mailboxes' names
+	prefix string                           // of its mailboxes' names
 	boxes  map[store.MailboxID]*observedBox // all, but for the hidden ones
-	since  store.ModSeq   // entries have been looked at until then
-	server metadataMemory // with ServerMetadataChange
+	since  store.ModSeq                     // entries have been looked at until then
+	server metadataMemory                   // with ServerMetadataChange
 
 	// What this session has done itself is not told (RFC 5465 §5): which
 	// mailbox, or none, has a name now, and whether it is subscribed.

@@ -43,23 +43,31 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	return s.shortened(ok(name+" completed"), lowest)
 }
 
+// searchable refuses what no mailbox can be asked for.
+func (s *session) searchable(c *wire.Search) reply {
+	switch c.Charset {
+	case "", "US-ASCII", "UTF-8":
+	default:
+		return no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
+	}
+	if c.Fuzzy && !s.can("SEARCH=FUZZY") {
+		return bad("Unknown search key")
+	}
+	return reply{}
+}
+
 // matching gives the messages that match a search, ascending; fault is why it
 // cannot. lowest is as in limit; a search that is to be of all or nothing fails
 // instead.
 func (s *session) matching(c *wire.Search, all bool, each func(store.Row)) (crit store.Criteria, lowest store.UID, fault reply) {
-	switch c.Charset {
-	case "", "US-ASCII", "UTF-8":
-	default:
-		return crit, 0, no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset")
+	if fault := s.searchable(c); fault != (reply{}) {
+		return crit, 0, fault
 	}
 	if c.Numbers && s.uidOnly { // RFC 9586 §3.5
 		return crit, 0, reply{"BAD", "UIDREQUIRED", "Messages are named by UID only"}
 	}
 	s.keep = c.Numbers // RFC 7162 §3.2.10.2
-	if c.Fuzzy && !s.can("SEARCH=FUZZY") {
-		return crit, 0, bad("Unknown search key")
-	}
-	if fault := s.program(&crit, c.Keys); fault != (reply{}) {
+	if fault := s.program(s.sel, &crit, c.Keys); fault != (reply{}) {
 		return crit, 0, fault
 	}
 	if lowest = s.limitSearch(&crit); lowest != 0 && all { // RFC 9738 §4
@@ -68,15 +76,20 @@ func (s *session) matching(c *wire.Search, all bool, each func(store.Row)) (crit
 	if c.ModSeq {
 		s.enableCondStore() // RFC 7162 §3.1.5
 	}
-	for row, err := range s.searched(s.sel.mb, s.sel.told, &crit) {
+	return crit, lowest, s.eachMatch(s.sel, &crit, each)
+}
+
+// eachMatch gives the messages of a mailbox that match.
+func (s *session) eachMatch(v *view, crit *store.Criteria, each func(store.Row)) reply {
+	for row, err := range s.searched(v.mb, v.told, crit) {
 		switch {
 		case err == nil:
 			each(row)
 		case row.UID == 0: // the search as a whole
-			return crit, 0, s.failed(err)
+			return s.failed(err)
 		default: // a message that is damaged must not end all searches for good
 			s.srv.log.Error("message cannot be searched", "server", "imap", "peer", s.peer(), "account", s.accountName(), "uid", row.UID, "err", err)
 		}
 	}
-	return crit, lowest, reply{}
+	return reply{}
 }

@@ -199,7 +199,7 @@ func FuzzSearch(f *testing.F) {
 		}
 		s := &session{srv: srv, ctx: ctx, acc: acc, began: time.Now(), state: stateSelected, sel: &view{box: box{mb: mb}, told: snap}}
 		var crit store.Criteria
-		if fault := s.program(&crit, c.Keys); fault != (reply{}) {
+		if fault := s.program(s.sel, &crit, c.Keys); fault != (reply{}) {
 			return
 		}
 		var found []int

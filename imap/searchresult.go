@@ -10,6 +10,7 @@ import (
 // searchResult collects what a search has found, as a set of UIDs.
 type searchResult struct {
 	search *wire.Search
+	box    *box // that is named with the result, of ESEARCH
 	uid    bool
 	told   *store.Snapshot
 
@@ -140,6 +141,11 @@ func (s *session) extendedResult(r *searchResult) {
 	}
 	s.out.put("* ESEARCH (TAG ")
 	s.out.b = wire.AppendString(s.out.b, string(s.tag), false)
+	if r.box != nil { // RFC 7377 §2.1
+		s.out.put(" MAILBOX ")
+		s.out.b = wire.AppendMailbox(s.out.b, r.box.name, s.utf8())
+		s.number(" UIDVALIDITY ", uint64(r.told.UIDValidity()), "")
+	}
 	s.out.put(")")
 	if r.uid {
 		s.out.put(" UID")

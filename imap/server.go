@@ -91,6 +91,9 @@ type Server struct {
 	MaxSetRanges int
 	// MaxSearchTerms bounds the keys of one SEARCH. 0: 1,000.
 	MaxSearchTerms int
+	// MaxSearchMailboxes bounds the mailboxes of one ESEARCH (RFC 7377). 0:
+	// 1,000.
+	MaxSearchMailboxes int
 	// MaxFetchItems bounds the data items of one FETCH, and the header fields
 	// named in one of them. 0: 200.
 	MaxFetchItems int

@@ -18,7 +18,7 @@ type view struct {
 	told     *store.Snapshot
 	removed  store.UIDSet // by this session, while NOTIFY leaves the mailbox out
 	filed    store.UIDSet // by this session, while NOTIFY wants items of new messages
-	keywords int // how many of the mailbox's keywords the client knows
+	keywords int          // how many of the mailbox's keywords the client knows
 
 	// The highest mod-sequence that the client has been sent with a message since
 	// the last reply, and the one up to which it could not be told everything
