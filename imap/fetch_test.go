@@ -100,10 +100,20 @@ func hostileMessages() map[string]string {
 		"100,000 addresses":    "To: " + strings.Repeat("a@b, ", 100_000) + "\r\n\r\nx",
 		"one field of 2 MiB":   "Subject: " + strings.Repeat("x", 2<<20) + "\r\n\r\nx",
 		"100,000 parameters":   "Content-Type: text/plain" + strings.Repeat("; a*0=b", 100_000) + "\r\n\r\nx",
+		"10,000 continuations": "Content-Type: text/plain; " + continuations(10_000) + "\r\nContent-Disposition: attachment; " + continuations(10_000) + "\r\n\r\nx",
 		"groups":               "To: a: b@c, d: e@f;, ;, g:;\r\nCc: ;\r\nBcc: :\r\n\r\n",
 		"HTML":                 "Content-Type: text/html\r\n\r\n" + strings.Repeat("<", 100_000) + "&#xffffffff;&amp",
 		"charset":              "Content-Type: text/plain; charset=utf-16\r\n\r\n\xff\xfe\x00\xd8a",
 	}
+}
+
+// continuations is one parameter in n pieces (RFC 2231 §3).
+func continuations(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "name*%d*=%%20;", i)
+	}
+	return b.String()
 }
 
 // Whatever a message is, it can be fetched.

@@ -189,6 +189,9 @@ func goimapMessages(t *testing.T, s *server) {
 	assert.Equal(t, "Hällo needle", string(m.FindBodySection(text)))
 	assert.Equal(t, raw[6:9], string(m.FindBodySection(partial)))
 
+	// This client sends UTF-8 in quoted strings once IMAP4rev2 is offered; RFC 9051 has it enabled first.
+	_, err = c.Enable(imap.CapIMAP4rev2).Wait()
+	require.NoError(t, err)
 	// ESEARCH.
 	res, err := c.UIDSearch(&imap.SearchCriteria{Text: []string{"hällo"}}, &imap.SearchOptions{ReturnMin: true, ReturnMax: true, ReturnCount: true, ReturnAll: true}).Wait()
 	require.NoError(t, err)
