@@ -51,6 +51,24 @@ func TestIdleEnds(t *testing.T) {
 	})
 }
 
+// A command that comes octet by octet has the same time as one that does not come.
+func TestIdleTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *imap.Server) { s.IdleTimeout = 30 * time.Minute })
+		c := w.login("anna")
+		begin := time.Now()
+		go func() {
+			for range 5 {
+				_, _ = io.WriteString(c, "a")
+				time.Sleep(8 * time.Minute)
+			}
+		}()
+		require.Equal(t, "* BYE Idle for too long", c.line())
+		require.Equal(t, 30*time.Minute, time.Since(begin))
+		time.Sleep(time.Hour)
+	})
+}
+
 // A shutdown ends IDLE and other waits at once, awake or at rest.
 func TestIdleShutdown(t *testing.T) {
 	for name, rest := range map[string]time.Duration{"awake": time.Millisecond, "at rest": time.Minute} {
@@ -72,13 +90,27 @@ func TestIdleShutdown(t *testing.T) {
 	}
 }
 
+// goroutines counts those that serve connections, those that work for them, and
+// those that wake them.
+func goroutines() (serve, work, wake int) {
+	b := make([]byte, 4<<20)
+	stacks := string(b[:runtime.Stack(b, true)])
+	return strings.Count(stacks, "imap.(*Server).handle("), strings.Count(stacks, "imap.(*session).work("), strings.Count(stacks, "imap.(*hub).wake(")
+}
+
 // Sessions at rest have one goroutine each, those in IDLE share one more, and
 // all are gone when the clients are.
 func TestIdleGoroutines(t *testing.T) {
+	none := func() bool { serve, work, wake := goroutines(); return serve+work+wake == 0 }
+	require.Eventually(t, none, 10*time.Second, time.Millisecond, "of other tests")
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		const n = 20
-		before := runtime.NumGoroutine()
+		resting := func(serve, wake int) {
+			synctest.Wait()
+			s, work, h := goroutines()
+			require.Equal(t, []int{serve, 0, wake}, []int{s, work, h})
+		}
 		var all []*client
 		for range n {
 			c := w.login("anna")
@@ -87,13 +119,11 @@ func TestIdleGoroutines(t *testing.T) {
 			all = append(all, c)
 		}
 		time.Sleep(time.Second)
-		synctest.Wait()
-		require.Equal(t, before+n+1, runtime.NumGoroutine())
+		resting(n, 1)
 		for range 3 {
 			w.deliver("anna", store.Inbox, simple(1), w.since)
 		}
-		synctest.Wait()
-		require.Equal(t, before+n+1, runtime.NumGoroutine(), "they rest again")
+		resting(n, 1)
 		for i, c := range all {
 			if i%2 == 0 {
 				_ = c.Close()
@@ -103,8 +133,7 @@ func TestIdleGoroutines(t *testing.T) {
 			c.until("idle")
 			c.ok("LOGOUT")
 		}
-		synctest.Wait()
-		require.Equal(t, before, runtime.NumGoroutine())
+		resting(0, 0)
 	})
 }
 

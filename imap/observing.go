@@ -221,7 +221,7 @@ func (l *looking) messages(b *observedBox, info *store.MailboxInfo) {
 	case readable != was.readable:
 		l.tellNoAccess(b.name)
 	}
-	if !readable || l.selected(l.o.acc, info.ID) || was.modSeq == info.ModSeq && was.uidNext == info.UIDNext && was.messages == info.Messages && was.unseen == info.Unseen {
+	if !readable || was.modSeq == info.ModSeq && was.uidNext == info.UIDNext && was.messages == info.Messages && was.unseen == info.Unseen {
 		return
 	}
 	var items wire.StatusItems

@@ -23,8 +23,8 @@ import (
 // In all limits zero means the default told with the field and a negative value
 // no bound, unless the field says otherwise.
 //
-// A connection takes about 20 KiB while it idles, in IDLE too, and at most another 64 KiB
-// buffer while responses are being written (a response to one message may be
+// A connection takes about 6 KiB while it idles, in IDLE and with NOTIFY too, 14
+// KiB under TLS, and at most another 64 KiB buffer while responses are being written (a response to one message may be
 // larger: a BODYSTRUCTURE of 1,000 parts). Commands longer than 4 KiB, their
 // literals and large headers that are filtered take their memory from
 // MemoryBudget. Message bodies are never held: they are streamed, and small ones
