@@ -19,6 +19,7 @@ import (
 	"github.com/posta-mail/posta/imap"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
+	"github.com/posta-mail/posta/store/sqlite"
 )
 
 // idle begins IDLE.
@@ -162,8 +163,17 @@ func TestIdleLosesNothing(t *testing.T) {
 // BenchmarkIdleDelivery is how long it takes until a message that is delivered
 // has been told to all of 5,000 sessions in IDLE on the mailbox.
 func BenchmarkIdleDelivery(b *testing.B) {
+	b.Run("memory", func(b *testing.B) { benchIdleDelivery(b, memory.New()) })
+	b.Run("sqlite", func(b *testing.B) {
+		st, err := sqlite.Open(b.TempDir())
+		require.NoError(b, err)
+		defer st.Close()
+		benchIdleDelivery(b, st)
+	})
+}
+
+func benchIdleDelivery(b *testing.B, st store.Store) {
 	const conns = 5000
-	st := memory.New()
 	require.NoError(b, st.CreateAccount(context.Background(), "anna"))
 	srv := &imap.Server{Store: st, Auth: users{}, Governor: &auth.Governor{Off: true}, InsecureAuth: true, MaxConnsPerAccount: -1, MaxConnsPerAddr: -1}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
