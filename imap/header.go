@@ -21,7 +21,7 @@ func (f *fetcher) headerFields(it *wire.FetchItem, body store.Body, off, n int64
 		f.absent()
 		return
 	}
-	raw = filterHeader(raw, it.Section.Fields, it.Section.Text == wire.SectionHeaderFieldsNot)
+	raw = filterHeader(raw, it.Section.Fields, it.Section.Text == wire.SectionHeaderFieldsNot, n == maxHeader)
 	skip, size := cut(it, 0, int64(len(raw)))
 	f.out.b = wire.AppendLiteralHeader(f.out.b, uint64(size), false)
 	at := len(f.out.b)
@@ -30,8 +30,9 @@ func (f *fetcher) headerFields(it *wire.FetchItem, body store.Body, off, n int64
 }
 
 // filterHeader keeps the named fields of a header, or the others, and the empty
-// line (RFC 9051 §6.4.5.1). It works in place.
-func filterHeader(h []byte, names []string, not bool) []byte {
+// line, which is only missing where the message ends before it (RFC 9051
+// §6.4.5.1); more says that the header goes on. It works in place.
+func filterHeader(h []byte, names []string, not, more bool) []byte {
 	out := h[:0]
 	for len(h) > 0 {
 		line := h
@@ -39,6 +40,7 @@ func filterHeader(h []byte, names []string, not bool) []byte {
 			line = h[:i+1]
 		}
 		if line[0] == '\n' || line[0] == '\r' && len(line) == 2 {
+			more = true
 			break
 		}
 		end := len(line) // of the field, continuations included
@@ -58,7 +60,10 @@ func filterHeader(h []byte, names []string, not bool) []byte {
 	if n := len(out); n > 0 && out[n-1] != '\n' {
 		out = append(out, "\r\n"...) // overwrites only what has been read
 	}
-	return append(out, "\r\n"...)
+	if more {
+		out = append(out, "\r\n"...)
+	}
+	return out
 }
 
 // named reports whether a field has one of the names, compared without case.

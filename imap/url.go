@@ -137,7 +137,7 @@ func (s *session) filterFields(r *resource, sec *wire.Section) error {
 	if m, err := r.r.ReadAt(raw, r.off); m < n {
 		return unexpected(err)
 	}
-	raw = filterHeader(raw, sec.Fields, sec.Text == wire.SectionHeaderFieldsNot)
+	raw = filterHeader(raw, sec.Fields, sec.Text == wire.SectionHeaderFieldsNot, n == maxHeader)
 	r.r, r.off, r.n = bytes.NewReader(raw), 0, int64(len(raw))
 	return nil
 }

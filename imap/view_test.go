@@ -119,10 +119,15 @@ func TestFilterHeader(t *testing.T) {
 		{[]string{"nothing", ""}, false, "\r\n"},
 		{[]string{"subject", "from"}, true, "no colon\r\nSubjects: no\r\n: none\r\nX-Last: y\n z\n\r\n"},
 	} {
-		assert.Equal(t, c.want, string(filterHeader([]byte(h), c.names, c.not)))
+		assert.Equal(t, c.want, string(filterHeader([]byte(h), c.names, c.not, false)))
 	}
-	assert.Equal(t, "\r\n", string(filterHeader(nil, []string{"a"}, false)))
-	assert.Equal(t, "a:\r\n\r\n", string(filterHeader([]byte("a:"), []string{"a"}, false)))
+	// A message that ends within its header has no empty line; one of which not
+	// all was looked at has.
+	for more, end := range map[bool]string{false: "", true: "\r\n"} {
+		assert.Equal(t, end, string(filterHeader(nil, []string{"a"}, false, more)))
+		assert.Equal(t, "a:\r\n"+end, string(filterHeader([]byte("a:"), []string{"a"}, false, more)))
+		assert.Equal(t, "a: b\r\n"+end, string(filterHeader([]byte("a: b\r\nc: d\r\n"), []string{"a"}, false, more)))
+	}
 }
 
 func TestLocate(t *testing.T) {
