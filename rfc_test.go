@@ -58,3 +58,42 @@ func TestRFCIndex(t *testing.T) {
 		assert.True(t, listed[n], "RFC %s is cited in %v but not listed in rfc/index.md", n, pkgs)
 	}
 }
+
+var (
+	capability    = regexp.MustCompile(`\{name: "([^"]+)", states:`)
+	capabilityRow = regexp.MustCompile(`(?m)^\| ([A-Z0-9a-z=+-]+) \| (\d+|draft) \| ([^|]+) \|$`)
+)
+
+// rfc/index.md lists every IMAP capability, and tests that there are.
+func TestCapabilityIndex(t *testing.T) {
+	src, err := os.ReadFile("imap/capability.go")
+	require.NoError(t, err)
+	index, err := os.ReadFile("rfc/index.md")
+	require.NoError(t, err)
+	listed := map[string]string{}
+	for _, row := range capabilityRow.FindAllStringSubmatch(string(index), -1) {
+		listed[row[1]] = row[3]
+	}
+	tests := ""
+	for _, f := range goFiles(t) {
+		if f.test && (f.pkg == "imap" || f.pkg == "store") {
+			b, err := os.ReadFile(f.name)
+			require.NoError(t, err)
+			tests += string(b)
+		}
+	}
+	for _, m := range capability.FindAllStringSubmatch(string(src), -1) {
+		require.NotEmpty(t, listed[m[1]], "capability %s is not listed in rfc/index.md", m[1])
+		for _, name := range strings.Split(listed[m[1]], ", ") {
+			for _, word := range strings.Split(name, " to ") {
+				switch {
+				case word == "all":
+				case strings.HasPrefix(word, "Test"):
+					assert.True(t, strings.Contains(tests, "func "+word+"("), "%s: %s", m[1], word)
+				default:
+					assert.FileExists(t, "imap/testdata/"+word+".txt", m[1])
+				}
+			}
+		}
+	}
+}
