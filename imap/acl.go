@@ -122,7 +122,7 @@ func (s *session) entryOfACL(id string, r store.Rights) {
 	s.out.put(" ")
 	s.out.b = wire.AppendString(s.out.b, id, s.utf8())
 	s.out.put(" ")
-	s.out.b = wire.AppendAstring(s.out.b, r.Protocol())
+	s.out.b = wire.AppendAstring(s.out.b, r.Protocol(), false)
 	s.out.spill()
 }
 
@@ -149,7 +149,7 @@ func (s *session) listRights(p *wire.Parser) reply {
 	s.out.put(" ")
 	s.out.b = wire.AppendString(s.out.b, c.Identifier, s.utf8())
 	s.out.put(" ")
-	s.out.b = wire.AppendAstring(s.out.b, always)
+	s.out.b = wire.AppendAstring(s.out.b, always, false)
 	for _, group := range optional {
 		s.out.put(" " + group)
 	}

@@ -17,6 +17,70 @@ type searchContext struct {
 	crit store.Criteria
 	snap *store.Snapshot // as of which it is
 	uids store.UIDSet    // that match
+	held int             // octets of the budget
+}
+
+// size is about how many octets a context keeps.
+func (x *searchContext) size() int { return len(x.uids)*rangeSize + criteriaSize(&x.crit) }
+
+// rangeSize is what a range of a set of UIDs takes, with room to grow.
+const rangeSize = 16
+
+// criteriaSize is about how many octets criteria take.
+func criteriaSize(c *store.Criteria) int {
+	n := 512
+	for _, set := range c.UIDs {
+		n += 24 + len(set)*rangeSize
+	}
+	for i := range c.Header {
+		n += 32 + len(c.Header[i].Name) + len(c.Header[i].Text)
+	}
+	for _, list := range [...][]string{c.Body, c.Text, c.EmailIDs, c.ThreadIDs} {
+		for _, s := range list {
+			n += 16 + len(s)
+		}
+	}
+	for _, list := range [...][]store.Flag{c.Flags, c.NotFlags} {
+		for _, f := range list {
+			n += 16 + len(f)
+		}
+	}
+	for i := range c.Not {
+		n += criteriaSize(&c.Not[i])
+	}
+	for i := range c.Or {
+		n += criteriaSize(&c.Or[i][0]) + criteriaSize(&c.Or[i][1])
+	}
+	return n
+}
+
+// hold takes what a context keeps from the budget, instead of what it kept
+// before; false, with nothing held, if there is not so much.
+func (s *session) hold(x *searchContext) bool {
+	s.srv.budget.Release(x.held)
+	if x.held = x.size(); !s.srv.budget.Acquire(x.held) {
+		x.held = 0
+		return false
+	}
+	return true
+}
+
+// dropContexts forgets some contexts.
+func (s *session) dropContexts(which func(*searchContext) bool) {
+	s.contexts = slices.DeleteFunc(s.contexts, func(x *searchContext) bool {
+		drop := which(x)
+		if drop {
+			s.srv.budget.Release(x.held)
+		}
+		return drop
+	})
+}
+
+// noUpdate says that a result is not, or no longer, kept up to date (RFC 5267
+// §4.3.1).
+func (s *session) noUpdate(tag string) {
+	code := wire.AppendString([]byte("NOUPDATE "), tag, false)
+	s.untagged(no(string(code), "The result is not kept up to date"))
 }
 
 // follow begins to keep a result up to date, or says that it does not (RFC 5267
@@ -26,16 +90,15 @@ func (s *session) follow(c *wire.Search, uid bool, crit *store.Criteria, uids st
 		return
 	}
 	tag := string(s.tag)
-	i := slices.IndexFunc(s.contexts, func(x *searchContext) bool { return x.tag == tag })
+	s.dropContexts(func(x *searchContext) bool { return x.tag == tag })
 	// What numbers stand for changes, and sorted results have positions.
-	if crit == nil || c.Numbers || c.Saved || i < 0 && len(s.contexts) >= maxContexts {
-		code := wire.AppendString([]byte("NOUPDATE "), tag, false)
-		s.untagged(no(string(code), "The result is not kept up to date"))
+	if crit == nil || c.Numbers || c.Saved || len(s.contexts) >= maxContexts {
+		s.noUpdate(tag)
 		return
 	}
 	x := &searchContext{tag: tag, uid: uid, crit: *crit, snap: s.sel.told, uids: uids}
-	if i >= 0 {
-		s.contexts[i] = x
+	if !s.hold(x) {
+		s.noUpdate(tag)
 		return
 	}
 	s.contexts = append(s.contexts, x)
@@ -52,7 +115,7 @@ func (s *session) cancelUpdate(p *wire.Parser) reply {
 			return bad("No search of this tag is kept up to date")
 		}
 	}
-	s.contexts = slices.DeleteFunc(s.contexts, func(x *searchContext) bool { return slices.Contains(tags, x.tag) })
+	s.dropContexts(func(x *searchContext) bool { return slices.Contains(tags, x.tag) })
 	return ok("CANCELUPDATE completed")
 }
 
@@ -69,6 +132,7 @@ func (s *session) tellRemoved(told *store.Snapshot, gone store.UIDSet) {
 
 // tellContexts tells which messages that have changed came to results or left them.
 func (s *session) tellContexts() {
+	full := false
 	for _, x := range s.contexts {
 		now := s.sel.told
 		if x.snap == now {
@@ -97,8 +161,28 @@ func (s *session) tellContexts() {
 		if in := match.Without(was); !in.Empty() {
 			s.tellResult(x, " ADDTO (0 ", now, in)
 		}
-		x.uids = x.uids.Without(changed).Union(match)
+		if x.uids = x.uids.Without(changed).Union(match); !s.hold(x) {
+			full = true
+		}
 	}
+	if full { // the budget has no more
+		s.dropContexts(func(x *searchContext) bool {
+			if x.held == 0 {
+				s.noUpdate(x.tag)
+			}
+			return x.held == 0
+		})
+	}
+}
+
+// nameByUID ends what is told by number, which UIDONLY forbids (RFC 9586 §3).
+func (s *session) nameByUID() {
+	s.dropContexts(func(x *searchContext) bool {
+		if !x.uid {
+			s.noUpdate(x.tag)
+		}
+		return !x.uid
+	})
 }
 
 // tellResult sends a change of a result. Its position is 0: results of SEARCH have

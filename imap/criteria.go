@@ -11,7 +11,7 @@ import (
 
 // program turns the keys of a search of a mailbox into the store's criteria.
 func (s *session) program(v *view, c *store.Criteria, keys []wire.SearchKey) reply {
-	s.filters = 0
+	s.filters, s.unsteady = 0, false
 	err := s.criteria(v, c, keys)
 	var undefined filterError
 	switch {
@@ -41,12 +41,16 @@ func (s *session) criterion(v *view, c *store.Criteria, k *wire.SearchKey) error
 	case wire.SearchAll:
 	case wire.SearchNone:
 		c.UIDs = append(c.UIDs, store.UIDSet{})
-	case wire.SearchSet, wire.SearchUID:
-		spans, err := v.spans(k.Set, k.Op == wire.SearchUID, s.saved)
+	case wire.SearchSet:
+		spans, err := v.spans(k.Set, false, s.saved.set)
 		if err != nil {
 			return err
 		}
 		c.UIDs = append(c.UIDs, v.uids(spans))
+	case wire.SearchUID:
+		set, steady := v.searchSet(k.Set, s.saved.set)
+		s.unsteady = s.unsteady || !steady
+		c.UIDs = append(c.UIDs, set)
 	case wire.SearchFlag:
 		c.Flags = append(c.Flags, store.Flag(k.Text))
 	case wire.SearchNotFlag:

@@ -36,6 +36,7 @@ var enableable = [...]struct {
 	{"UIDONLY", func(s *session) bool { // RFC 9586 §3.1
 		was := s.uidOnly
 		s.uidOnly = true
+		s.nameByUID()
 		return !was
 	}},
 }

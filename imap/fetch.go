@@ -61,7 +61,7 @@ func (s *session) fetchItems(p *wire.Parser, name string, uid bool) reply {
 	case !uid || !s.qresync: // RFC 7162 §3.2.6
 		return bad("VANISHED is for UID FETCH, after ENABLE QRESYNC")
 	default:
-		gone, err := s.sel.vanished(s.ctx, store.ModSeq(c.ChangedSince), s.sel.fetchSet(c.Set, s.saved), 0)
+		gone, err := s.sel.vanished(s.ctx, store.ModSeq(c.ChangedSince), s.sel.fetchSet(c.Set, s.saved.set), 0)
 		if err != nil {
 			return s.failed(err)
 		}

@@ -215,7 +215,7 @@ func (w *metadataWriter) put(a store.Annotation) {
 		o.b = wire.AppendMailbox(o.b, w.name, w.s.utf8())
 		o.put(" (")
 	}
-	o.b = wire.AppendAstring(o.b, a.Key)
+	o.b = wire.AppendAstring(o.b, a.Key, w.s.utf8())
 	o.put(" ")
 	switch {
 	case a.Value == nil:
@@ -246,7 +246,7 @@ func (s *session) tellMetadata(name string, entries []string) {
 	s.out.b = wire.AppendMailbox(s.out.b, name, s.utf8())
 	for _, e := range entries {
 		s.out.put(" ")
-		s.out.b = wire.AppendAstring(s.out.b, e)
+		s.out.b = wire.AppendAstring(s.out.b, e, s.utf8())
 	}
 	s.out.put("\r\n")
 	s.out.spill()

@@ -20,7 +20,7 @@ func (s *session) multiSearch(p *wire.Parser) reply {
 	}
 	r := s.runMultiSearch(&c)
 	if r.status == "NO" && c.Return&wire.ReturnSave != 0 {
-		s.saved = nil // RFC 9051 §6.4.4.1
+		_ = s.save(nil) // RFC 9051 §6.4.4.1
 	}
 	return r
 }
@@ -55,8 +55,8 @@ func (s *session) runMultiSearch(c *wire.MultiSearch) reply {
 		if fault := s.eachMatch(v, &crit, found.add); fault != (reply{}) {
 			return fault
 		}
-		if c.Return&wire.ReturnSave != 0 {
-			s.saved = found.save()
+		if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
+			return notSaved
 		}
 		if found.count > 0 { // RFC 7377 §2.1: nothing is said of the others
 			s.extendedResult(&found)
@@ -109,9 +109,6 @@ func (s *session) sources(c *wire.MultiSearch) ([]*view, error) {
 
 // viewOf is a mailbox as it is now, or as the client knows it if it is selected.
 func (s *session) viewOf(name string) (*view, error) {
-	if s.sel != nil && s.sel.name == name {
-		return s.sel, nil
-	}
 	at, err := s.placeOf(name)
 	if err != nil {
 		return nil, err
@@ -119,6 +116,10 @@ func (s *session) viewOf(name string) (*view, error) {
 	mb, err := at.acc.Mailbox(s.ctx, at.local)
 	if err != nil {
 		return nil, err
+	}
+	if s.selected(at.acc, mb.ID()) {
+		s.sel.place = at // it may have been renamed
+		return s.sel, nil
 	}
 	snap, err := mb.Snapshot(s.ctx)
 	if err != nil {
@@ -131,10 +132,11 @@ func (s *session) viewOf(name string) (*view, error) {
 func (s *session) sourceNames(src *wire.SearchSource) (names []string, err error) {
 	switch src.Filter {
 	case wire.NotifySelected:
-		if s.sel != nil {
-			names = []string{s.sel.name}
+		if s.sel == nil {
+			return nil, nil
 		}
-		return names, nil
+		info, err := s.sel.mb.Info(s.ctx) // with the name that it has now
+		return []string{strings.TrimSuffix(s.sel.name, s.sel.local) + info.Name}, err
 	case wire.NotifySubscribed:
 		return s.acc.Subscriptions(s.ctx)
 	case wire.NotifyInboxes, wire.NotifyPersonal: // RFC 5465 §6.3: any may be one to which messages are delivered

@@ -205,6 +205,7 @@ func (s *session) tellOwn(cur *store.Snapshot, expunge bool) {
 	gone := store.Diff(v.told, cur).Vanished.Intersect(v.removed)
 	v.removed = nil
 	if !gone.Empty() {
+		s.tellRemoved(v.told, gone)
 		s.tellExpunged(v.told, gone)
 		v.told = v.told.With(store.Changes{Vanished: gone})
 	}

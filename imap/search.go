@@ -19,7 +19,7 @@ func (s *session) searchMailbox(p *wire.Parser, name string, uid bool) reply {
 	}
 	r := s.runSearch(&c, name, uid)
 	if r.status == "NO" && c.Return&wire.ReturnSave != 0 {
-		s.saved = nil // RFC 9051 §6.4.4.1
+		_ = s.save(nil) // RFC 9051 §6.4.4.1
 	}
 	return r
 }
@@ -30,10 +30,14 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	if fault != (reply{}) {
 		return fault
 	}
-	if c.Return&wire.ReturnSave != 0 {
-		s.saved = found.save()
+	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
+		return notSaved
 	}
-	s.follow(c, uid, &crit, found.uids)
+	if lowest != 0 || s.unsteady { // it is of a part, or of messages that become others
+		s.follow(c, uid, nil, nil)
+	} else {
+		s.follow(c, uid, &crit, found.uids)
+	}
 	s.out.begin()
 	if c.Extended || s.rev2 {
 		s.extendedResult(&found)

@@ -7,6 +7,33 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
+// savedResult is "$", the result of the last SEARCH RETURN (SAVE).
+type savedResult struct {
+	set  store.UIDSet
+	held int // octets of the budget
+}
+
+// savedFree is how many ranges of "$" need no budget.
+const savedFree = 256
+
+// notSaved is the reply where the budget has no memory for "$" (RFC 9051
+// §6.4.4.1).
+var notSaved = no("NOTSAVED", "Too much to do, the result is not saved")
+
+// save makes a set "$"; false, with nothing saved, if there is no memory for it.
+func (s *session) save(set store.UIDSet) bool {
+	s.srv.budget.Release(s.saved.held)
+	s.saved = savedResult{}
+	if n := len(set) * rangeSize; len(set) > savedFree {
+		if !s.srv.budget.Acquire(n) {
+			return false
+		}
+		s.saved.held = n
+	}
+	s.saved.set = set
+	return true
+}
+
 // searchResult collects what a search has found, as a set of UIDs.
 type searchResult struct {
 	search *wire.Search

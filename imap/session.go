@@ -47,7 +47,7 @@ type session struct {
 	id       *auth.Identity
 	acc      store.Account
 	sel      *view            // the selected mailbox, nil without one
-	saved    store.UIDSet     // "$", the result of the last SEARCH RETURN (SAVE)
+	saved    savedResult      // "$"
 	contexts []*searchContext // searches whose results are kept up to date
 	guard    store.Guard      // what the user may do with the accounts of others
 
@@ -62,6 +62,7 @@ type session struct {
 
 	tag      []byte // of the command at hand
 	filters  int    // that its search has used
+	unsteady bool   // its search names "*", which comes to mean others
 	began    time.Time
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
@@ -137,8 +138,8 @@ func (s *session) enter(st state, sel *view) {
 		s.srv.sharing.leave(s.acc.Name())
 	}
 	if sel != s.sel {
-		s.saved = nil // RFC 9051 §6.4.4.1: "$" is reset by SELECT
-		s.contexts = nil
+		_ = s.save(nil) // RFC 9051 §6.4.4.1: "$" is reset by SELECT
+		s.dropContexts(func(*searchContext) bool { return true })
 	}
 	s.state, s.sel = st, sel
 	if st&stateKnown == 0 {

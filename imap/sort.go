@@ -26,7 +26,7 @@ func (s *session) sortMailbox(p *wire.Parser, name string, uid bool) reply {
 	}
 	r := s.runSort(&c, name, uid)
 	if r.status == "NO" && c.Return&wire.ReturnSave != 0 {
-		s.saved = nil // RFC 9051 §6.4.4.1
+		_ = s.save(nil) // RFC 9051 §6.4.4.1
 	}
 	return r
 }
@@ -53,8 +53,8 @@ func (s *session) runSort(c *wire.Sort, name string, uid bool) reply {
 	if n := len(t.rows); n > 0 { // RFC 5267 §3: MIN and MAX are the ends of the order
 		found.first, found.last = t.rows[0], t.rows[n-1]
 	}
-	if c.Return&wire.ReturnSave != 0 {
-		s.saved = found.save()
+	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
+		return notSaved
 	}
 	s.follow(&c.Search, uid, nil, nil)
 	s.out.begin()

@@ -17,6 +17,9 @@ func (s *session) sync(expunge bool) bool {
 		// RFC 2180 §3.3: others are disconnected when a mailbox is deleted.
 		s.bye("", "The selected mailbox has been deleted")
 		return false
+	case errors.Is(err, store.ErrReadOnly): // RFC 4314 §4: the right "r" has been taken away
+		s.bye("NOPERM", "The selected mailbox may not be read any more")
+		return false
 	case err != nil:
 		s.srv.log.Error("mailbox cannot be read", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
 		return true // the next command tries again

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
@@ -105,6 +106,39 @@ func (v *view) uidSpan(r wire.NumRange) span {
 	return sp
 }
 
+// searchSet is the UIDs that a search names, those that are still to come too:
+// they may be asked for by CONTEXT. steady reports whether it names the same ones
+// after messages have come and gone, which "*" may not.
+func (v *view) searchSet(set wire.NumSet, saved store.UIDSet) (uids store.UIDSet, steady bool) {
+	if set.Saved {
+		return v.uids(v.spansOf(saved)), false
+	}
+	steady = true
+	last := store.UID(0)
+	if n := v.told.Len(); n > 0 {
+		last = v.told.At(n - 1).UID
+	}
+	ranges := make([]store.UIDRange, 0, len(set.Ranges))
+	for _, r := range set.Ranges {
+		from, to := store.UID(r.From), store.UID(r.To)
+		if from == 0 {
+			from, to = to, from
+		}
+		switch {
+		case to != 0:
+		case from != 0 && from <= last:
+			to = math.MaxUint32
+		case last == 0: // there is no last message
+			steady = false
+			continue
+		default: // the last message alone
+			from, to, steady = last, last, false
+		}
+		ranges = append(ranges, store.UIDRange{From: from, To: to})
+	}
+	return store.UIDRanges(ranges...), steady
+}
+
 func (v *view) spansOf(set store.UIDSet) []span {
 	out := make([]span, 0, len(set))
 	for _, r := range set {
@@ -158,7 +192,7 @@ func (v *view) settle(cur *store.Snapshot) {
 
 // resolve resolves the number set of a command.
 func (s *session) resolve(set wire.NumSet, uid bool) ([]span, reply) {
-	spans, err := s.sel.spans(set, uid, s.saved)
+	spans, err := s.sel.spans(set, uid, s.saved.set)
 	if err != nil {
 		return nil, bad("No such message number")
 	}

@@ -84,8 +84,8 @@ func AppendNString(b []byte, s string, there, utf8Quoted bool) []byte {
 	return AppendString(b, s, utf8Quoted)
 }
 
-// AppendAstring appends s as an atom where it is one, else as a string.
-func AppendAstring(b []byte, s string) []byte {
+// AppendAstring appends s as an atom where it is one, else as AppendString does.
+func AppendAstring(b []byte, s string, utf8Quoted bool) []byte {
 	all := uint8(0xff)
 	for i := range len(s) {
 		all &= classes[s[i]]
@@ -93,7 +93,7 @@ func AppendAstring(b []byte, s string) []byte {
 	if s != "" && all&classAtom != 0 {
 		return append(b, s...)
 	}
-	return AppendString(b, s, true)
+	return AppendString(b, s, utf8Quoted)
 }
 
 // AppendText appends text of a response line; what may not stand in a line is

@@ -24,7 +24,10 @@ func TestAppendString(t *testing.T) {
 		assert.Equal(t, c.rev2, string(AppendString(nil, c.in, true)), "%q", c.in)
 	}
 	assert.Equal(t, "NIL", string(AppendNString(nil, "x", false, true)))
-	assert.Equal(t, `abc "a b" "" "a]"`, string(AppendAstring(append(AppendAstring(append(AppendAstring(append(AppendAstring(nil, "abc"), ' '), "a b"), ' '), ""), ' '), "a]")))
+	for in, want := range map[string]string{"abc": "abc", "a b": `"a b"`, "": `""`, "a]": `"a]"`, "é": "{2}\r\né"} {
+		assert.Equal(t, want, string(AppendAstring(nil, in, false)), "%q", in)
+	}
+	assert.Equal(t, `"é"`, string(AppendAstring(nil, "é", true)))
 	assert.Equal(t, "a??b", string(AppendText(nil, "a\r\nb")))
 }
 

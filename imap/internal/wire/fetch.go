@@ -287,7 +287,7 @@ func (p *Parser) sectionText(item *FetchItem, echo []byte) []byte {
 		if raw := p.b[at:p.i]; len(raw) > 0 && raw[0] != '{' {
 			echo = append(echo, raw...) // as it was written
 		} else {
-			echo = AppendAstring(echo, f)
+			echo = AppendAstring(echo, f, p.lim.UTF8)
 		}
 		sep = ' '
 	})
