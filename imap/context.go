@@ -7,9 +7,6 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// maxContexts bounds the searches of a session whose results are kept up to date.
-const maxContexts = 10
-
 // searchContext is a search whose results are kept up to date (RFC 5267 §4.3).
 type searchContext struct {
 	tag  string
@@ -92,7 +89,7 @@ func (s *session) follow(c *wire.Search, uid bool, crit *store.Criteria, uids st
 	tag := string(s.tag)
 	s.dropContexts(func(x *searchContext) bool { return x.tag == tag })
 	// What numbers stand for changes, and sorted results have positions.
-	if crit == nil || c.Numbers || c.Saved || len(s.contexts) >= maxContexts {
+	if crit == nil || c.Numbers || c.Saved || len(s.contexts) >= s.srv.lim.contexts {
 		s.noUpdate(tag)
 		return
 	}
@@ -142,17 +139,13 @@ func (s *session) tellContexts() {
 		for _, r := range store.Diff(x.snap, now).Rows {
 			changed.Add(r.UID)
 		}
+		match, ok := s.matchAgain(x, now, changed)
+		if !ok {
+			continue // the next command tries again
+		}
 		x.snap = now
 		if changed.Empty() {
 			continue
-		}
-		crit := x.crit
-		crit.UIDs = append(slices.Clip(crit.UIDs), changed)
-		var match store.UIDSet
-		for row, err := range store.Search(s.ctx, s.sel.mb, now, &crit) {
-			if err == nil {
-				match.Add(row.UID)
-			}
 		}
 		was := x.uids.Intersect(changed)
 		if out := was.Without(match); !out.Empty() {
@@ -173,6 +166,26 @@ func (s *session) tellContexts() {
 			return x.held == 0
 		})
 	}
+}
+
+// matchAgain gives those of the changed messages that match. Of one that cannot be
+// read nothing new is said.
+func (s *session) matchAgain(x *searchContext, now *store.Snapshot, changed store.UIDSet) (match store.UIDSet, ok bool) {
+	if changed.Empty() {
+		return nil, true
+	}
+	crit := x.crit
+	crit.UIDs = append(slices.Clip(crit.UIDs), changed)
+	for row, err := range store.Search(s.ctx, s.sel.mb, now, &crit) {
+		switch {
+		case err == nil, row.UID != 0 && x.uids.Contains(row.UID):
+			match.Add(row.UID)
+		case row.UID == 0:
+			s.srv.log.Error("search cannot be kept up to date", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
+			return nil, false
+		}
+	}
+	return match, true
 }
 
 // nameByUID ends what is told by number, which UIDONLY forbids (RFC 9586 §3).

@@ -7,9 +7,6 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// maxFilters bounds the filters of one search, those within filters included.
-const maxFilters = 20
-
 // filterError: a filter that is not there or no search.
 type filterError struct{ name string }
 
@@ -19,7 +16,7 @@ func (e filterError) Error() string { return "imap: undefined filter" }
 // own, or else one that all share. They are metadata of the account.
 func (s *session) filter(v *view, c *store.Criteria, name string) error {
 	notes, ok := s.acc.(store.Annotations)
-	if s.filters++; s.filters > maxFilters || !ok {
+	if s.filters++; s.filters > s.srv.lim.filters || !ok {
 		return filterError{name}
 	}
 	for _, where := range [...]string{"/private", "/shared"} {

@@ -22,6 +22,8 @@ type limits struct {
 	bad          int
 	inflate      int64
 	searched     int
+	contexts     int
+	filters      int
 	failures     int
 	references   int
 	conns        int
@@ -67,6 +69,8 @@ func (s *Server) limits() limits {
 		messages:     bound(s.MaxAppendMessages, 1000, unbounded),
 		appended:     bound(s.MaxAppendBytes, 256<<20, math.MaxInt64),
 		pipelined:    bound(s.MaxPipelined, 128, 1),
+		contexts:     bound(s.MaxContexts, 10, unbounded),
+		filters:      orDefault(s.MaxFilters, 20),
 		searched:     bound(s.MaxSearchMailboxes, 1000, unbounded),
 		inflate:      bound(int64(s.MaxInflateRatio), 100, 0),
 		bad:          bound(s.MaxBadCommands, 50, unbounded),

@@ -43,6 +43,13 @@ func (s *session) runMultiSearch(c *wire.MultiSearch) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	messages := 0
+	for _, v := range views {
+		messages += v.told.Len()
+	}
+	if limit := s.srv.lim.worked; limit > 0 && messages > limit { // all or nothing: UIDs of several mailboxes have no order
+		return no(s.limitCode(), "Too many messages")
+	}
 	if c.Return&wire.ReturnUpdate != 0 {
 		s.follow(&c.Search, true, nil, nil)
 	}

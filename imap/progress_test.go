@@ -112,3 +112,42 @@ func TestContexts(t *testing.T) {
 	c.ok("UID STORE 1 -FLAGS.SILENT (\\Flagged)")
 	assert.Len(t, c.ok("NOOP"), 9)
 }
+
+// failing answers details with an error as long as it is told to.
+type failing struct {
+	store.Mailbox
+	err *error
+}
+
+func (m failing) Details(ctx context.Context, rows []store.Row) iter.Seq2[store.Detail, error] {
+	if *m.err == nil {
+		return m.Mailbox.Details(ctx, rows)
+	}
+	return func(yield func(store.Detail, error) bool) {
+		for _, r := range rows {
+			if !yield(store.Detail{Row: r}, *m.err) {
+				return
+			}
+		}
+	}
+}
+
+// What cannot be read says nothing new about results that are kept up to date.
+func TestContextOfUnreadable(t *testing.T) {
+	var broken error
+	w := newWorld(t, func(s *imap.Server) {
+		s.Store = openedStore{s.Store, func(mb store.Mailbox) store.Mailbox { return failing{mb, &broken} }}
+	})
+	w.fill("anna", store.Inbox, 2)
+	c := w.login("anna")
+	c.ok("SELECT INBOX")
+	assert.Equal(t, []string{`* ESEARCH (TAG "t3") UID ALL 2`}, c.ok(`UID SEARCH RETURN (ALL UPDATE) SUBJECT "message 2"`))
+	for _, broken = range []error{store.ErrCorrupt, store.ErrUnavailable} {
+		c.ok("UID STORE 1:2 +FLAGS.SILENT (\\Flagged)")
+		assert.Empty(t, c.ok("NOOP"), "%v", broken)
+		broken = nil
+		assert.Empty(t, c.ok("NOOP"))
+		c.ok("UID STORE 1:2 -FLAGS.SILENT (\\Flagged)")
+		assert.Empty(t, c.ok("NOOP"))
+	}
+}

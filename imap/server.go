@@ -91,6 +91,13 @@ type Server struct {
 	MaxSetRanges int
 	// MaxSearchTerms bounds the keys of one SEARCH. 0: 1,000.
 	MaxSearchTerms int
+	// MaxContexts bounds the searches of a session whose results are kept up to
+	// date (RFC 5267 §4.3); of more, NOUPDATE is said. 0: 10.
+	MaxContexts int
+	// MaxFilters bounds the filters that one search uses (RFC 5466), those
+	// within filters included. 0: 20. It cannot be unbounded: negative is the
+	// default.
+	MaxFilters int
 	// MaxSearchMailboxes bounds the mailboxes of one ESEARCH (RFC 7377). 0:
 	// 1,000.
 	MaxSearchMailboxes int
