@@ -2,6 +2,8 @@ package imap
 
 import (
 	"bytes"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,6 +38,7 @@ type filings struct {
 	octets  int64 // of those in the queue and the one waited for
 	running bool
 	okay    bool          // one of them succeeded; for settle
+	panic   any           // what has ended the goroutine, for settle
 	ended   chan struct{} // closed when the goroutine ends
 }
 
@@ -88,6 +91,7 @@ func (q *filings) add(s *session, f *filing) {
 // answerFilings answers filings in order until there are none.
 func (s *session) answerFilings(ended chan struct{}) {
 	defer close(ended)
+	defer s.filingPanicked()
 	q := &s.filings
 	for {
 		q.mu.Lock()
@@ -109,6 +113,44 @@ func (s *session) answerFilings(ended chan struct{}) {
 		q.okay = q.okay || okay
 		q.mu.Unlock()
 		s.srv.budget.Release(f.lent)
+	}
+}
+
+// filingPanicked, deferred, leaves a panic to the session, which reads meanwhile
+// and is woken by the end of its connection.
+func (s *session) filingPanicked() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	why := fmt.Sprintf("%v\n%s", p, debug.Stack())
+	_ = s.conn.Close()
+	q := &s.filings
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for begun := false; len(q.queue) > 0; begun = true { // the session may be adding to it
+		f := q.queue[0]
+		q.queue = q.queue[1:]
+		q.octets -= f.octets
+		q.mu.Unlock()
+		f.abandon(begun)
+		s.srv.budget.Release(f.lent)
+		q.mu.Lock()
+	}
+	q.running, q.queue, q.panic = false, nil, why
+}
+
+// abandon gives back what a filing holds, once the store is done with it: wait is
+// to be called.
+func (f *filing) abandon(wait bool) {
+	defer func() {
+		_ = recover() // the first panic is told
+		for i := range f.targets {
+			_ = f.targets[i].Body.Discard()
+		}
+	}()
+	if wait {
+		f.wait()
 	}
 }
 
@@ -140,6 +182,10 @@ func (s *session) settle() {
 	q.mu.Unlock()
 	if running {
 		<-ended
+	}
+	if p := q.panic; p != nil {
+		q.panic = nil
+		panic(p)
 	}
 	if q.okay {
 		q.okay, s.badCount = false, 0
