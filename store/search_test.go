@@ -253,6 +253,24 @@ func TestSearchTexts(t *testing.T) {
 	}
 }
 
+// What is folded at a tab is found with a space, and with the tab.
+func TestSearchFoldedAtTab(t *testing.T) {
+	b := newSearchBox(t)
+	b.add("Subject: the quarterly\n\treport\nX-Note: one\n\ttwo\n\nthe\tbody\n", on(2022, 3, 3))
+	for _, name := range []string{"Subject", "X-Note"} {
+		for text, n := range map[string]int{"y report": 1, "y\treport": 1, "one two": 1, "one\ttwo": 1, "yreport": 0, "onetwo": 0} {
+			want := n
+			if strings.HasPrefix(text, "y") != (name == "Subject") {
+				want = 0
+			}
+			assert.Len(t, b.find(store.Criteria{Header: []store.HeaderCriterion{{name, text}}}), want, "%s: %q", name, text)
+			assert.Len(t, b.find(store.Criteria{Text: []string{text}}), n, "%q", text)
+		}
+	}
+	assert.Len(t, b.find(store.Criteria{Body: []string{"the\tbody"}}), 1)
+	assert.Empty(t, b.find(store.Criteria{Body: []string{"the body"}}), "white space of a body is as it is")
+}
+
 func TestSearchPrefix(t *testing.T) {
 	b := newSearchBox(t)
 	s, err := b.st.Stage(t.Context(), strings.NewReader("Subject: body's\r\n\r\ntext\r\n"))

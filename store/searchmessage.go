@@ -145,7 +145,7 @@ func (s *search) envelope(o *message.Outline) {
 func (s *search) judgeField(f *fieldTerm, value string, has bool) {
 	if has && len(f.needle) > 0 {
 		s.scan.folded = fold(s.scan.folded[:0], []byte(message.DecodeWords(value)))
-		has = bytes.Contains(s.scan.folded, f.needle)
+		has = containsSpaced(s.scan.folded, f.needle)
 	}
 	f.found = verdictOf(has)
 }
@@ -157,7 +157,7 @@ func (f *fieldTerm) look(h *message.Header) {
 	}
 	f.found = no
 	for field := range h.Fields() {
-		if field.Is(f.name) && (len(f.needle) == 0 || contains(field.Text(), f.needle)) {
+		if field.Is(f.name) && (len(f.needle) == 0 || containsSpaced(fold(nil, []byte(field.Text())), f.needle)) {
 			f.found = yes
 			return
 		}
@@ -194,10 +194,27 @@ func (s *search) headerText(h *message.Header, embedded bool) {
 			line = name + ": " + line
 		}
 		s.scan.folded = fold(s.scan.folded[:0], []byte(line))
-		if !s.found(s.scan.folded, embedded) {
+		if !s.found(s.scan.folded, embedded) || spaced(s.scan.folded) && !s.found(s.scan.folded, embedded) {
 			return
 		}
 	}
+}
+
+// spaced turns tabs into spaces and reports whether there were any. A header may
+// be folded at either (RFC 5322 §2.2.3), and what is searched for is what is seen.
+func spaced(folded []byte) (any bool) {
+	for i, c := range folded {
+		if c == '\t' {
+			folded[i], any = ' ', true
+		}
+	}
+	return any
+}
+
+// containsSpaced looks for a text in a field as it is and, in place, as spaced
+// makes it.
+func containsSpaced(folded, needle []byte) bool {
+	return bytes.Contains(folded, needle) || spaced(folded) && bytes.Contains(folded, needle)
 }
 
 // wanted reports whether a text is open that may be found here.

@@ -71,11 +71,6 @@ func decompose(dst []byte, r rune) []byte {
 	return dst
 }
 
-// contains looks for a folded needle in a short text.
-func contains(text string, needle []byte) bool {
-	return len(needle) == 0 || bytes.Contains(fold(nil, []byte(text)), needle)
-}
-
 func equalASCII(a, b string) bool { return strings.EqualFold(a, b) && len(a) == len(b) }
 
 // scanChunk is how much of a body is read at a time.
