@@ -59,7 +59,7 @@ func (s *session) runMultiSearch(c *wire.MultiSearch) reply {
 		if fault := s.program(v, &crit, c.Keys); fault != (reply{}) {
 			return fault
 		}
-		if fault := s.eachMatch(v, &crit, found.add); fault != (reply{}) {
+		if fault := s.eachMatch(v, &crit, false, found.all); fault != (reply{}) {
 			return fault
 		}
 		if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {

@@ -31,24 +31,52 @@ func (s *session) progress(last *time.Time, done, all int) {
 }
 
 // searched is store.Search piece by piece, so that a long one tells how far it is,
-// and ends with its connection.
-func (s *session) searched(mb store.Mailbox, snap *store.Snapshot, crit *store.Criteria) iter.Seq2[store.Row, error] {
-	if _, indexed := mb.(store.Searcher); indexed || snap.Len() <= searchPiece {
+// and ends with its connection; or, down, its rows descending.
+func (s *session) searched(mb store.Mailbox, snap *store.Snapshot, crit *store.Criteria, down bool) iter.Seq2[store.Row, error] {
+	size := searchPiece
+	if _, indexed := mb.(store.Searcher); indexed {
+		size = max(snap.Len(), 1)
+	}
+	if !down && snap.Len() <= size {
 		return store.Search(s.ctx, mb, snap, crit)
 	}
 	return func(yield func(store.Row, error) bool) {
-		last, piece := s.began, *crit
-		for from := 0; from < snap.Len() && s.out.err == nil; from += searchPiece {
-			to := min(from+searchPiece, snap.Len())
-			piece.UIDs = append(slices.Clip(crit.UIDs), store.UIDSet{{From: snap.At(from).UID, To: snap.At(to - 1).UID}})
-			for row, err := range store.Search(s.ctx, mb, snap, &piece) {
-				if !yield(row, err) || err != nil && row.UID == 0 {
-					return
-				}
+		last := s.began
+		for done := 0; done < snap.Len() && s.out.err == nil; {
+			n := min(size, snap.Len()-done)
+			from := done
+			if down {
+				from = snap.Len() - done - n
 			}
-			s.progress(&last, to, snap.Len())
+			if !s.searchedPiece(mb, snap, crit, from, from+n, down, yield) {
+				return
+			}
+			done += n
+			s.progress(&last, done, snap.Len())
 		}
 	}
+}
+
+// searchedPiece yields what matches of the rows from from up to to, and reports
+// whether to go on.
+func (s *session) searchedPiece(mb store.Mailbox, snap *store.Snapshot, crit *store.Criteria, from, to int, down bool, yield func(store.Row, error) bool) bool {
+	piece := *crit
+	piece.UIDs = append(slices.Clip(crit.UIDs), store.UIDSet{{From: snap.At(from).UID, To: snap.At(to - 1).UID}})
+	var rows []store.Row
+	for row, err := range store.Search(s.ctx, mb, snap, &piece) {
+		switch {
+		case err == nil && down:
+			rows = append(rows, row)
+		case !yield(row, err) || err != nil && row.UID == 0:
+			return false
+		}
+	}
+	for _, row := range slices.Backward(rows) {
+		if !yield(row, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // indexed reports whether the store has an index of texts, by INBOX: it is one

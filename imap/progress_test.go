@@ -1,9 +1,14 @@
 package imap_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,3 +156,35 @@ func TestContextOfUnreadable(t *testing.T) {
 		assert.Empty(t, c.ok("NOOP"))
 	}
 }
+
+// MIN and MAX alone are found from the ends of the mailbox, and are the same as
+// with all others.
+func TestSearchEnds(t *testing.T) {
+	w := newWorld(t, nil)
+	w.fill("anna", store.Inbox, 1300)
+	c := w.login("anna")
+	c.ok("ENABLE CONDSTORE")
+	c.ok("SELECT INBOX")
+	for range 5 {
+		c.ok("UID STORE 1:* -FLAGS.SILENT (\\Flagged)")
+		from := 1 + rand.IntN(1300)
+		c.ok(fmt.Sprintf("UID STORE %d:%d +FLAGS.SILENT (\\Flagged)", from, from+rand.IntN(1301-from)))
+		for _, program := range []string{"FLAGGED", "UNFLAGGED", "ALL", "SUBJECT \"message 12\"", "FLAGGED UID 600:700", "NOT ALL", "FLAGGED MODSEQ 1"} {
+			for _, ret := range []string{"MIN", "MAX", "MIN MAX"} {
+				ends := c.ok("UID SEARCH RETURN (" + ret + ") " + program)[0]
+				all := c.ok("UID SEARCH RETURN (" + ret + " COUNT) " + program)[0]
+				all = regexp.MustCompile(`^\* ESEARCH \(TAG "t\d+"\)| COUNT \d+| MODSEQ \d+`).ReplaceAllString(all, "")
+				ends = regexp.MustCompile(`^\* ESEARCH \(TAG "t\d+"\)| MODSEQ \d+`).ReplaceAllString(ends, "")
+				require.Equal(t, all, ends, "%s of %s", ret, program)
+				c.ok("UID SEARCH RETURN (" + ret + " SAVE) " + program)
+				want := regexp.MustCompile(`\d+`).FindAllString(ends, -1)
+				got := strings.Fields(strings.TrimPrefix(c.ok("UID SEARCH UID $")[0], "* SEARCH"))
+				slices.SortFunc(want, cmpNumbers)
+				require.Equal(t, strings.Join(slices.Compact(want), " "), strings.Join(got, " "))
+			}
+		}
+	}
+}
+
+// cmpNumbers compares decimal numbers.
+func cmpNumbers(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }

@@ -26,7 +26,14 @@ func (s *session) searchMailbox(p *wire.Parser, name string, uid bool) reply {
 
 func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	found := searchResult{search: c, uid: uid, told: s.sel.told}
-	crit, lowest, fault := s.matching(c, false, found.add)
+	crit, lowest, fault := s.prepare(c, false)
+	if fault == (reply{}) {
+		if c.OnlyEnds() {
+			fault = s.ends(&crit, &found)
+		} else {
+			fault = s.eachMatch(s.sel, &crit, false, found.all)
+		}
+	}
 	if fault != (reply{}) {
 		return fault
 	}
@@ -60,10 +67,19 @@ func (s *session) searchable(c *wire.Search) reply {
 	return reply{}
 }
 
-// matching gives the messages that match a search, ascending; fault is why it
-// cannot. lowest is as in limit; a search that is to be of all or nothing fails
-// instead.
-func (s *session) matching(c *wire.Search, all bool, each func(store.Row)) (crit store.Criteria, lowest store.UID, fault reply) {
+// matching gives the messages that match a search of all or nothing, ascending;
+// fault is why it cannot.
+func (s *session) matching(c *wire.Search, each func(store.Row)) (fault reply) {
+	crit, _, fault := s.prepare(c, true)
+	if fault != (reply{}) {
+		return fault
+	}
+	return s.eachMatch(s.sel, &crit, false, func(row store.Row) bool { each(row); return true })
+}
+
+// prepare makes criteria of a search; fault is why it cannot. lowest is as in
+// limit; a search that is to be of all or nothing fails instead.
+func (s *session) prepare(c *wire.Search, all bool) (crit store.Criteria, lowest store.UID, fault reply) {
 	if fault := s.searchable(c); fault != (reply{}) {
 		return crit, 0, fault
 	}
@@ -80,15 +96,35 @@ func (s *session) matching(c *wire.Search, all bool, each func(store.Row)) (crit
 	if c.ModSeq {
 		s.enableCondStore() // RFC 7162 §3.1.5
 	}
-	return crit, lowest, s.eachMatch(s.sel, &crit, each)
+	return crit, lowest, reply{}
 }
 
-// eachMatch gives the messages of a mailbox that match.
-func (s *session) eachMatch(v *view, crit *store.Criteria, each func(store.Row)) reply {
-	for row, err := range s.searched(v.mb, v.told, crit) {
+// ends finds the first and the last message that match, and looks at no others.
+func (s *session) ends(crit *store.Criteria, found *searchResult) (fault reply) {
+	if found.search.Return&wire.ReturnMin != 0 {
+		fault = s.eachMatch(s.sel, crit, false, func(row store.Row) bool { found.add(row); return false })
+	}
+	if found.search.Return&wire.ReturnMax == 0 || fault != (reply{}) {
+		return fault
+	}
+	last := found.last.UID
+	return s.eachMatch(s.sel, crit, true, func(row store.Row) bool {
+		if row.UID != last {
+			found.add(row)
+		}
+		return false
+	})
+}
+
+// eachMatch gives the messages of a mailbox that match, ascending or descending,
+// until each wants no more.
+func (s *session) eachMatch(v *view, crit *store.Criteria, down bool, each func(store.Row) bool) reply {
+	for row, err := range s.searched(v.mb, v.told, crit, down) {
 		switch {
 		case err == nil:
-			each(row)
+			if !each(row) {
+				return reply{}
+			}
 		case row.UID == 0: // the search as a whole
 			return s.failed(err)
 		default: // a message that is damaged must not end all searches for good

@@ -203,7 +203,7 @@ func FuzzSearch(f *testing.F) {
 			return
 		}
 		var found []int
-		for row, err := range s.searched(mb, snap, &crit) {
+		for row, err := range s.searched(mb, snap, &crit, false) {
 			if err != nil {
 				return // too deep, say
 			}

@@ -60,6 +60,12 @@ func (r *searchResult) add(row store.Row) {
 	r.modSeq = max(r.modSeq, row.ModSeq)
 }
 
+// all is add for who wants all.
+func (r *searchResult) all(row store.Row) bool {
+	r.add(row)
+	return true
+}
+
 // number is how a message is named in the answer.
 func (r *searchResult) number(u store.UID) uint32 {
 	if r.uid {

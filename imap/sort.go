@@ -35,7 +35,7 @@ func (s *session) runSort(c *wire.Sort, name string, uid bool) reply {
 	t := sorter{session: s, memory: loan{budget: s.srv.budget}, columns: newColumns(c.By)}
 	defer t.memory.repay()
 	found := searchResult{search: &c.Search, uid: uid, told: s.sel.told}
-	if _, _, fault := s.matching(&c.Search, true, func(row store.Row) {
+	if fault := s.matching(&c.Search, func(row store.Row) {
 		if t.add(row) {
 			found.add(row)
 		}

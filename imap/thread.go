@@ -22,7 +22,7 @@ func (s *session) threadMailbox(p *wire.Parser, name string, uid bool) reply {
 	}
 	t := collector{session: s, uid: uid, algorithm: c.Algorithm, seed: maphash.MakeSeed(), memory: loan{budget: s.srv.budget}}
 	defer t.memory.repay()
-	if _, _, fault := s.matching(&c.Search, true, t.take); fault != (reply{}) {
+	if fault := s.matching(&c.Search, t.take); fault != (reply{}) {
 		return fault
 	}
 	err := t.collect()

@@ -85,6 +85,13 @@ type Search struct {
 	Fuzzy    bool // FUZZY was used
 }
 
+// OnlyEnds reports whether nothing is asked for but the first and the last message,
+// their mod-sequences aside.
+func (c *Search) OnlyEnds() bool {
+	const ends = ReturnMin | ReturnMax
+	return c.Extended && c.Return&ends != 0 && c.Return&^(ends|ReturnSave) == 0
+}
+
 // Search reads the arguments of SEARCH.
 func (p *Parser) Search() (c Search) {
 	s := searchParser{Parser: p, c: &c}
