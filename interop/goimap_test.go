@@ -30,10 +30,6 @@ func TestGoIMAP(t *testing.T) {
 		}
 		require.NoError(t, c.Logout().Wait())
 	})
-	t.Run("IDLE", func(t *testing.T) { goimapIdle(t, s) })
-	t.Run("CONDSTORE", func(t *testing.T) { goimapCondstore(t, s) })
-	t.Run("mailboxes", func(t *testing.T) { goimapMailboxes(t, s) })
-	t.Run("messages", func(t *testing.T) { goimapMessages(t, s) })
 }
 
 // A delivery is told in IDLE at once.
