@@ -80,10 +80,12 @@ func (s *session) criterion(v *view, c *store.Criteria, k *wire.SearchKey) error
 	case wire.SearchAnd:
 		return s.criteria(v, c, k.Keys)
 	case wire.SearchOlder: // RFC 5032 §2
+		s.unsteady = true
 		if t := s.began.Add(-time.Duration(k.Number) * time.Second); c.NotAfter.IsZero() || t.Before(c.NotAfter) {
 			c.NotAfter = t
 		}
 	case wire.SearchYounger:
+		s.unsteady = true
 		if t := s.began.Add(-time.Duration(k.Number) * time.Second); t.After(c.NotBefore) {
 			c.NotBefore = t
 		}

@@ -40,7 +40,7 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
 		return notSaved
 	}
-	if lowest != 0 || s.unsteady { // it is of a part, or of messages that become others
+	if lowest != 0 || s.unsteady { // it is of a part, or becomes another
 		s.follow(c, uid, nil, nil)
 	} else {
 		s.follow(c, uid, &crit, found.uids)

@@ -62,7 +62,7 @@ type session struct {
 
 	tag      []byte // of the command at hand
 	filters  int    // that its search has used
-	unsteady bool   // its search names "*", which comes to mean others
+	unsteady bool   // it comes to match others, by "*" or time
 	began    time.Time
 	cmd      []byte // a command with literals, assembled
 	lent     int    // octets of the budget that cmd holds
