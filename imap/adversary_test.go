@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/imap"
 	"github.com/posta-mail/posta/store"
 	"github.com/posta-mail/posta/store/memory"
@@ -179,4 +181,81 @@ func TestAccountDeleted(t *testing.T) {
 	assert.Equal(t, "* BYE The selected mailbox has been deleted", c.line())
 	_, end = w.connect().do("LOGIN anna secret")
 	assert.Contains(t, end, "NO [CONTACTADMIN]")
+}
+
+// counting is a store that counts which staged messages have not been discarded.
+type counting struct {
+	store.Store
+	staged atomic.Int64
+}
+
+func (c *counting) Stage(ctx context.Context, r io.Reader) (store.Staged, error) {
+	s, err := c.Store.Stage(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	c.staged.Add(1)
+	return &counted{Staged: s, in: c}, nil
+}
+
+func (c *counting) PlaceLater(ctx context.Context, targets []store.Target) func() []store.Placed {
+	return store.PlaceLater(ctx, c.Store, targets)
+}
+
+type counted struct {
+	store.Staged
+	in   *counting
+	once sync.Once
+}
+
+func (s *counted) Discard() error {
+	s.once.Do(func() { s.in.staged.Add(-1) })
+	return s.Staged.Discard()
+}
+
+// TestCutAnywhere: wherever a conversation breaks off, nothing of it stays: no
+// staged message, no memory of the budget, no session of the account.
+func TestCutAnywhere(t *testing.T) {
+	script := "a LOGIN anna secret\r\nb SELECT INBOX\r\nc APPEND INBOX {12+}\r\nSubject: x\r\n\r\n" +
+		"d APPEND INBOX (\\Seen) {12+}\r\nSubject: x\r\n\r\n {12+}\r\nSubject: y\r\n\r\n" +
+		"e APPEND {5+}\r\nINBOX CATENATE (URL \"/INBOX/;UID=1/;SECTION=HEADER.FIELDS%20(Subject)\" TEXT {2+}\r\nab URL \"/INBOX/;UID=2\")\r\n" +
+		"f UID REPLACE * INBOX {12+}\r\nSubject: z\r\n\r\n" +
+		"g APPEND INBOX {12+}\r\nSubject: x\r\n\r\n\r\nh APPEND Nowhere {12+}\r\nSubject: x\r\n\r\n" +
+		"i UID SEARCH RETURN (SAVE UPDATE) OR SUBJECT {1+}\r\nx TEXT {1+}\r\nz\r\nj UID SORT (SUBJECT) UTF-8 ALL\r\nk THREAD REFERENCES UTF-8 ALL\r\n" +
+		"l SETMETADATA INBOX (/private/comment {3+}\r\nabc)\r\nm NOTIFY SET (SELECTED (MessageNew (BODY.PEEK[]) MessageExpunge)) (PERSONAL (MailboxName))\r\n" +
+		"n IDLE\r\nDONE\r\no FETCH 1:3 (BODY.PEEK[HEADER.FIELDS (Subject)] BINARY[1])\r\np UNAUTHENTICATE\r\nq LOGIN anna secret\r\n"
+	var gone atomic.Int64
+	st := &counting{Store: memory.New()}
+	w := newWorldOver(t, st, func(s *imap.Server) {
+		s.MaxConnsPerAccount = 1
+		s.Trace = &imap.Trace{Disconnected: func(auth.Peer) { gone.Add(1) }}
+	})
+	w.fill("anna", store.Inbox, 3)
+	conns := int64(0)
+	for i := len(script) % 3; i <= len(script); i += 3 {
+		conns++
+		c, err := w.dial(context.Background())
+		require.NoError(t, err)
+		_, err = io.WriteString(c, script[:i])
+		require.NoError(t, err)
+		var said []byte
+		if conns%3 == 0 && i < len(script) { // gone at once, or when it has heard everything
+			require.NoError(t, c.Close())
+		} else {
+			require.NoError(t, c.(interface{ CloseWrite() error }).CloseWrite())
+			said, err = io.ReadAll(c)
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+		}
+		if i == len(script) {
+			for tag := range strings.SplitSeq("a b c d e f g i j k l m n o p q", " ") {
+				assert.Contains(t, string(said), "\r\n"+tag+" OK ")
+			}
+			assert.Contains(t, string(said), "h NO [TRYCREATE]")
+		}
+		require.Eventually(t, func() bool { return gone.Load() == conns }, 10*time.Second, 50*time.Microsecond, "cut at %d", i)
+		require.Zero(t, st.staged.Load(), "cut at %d, behind %q", i, script[max(0, i-30):i])
+		require.Zero(t, w.srv.BudgetUsed(), "cut at %d, behind %q", i, script[max(0, i-30):i])
+	}
+	w.login("anna").ok("NOOP") // the only session of the account
 }
