@@ -1,10 +1,13 @@
 package interop
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -63,6 +66,39 @@ func TestFetchmail(t *testing.T) {
 			assert.Empty(t, left, "collected mail is deleted")
 		})
 	}
+}
+
+// TestFetchmailIdle has fetchmail wait in IDLE: what comes is collected at once.
+func TestFetchmailIdle(t *testing.T) {
+	t.Parallel()
+	peer(t, "fetchmail")
+	s := start(t)
+	dir := t.TempDir()
+	got := filepath.Join(dir, "got")
+	rc := write(t, filepath.Join(dir, "rc"), "poll localhost protocol imap service "+s.port("imaps")+
+		" user '"+bob+"' password '"+bobPassword+"' ssl sslcertck sslcertfile '"+certFile()+"' idle no keep\n mda \"cat >> "+got+"\"\n")
+	cmd := exec.CommandContext(t.Context(), "fetchmail", "-v", "--nodetach", "--nosyslog", "-f", rc)
+	cmd.Env = append(os.Environ(), "FETCHMAILHOME="+dir, "HOME="+homeOf(t))
+	out := &output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	for i := range 3 {
+		idles := out.await(time.Minute, ended, func(s string) bool { return strings.Count(s, " IDLE\n")+strings.Count(s, " IDLE\r\n") > i })
+		require.True(t, idles, "%s", out)
+		subject := fmt.Sprintf("idle %d", i)
+		s.append(t, bob, "INBOX", message(alice, bob, subject, "while you wait"))
+		require.Eventually(t, func() bool {
+			text, _ := os.ReadFile(got)
+			return strings.Contains(string(text), "Subject: "+subject)
+		}, 20*time.Second, 10*time.Millisecond, "%s", out)
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	<-ended
 }
 
 // TestOpenSSL makes a handshake on every port, with the certificate verified.
