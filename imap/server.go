@@ -160,8 +160,10 @@ type Server struct {
 	// MemoryBudget bounds the octets of all connections' long commands
 	// together; a command for which there is none left ends its session. What
 	// SORT and THREAD hold for the messages found, about 200 octets each, is of
-	// it too; they fail without it. So are the APPENDs that wait for their
-	// commit; without it they do not wait. 0: 256 MiB.
+	// it too; they fail without it. So are results of searches that are saved or
+	// kept up to date, about 16 octets for each run of UIDs; without it they are
+	// not. So are the APPENDs that wait for their commit; without it they do not
+	// wait. 0: 256 MiB.
 	MemoryBudget int64
 
 	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31
