@@ -100,12 +100,20 @@ def untagged(c, command, *args):
     return [line for line in c.response(command)[1] if line is not None]
 
 
-imaplib.Commands.update({"SETMETADATA": ("AUTH", "SELECTED"), "GETMETADATA": ("AUTH", "SELECTED"), "ESEARCH": ("SELECTED",)})
+imaplib.Commands.update({"SETMETADATA": ("AUTH", "SELECTED"), "GETMETADATA": ("AUTH", "SELECTED"), "ESEARCH": ("SELECTED",), "LISTRIGHTS": ("AUTH", "SELECTED")})
 
 
 def extensions(c, box):
     """What this client knows of extensions, and what it can be taught."""
-    print(ok(c.getquotaroot(box)))
+    assert box.encode() in ok(c.getquotaroot(box))[0][0]
+    assert b'(("" "/"))' in ok(c.namespace())[0], c.namespace()
+    for name in ("GETANNOTATION", "PROXYAUTH", "NOSUCH"):
+        try:
+            typ, data = c.xatom(name, "x", "y", "z")
+        except imaplib.IMAP4.error as e:
+            typ, data = "BAD", [e]
+        assert typ == "BAD", (name, typ, data)
+    assert untagged(c, "LISTRIGHTS", box, "bob@posta.test")[0].startswith(b'"%s" ' % box.encode())
     assert b"lrswipkxtea" in ok(c.myrights(box))[0], c.myrights(box)
     ok(c.setacl(box, "bob@posta.test", "lr"))
     assert b"bob@posta.test" in ok(c.getacl(box))[0]
@@ -121,7 +129,9 @@ def extensions(c, box):
         uids.append(int(re.search(rb"APPENDUID \d+ (\d+)", text).group(1)))
     assert ok(c.sort("(SUBJECT)", "UTF-8", "SUBJECT zebra"))[0].split() == [b"3", b"4"]
     assert ok(c.uid("SORT", "(REVERSE SUBJECT)", "UTF-8", "UID %d:*" % uids[0]))[0].split() == [b"%d" % u for u in (uids[1], uids[2], uids[0])]
-    print(ok(c.thread("REFERENCES", "UTF-8", "ALL")), ok(c.uid("THREAD", "ORDEREDSUBJECT", "UTF-8", "ALL")))
+    for data in (ok(c.thread("REFERENCES", "UTF-8", "SUBJECT zebra")), ok(c.thread("ORDEREDSUBJECT", "UTF-8", "SUBJECT zebra"))):
+        assert data[0] in (b"(3 4)", b"(4 3)", b"((3)(4))"), data
+    print(ok(c.uid("THREAD", "ORDEREDSUBJECT", "UTF-8", "ALL")))
     ok(c.uid("MOVE", "%d" % uids[0], "Trash"))
     assert c.response("COPYUID")[1][0], "COPYUID"
     ok(c.store("2", "+FLAGS.SILENT", "(\\Deleted)"))
@@ -135,13 +145,16 @@ def utf8(c):
     ok(c.login(user, password))
     ok(c.enable("UTF8=ACCEPT"))
     ok(c.create('"Größe"'))
-    # From here imaplib's append writes "UTF8 (" and ")" inside of the literal, where
-    # they are part of the message: not what RFC 6855 meant. We do without.
-    c.utf8_enabled = False
-    ok(c.append('"Größe"', None, None, "Subject: Größe\r\n\r\nx\r\n".encode()))
+    # From here imaplib's append writes "UTF8 (" and ")" inside of the literal, not
+    # around it as RFC 6855 had it; no part of the message.
+    m = "Subject: Größe\r\n\r\nx\r\n".encode()
+    ok(c.append('"Größe"', None, None, m))
     assert ok(c.select('"Größe"')) == [b"1"]
     assert "Größe".encode() in ok(c.fetch("1", "(ENVELOPE)"))[0]
+    assert ok(c.fetch("1", "(BODY.PEEK[])"))[0][1] == m
     assert ok(c.search(None, "SUBJECT", '"größe"')) == [b"1"]
+    assert any('"Größe"'.encode() in line for line in ok(c.list()))
+    assert ok(c.sort("(SUBJECT)", "UTF-8", 'TEXT "größe"')) == [b"1"]
     c.logout()
 
 
