@@ -34,7 +34,7 @@ func (s *session) progress(last *time.Time, done, all int) {
 // and ends with its connection; or, down, its rows descending.
 func (s *session) searched(mb store.Mailbox, snap *store.Snapshot, crit *store.Criteria, down bool) iter.Seq2[store.Row, error] {
 	size := searchPiece
-	if _, indexed := mb.(store.Searcher); indexed {
+	if _, indexed := mb.(store.Searcher); indexed || !down && byColumns(crit) {
 		size = max(snap.Len(), 1)
 	}
 	if !down && snap.Len() <= size {
@@ -55,6 +55,25 @@ func (s *session) searched(mb store.Mailbox, snap *store.Snapshot, crit *store.C
 			s.progress(&last, done, snap.Len())
 		}
 	}
+}
+
+// byColumns reports whether a search needs no more of messages than their rows,
+// and so takes no time that is worth telling of.
+func byColumns(c *store.Criteria) bool {
+	if len(c.Header)+len(c.Body)+len(c.Text) > 0 || c.EmailIDs != nil || c.ThreadIDs != nil || !c.SentSince.IsZero() || !c.SentBefore.IsZero() {
+		return false
+	}
+	for i := range c.Not {
+		if !byColumns(&c.Not[i]) {
+			return false
+		}
+	}
+	for i := range c.Or {
+		if !byColumns(&c.Or[i][0]) || !byColumns(&c.Or[i][1]) {
+			return false
+		}
+	}
+	return true
 }
 
 // searchedPiece yields what matches of the rows from from up to to, and reports
