@@ -51,8 +51,8 @@ func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
 		x.server = sasl.NewExternalServer(x.external)
 	case sasl.OAuthBearer:
 		x.server = sasl.NewOAuthBearerServer(x.token)
-	case sasl.SCRAMSHA256, sasl.SCRAMSHA256 + sasl.Plus:
-		server, err := x.scram()
+	case sasl.SCRAMSHA256:
+		server, err := sasl.NewSCRAMServer(scramHash, x.keys, x.authorize)
 		if err != nil {
 			return nil, ErrMechanism
 		}
@@ -61,20 +61,6 @@ func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
 		return nil, ErrMechanism
 	}
 	return x, nil
-}
-
-// scram serves SCRAM. Where -PLUS is offered, who does not use it must not believe
-// that it is not (RFC 5802 §6).
-func (x *Exchange) scram() (gosasl.Server, error) {
-	if !bindable(x.req.Peer) {
-		return sasl.NewSCRAMServer(scramHash, x.keys, x.authorize)
-	}
-	binding, err := sasl.TLSBinding(x.req.Peer.TLS)
-	if err != nil {
-		return nil, err
-	}
-	plus := x.req.Mechanism != sasl.SCRAMSHA256
-	return sasl.NewBoundSCRAMServer(scramHash, binding, plus, x.keys, x.authorize)
 }
 
 // Next takes the client's message, decoded from base64, and returns the

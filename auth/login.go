@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -56,8 +55,6 @@ func (l *Login) PlaintextAllowed(p Peer) bool {
 }
 
 // Mechanisms lists what can be offered on this connection, strongest first.
-// SCRAM with channel binding (-PLUS) is among them under TLS that no proxy has
-// passed on.
 // Empty when nobody can log in.
 func (l *Login) Mechanisms(p Peer) []string {
 	if l == nil {
@@ -75,9 +72,6 @@ func (l *Login) mechanisms(p Peer, plaintext bool) []string {
 		names = append(names, sasl.External)
 	}
 	if _, ok := l.Auth.(SCRAMAuthenticator); ok {
-		if bindable(p) {
-			names = append(names, sasl.SCRAMSHA256+sasl.Plus)
-		}
 		names = append(names, sasl.SCRAMSHA256)
 	}
 	if plaintext {
@@ -87,14 +81,6 @@ func (l *Login) mechanisms(p Peer, plaintext bool) []string {
 		names = append(names, sasl.Plain, sasl.Login)
 	}
 	return names
-}
-
-// bindable reports whether the connection has what a client can bind its proof
-// to, as [sasl.TLSBinding] says. Behind a proxy it is not certain that client and
-// server are the ends of one TLS connection: there nothing is bound.
-func bindable(p Peer) bool {
-	return p.TLS != nil && p.TLS.HandshakeComplete && !p.Proxy.IsValid() &&
-		(p.TLS.Version >= tls.VersionTLS13 || p.TLS.Version == tls.VersionTLS12 && len(p.TLS.TLSUnique) > 0)
 }
 
 // Password authenticates with a plain-text password, as the LOGIN command of

@@ -77,8 +77,9 @@ func TestPanicOfFiling(t *testing.T) {
 		assert.Contains(t, string(rest), "a OK [APPENDUID ")
 		assert.NotContains(t, string(rest), "b OK")
 	}
-	assert.Equal(t, 3, strings.Count(log.String(), "mistake in the store"))
-	assert.Equal(t, 3, strings.Count(log.String(), "connection handler panicked"))
+	require.Eventually(t, func() bool { // it is logged when the connection has ended
+		return strings.Count(log.String(), "mistake in the store") == 3 && strings.Count(log.String(), "connection handler panicked") == 3
+	}, 10*time.Second, time.Millisecond)
 	w.srv.Close()
 	assert.Zero(t, w.srv.BudgetUsed())
 }

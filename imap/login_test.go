@@ -1,9 +1,7 @@
 package imap_test
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/password"
-	"github.com/posta-mail/posta/auth/sasl"
 	"github.com/posta-mail/posta/imap"
 )
 
@@ -41,48 +38,6 @@ func (c *client) prove(x gosasl.Client) string {
 		l = c.line()
 	}
 	return l
-}
-
-// TestChannelBinding: a proof made for one connection is of no use on another,
-// and who is told that there is no -PLUS is warned (RFC 5802 §6).
-func TestChannelBinding(t *testing.T) {
-	known := password.Memory()
-	require.NoError(t, known.Add("anna", "correct horse"))
-	authority, cert := certificates()
-	w := newWorld(t, func(s *imap.Server) {
-		s.Auth, s.InsecureAuth, s.ImplicitTLS = known, false, true
-		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
-	})
-	connect := func(version uint16) (*client, sasl.ChannelBinding) {
-		tc := tls.Client(mustDial(t, w), &tls.Config{RootCAs: authority.Pool(), ServerName: "mail.test", MaxVersion: version})
-		require.NoError(t, tc.Handshake())
-		state := tc.ConnectionState()
-		binding, err := sasl.TLSBinding(&state)
-		require.NoError(t, err)
-		c := &client{t: t, Conn: tc, r: bufio.NewReader(tc)}
-		require.Contains(t, c.line(), " AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN ")
-		return c, binding
-	}
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		_, foreign := connect(version)
-		for _, tc := range []struct {
-			name string
-			make func(own sasl.ChannelBinding) sasl.SCRAM
-			want string
-		}{
-			{"bound", func(own sasl.ChannelBinding) sasl.SCRAM { return sasl.SCRAM{Binding: own, Plus: true} }, "s OK ["},
-			{"of another connection", func(sasl.ChannelBinding) sasl.SCRAM { return sasl.SCRAM{Binding: foreign, Plus: true} }, "s NO [AUTHENTICATIONFAILED]"},
-			{"not bound", func(sasl.ChannelBinding) sasl.SCRAM { return sasl.SCRAM{} }, "s OK ["},
-			{"told that it cannot", func(own sasl.ChannelBinding) sasl.SCRAM { return sasl.SCRAM{Binding: own} }, "s NO [AUTHENTICATIONFAILED]"},
-		} {
-			c, own := connect(version)
-			scram := tc.make(own)
-			scram.Hash, scram.User, scram.Password = "SHA-256", "anna", "correct horse"
-			x, err := scram.Client()
-			require.NoError(t, err)
-			assert.Contains(t, c.prove(x), tc.want, "%s, %x", tc.name, version)
-		}
-	}
 }
 
 // record is a log that tests read.

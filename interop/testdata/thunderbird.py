@@ -129,8 +129,8 @@ const account = MailServices.accounts.createAccount();
 account.addIdentity(identity);
 account.incomingServer = s;
 """, int(imaps), user, password, "".join(open(cert).read().split("-----")[2].split()))
-    step("folders", ["Drafts", "INBOX", "Junk", "Sent", "Trash"],
-         "server.performExpand(null); await wait(() => server.rootFolder.subFolders.length >= 5); return server.rootFolder.subFolders.map(f => f.name).sort()")
+    step("folders", ["Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash"],
+         "server.performExpand(null); await wait(() => server.rootFolder.subFolders.length >= 6); return server.rootFolder.subFolders.map(f => f.name).sort()")
     for subject in ("one", "two", "three"):
         deliver(subject)
     step("headers", ["one|||", "three|||", "two|||"], "await update(inbox); return list(inbox)")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,7 +144,24 @@ func (s *IMAPSession) begin(c IMAP, tlsConfig *tls.Config) error {
 			return err
 		}
 	}
-	return s.capability()
+	if err := s.capability(); err != nil {
+		return err
+	}
+	return s.acceptUTF8()
+}
+
+// acceptUTF8 enables UTF8=ACCEPT, without which a server that has it refuses
+// messages with 8-bit headers (RFC 9755 §4). Names are UTF-8 then.
+func (s *IMAPSession) acceptUTF8() error {
+	if !s.caps["UTF8=ACCEPT"] || !s.caps["ENABLE"] {
+		return nil
+	}
+	return s.each("ENABLE UTF8=ACCEPT", nil, func(r *imapResponse) error {
+		if r.kind == "ENABLED" {
+			s.utf8Accept = s.utf8Accept || slices.Contains(strings.Fields(strings.ToUpper(string(r.b))), "UTF8=ACCEPT")
+		}
+		return nil
+	})
 }
 
 // login tries AUTHENTICATE PLAIN, or LOGIN.

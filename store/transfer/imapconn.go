@@ -39,17 +39,18 @@ const (
 // server does not take are made simpler, or distinct where two would be the
 // same there. NUL becomes a space for servers without BINARY (RFC 3516).
 type IMAPSession struct {
-	config   IMAP
-	identity string
-	base     net.Conn // without TLS
-	conn     net.Conn
-	in       timedReader
-	r        *wire.Reader
-	w        *bufio.Writer
-	caps     map[string]bool
-	tag      int
-	broken   error
-	bye      string // what the server said last
+	config     IMAP
+	identity   string
+	base       net.Conn // without TLS
+	conn       net.Conn
+	in         timedReader
+	r          *wire.Reader
+	w          *bufio.Writer
+	caps       map[string]bool
+	tag        int
+	utf8Accept bool // enabled
+	broken     error
+	bye        string // what the server said last
 
 	// Of a sink: the separator of the server's names, once it has been asked
 	// for, and which name each of the server's stands for.

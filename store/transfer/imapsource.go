@@ -177,9 +177,11 @@ func (s *IMAPSession) plainName(raw, delim string) string {
 	return strings.Join(levels, string(store.Separator))
 }
 
-// utf8 reports whether names are sent as they are, because the server knows
-// nothing older than RFC 9051 (§5.1).
-func (s *IMAPSession) utf8() bool { return s.caps["IMAP4REV2"] && !s.caps["IMAP4REV1"] }
+// utf8 reports whether names are sent as they are, because that has been enabled
+// (RFC 9755 §3) or the server knows nothing older than RFC 9051 (§5.1).
+func (s *IMAPSession) utf8() bool {
+	return s.utf8Accept || s.caps["IMAP4REV2"] && !s.caps["IMAP4REV1"]
+}
 
 // imapStatus is what STATUS says; negative: nothing.
 type imapStatus struct{ messages, uidValidity, uidNext int64 }
