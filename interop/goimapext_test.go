@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -141,7 +142,8 @@ func goimapAuthenticate(t *testing.T, s *server) {
 	require.Error(t, c.Authenticate(sasl.NewPlainClient("", alice, "wrong")))
 	require.NoError(t, c.Authenticate(sasl.NewPlainClient("", alice, alicePassword)))
 	require.NoError(t, c.Unauthenticate().Wait())
-	require.Equal(t, imap.ConnStateNotAuthenticated, c.State())
+	// The client sets its state after it has ended the wait.
+	require.Eventually(t, func() bool { return c.State() == imap.ConnStateNotAuthenticated }, 10*time.Second, time.Millisecond)
 	require.NoError(t, c.Authenticate(sasl.NewLoginClient(bob, bobPassword)))
 	require.NoError(t, c.Logout().Wait())
 }
