@@ -105,9 +105,11 @@ func TestDiskFull(t *testing.T) {
 				}
 				require.NoError(t, os.Remove(filepath.Join(filepath.Dir(dir), "stuffing")))
 				require.Greater(t, fill(), first*3/4, "there is room again")
-				require.NoError(t, st.Close())
+				stuff(t, filepath.Join(filepath.Dir(dir), "stuffing"))
+				require.NoError(t, st.Close(), "closing on a full disk")
 				st, err = opt.Open(dir)
 				require.NoError(t, err, "opening on a full disk")
+				require.NoError(t, os.Remove(filepath.Join(filepath.Dir(dir), "stuffing")))
 				first = first * 3 / 4
 				var problems []error
 				require.NoError(t, st.Check(t.Context(), func(p sqlite.Problem) { problems = append(problems, p) }))

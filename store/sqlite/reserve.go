@@ -41,6 +41,6 @@ func (s *Store) spendReserve() bool {
 	if s.opt.fs.Remove(s.reserveFile()) != nil {
 		return false
 	}
-	s.opt.Logger.Warn("the disk is full: deleting takes from the reserve")
+	s.opt.Logger.Warn("the disk is full: taking from the reserve")
 	return true
 }

@@ -317,7 +317,8 @@ func (s *Store) fail(err error) error {
 }
 
 // Close ends the store: calls under way finish, what they wrote is durable and
-// the write-ahead log empty. Bodies that are open stay readable.
+// the write-ahead log empty, unless the disk is full: then the log stays, and
+// whoever opens the store next reads it. Bodies that are open stay readable.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -331,7 +332,7 @@ func (s *Store) Close() error {
 	s.spool.wake.Close()
 	var err error
 	if s.broken() == nil {
-		err = s.checkpoint(true)
+		err = s.lastCheckpoint()
 	}
 	return errors.Join(err, s.release())
 }
