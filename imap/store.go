@@ -117,16 +117,19 @@ const storedBatch = 128
 
 // tellStoredSome is tellStored for a run of messages.
 func (s *session) tellStoredSome(st *stored, sp span) {
-	var now [storedBatch]store.Row
-	n, k := 0, 0
-	for _, row := range st.cur.Select(s.sel.uids([]span{sp})) {
-		now[n] = row
-		if n++; n == len(now) {
-			break
-		}
+	var before, after [storedBatch]store.Row
+	told := s.sel.told.AppendRows(before[:0], sp.from, sp.to)
+	// UIDs become visible in order, so that there is none between those told.
+	from, _ := st.cur.Find(told[0].UID)
+	to, found := st.cur.Find(told[len(told)-1].UID)
+	if found {
+		to++
 	}
-	for i, old := range s.sel.told.Range(sp.from, sp.to) {
-		if k == n || now[k].UID != old.UID {
+	now := st.cur.AppendRows(after[:0], from, to)
+	k := 0
+	for i, old := range told {
+		i += sp.from
+		if k == len(now) || now[k].UID != old.UID {
 			st.gone = true
 			continue
 		}

@@ -181,10 +181,15 @@ func (p *rowPage) rows(buf *rowBuffer, from, to int) []Row {
 		rows = make([]Row, to-from)
 	}
 	rows = rows[:to-from]
+	p.unpackAll(rows, from)
+	return rows
+}
+
+// unpackAll fills rows with those from from on.
+func (p *rowPage) unpackAll(rows []Row, from int) {
 	for c := range p.cols {
 		p.unpack(c, rows, from)
 	}
-	return rows
 }
 
 func (p *rowPage) unpack(c int, rows []Row, from int) {
@@ -230,6 +235,9 @@ func (p *rowPage) with(rows []Row, gone UIDSet) *rowPage {
 	if len(rows) == 0 && !gone.Overlaps(p.first(), p.last) {
 		return p
 	}
+	if len(gone) == 0 && p.same(rows) {
+		return packRows(rows)
+	}
 	var buf rowBuffer
 	var out [pageRows]Row
 	q := out[:0]
@@ -251,6 +259,19 @@ func (p *rowPage) with(rows []Row, gone UIDSet) *rowPage {
 		return nil
 	}
 	return packRows(q)
+}
+
+// same reports whether rows have the UIDs of the page.
+func (p *rowPage) same(rows []Row) bool {
+	if len(rows) != p.n {
+		return false
+	}
+	for i := range rows {
+		if rows[i].UID != UID(p.value(colUID, i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // paginate packs rows into pages and adds them.

@@ -180,6 +180,25 @@ func (s *Snapshot) rangePages(p, from, to int, yield func(int, Row) bool) {
 	}
 }
 
+// AppendRows appends the rows from up to but not including to, as Range yields
+// them, and returns the extended slice. It costs the least where all of them
+// are needed.
+func (s *Snapshot) AppendRows(rows []Row, from, to int) []Row {
+	from, to = max(from, 0), min(to, s.count)
+	if from >= to {
+		return rows
+	}
+	n := len(rows)
+	rows = slices.Grow(rows, to-from)[:n+to-from]
+	for p := s.page(from); from < to; p++ {
+		pg, i := s.pages[p], from-int(s.starts[p])
+		k := min(pg.n-i, to-from)
+		pg.unpackAll(rows[n:n+k], i)
+		n, from = n+k, from+k
+	}
+	return rows
+}
+
 // Select yields the rows whose UIDs are in the set, with their numbers,
 // ascending. Its cost is bounded by the ranges of the set and the messages
 // found, whatever UIDs the set names.

@@ -36,6 +36,7 @@ func TestSnapshotAccess(t *testing.T) {
 	for range empty.Range(-5, 10) {
 		t.Fatal("rows in an empty snapshot")
 	}
+	require.Empty(t, empty.AppendRows(nil, -5, 10))
 	for range empty.Select(store.AllUIDs()) {
 		t.Fatal("rows in an empty snapshot")
 	}
@@ -63,7 +64,10 @@ func TestSnapshotAccess(t *testing.T) {
 	for _, r := range [][2]int{{0, 1000}, {0, 0}, {127, 129}, {128, 256}, {999, 1000}, {990, 5000}, {2000, 3000}, {-3, 2}, {5, 4}} {
 		want := max(min(r[1], 1000)-max(r[0], 0), 0)
 		n := 0
+		all := s.AppendRows([]store.Row{{}}, r[0], r[1])
+		require.Len(t, all, 1+want)
 		for i, row := range s.Range(r[0], r[1]) {
+			require.Equal(t, row, all[1+n])
 			require.Equal(t, max(r[0], 0)+n, i)
 			require.Equal(t, store.UID(10+i), row.UID)
 			n++

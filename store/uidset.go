@@ -84,6 +84,10 @@ func (s *UIDSet) AddRange(from, to UID) {
 		*s = append(*s, UIDRange{from, to})
 		return
 	}
+	if last := &(*s)[len(*s)-1]; last.From <= from {
+		last.To = max(last.To, to)
+		return
+	}
 	// The first range that overlaps or touches, and the first beyond.
 	i := sort.Search(len(*s), func(i int) bool { return uint64((*s)[i].To)+1 >= uint64(from) })
 	j := i

@@ -23,7 +23,10 @@ func (m *mailboxHandle) Expunge(ctx context.Context, uids store.UIDSet, with ...
 		if err != nil {
 			return err
 		}
-		rows := selected(snap, uids, func(r store.Row) bool { return see(r).Flags&bits == bits })
+		rows := selected(snap, uids, func(r *store.Row) bool {
+			flags, _ := see(r)
+			return flags&bits == bits
+		})
 		if len(rows) > 0 {
 			res.ModSeq = b.a.next()
 			res.UIDs = b.remove(res.ModSeq, rows)

@@ -62,21 +62,21 @@ func (b *boxTx) flag(snap *store.Snapshot, actor string, uids store.UIDSet, upda
 		return res, err
 	}
 	var marks []store.Row
-	rows := selected(snap, uids, func(r store.Row) bool {
-		seen := see(r)
-		if update.UnchangedSince != nil && seen.ModSeq > *update.UnchangedSince {
+	rows := selected(snap, uids, func(r *store.Row) bool {
+		seen, at := see(r)
+		if update.UnchangedSince != nil && at > *update.UnchangedSince {
 			res.Failed.Add(r.UID)
 			return false
 		}
-		now := update.Op.Apply(seen.Flags, bits)
-		if now == seen.Flags {
+		now := update.Op.Apply(seen, bits)
+		if now == seen {
 			return false
 		}
 		res.Changed.Add(r.UID)
-		if actor != "" && (now^seen.Flags)&store.BitSeen != 0 {
+		if actor != "" && (now^seen)&store.BitSeen != 0 {
 			marks = append(marks, store.Row{UID: r.UID, Flags: now & store.BitSeen})
 		}
-		return actor == "" || (now^seen.Flags)&^store.BitSeen != 0
+		return actor == "" || (now^seen)&^store.BitSeen != 0
 	})
 	if len(res.Changed) == 0 {
 		return res, nil

@@ -233,15 +233,12 @@ func (b *boxTx) flushPages(p *pagePutter) error {
 	b.m.tail = nil // the snapshot has it
 	rows := b.a.t.s.scratch.rows
 	for no := range b.pages {
-		rows = rows[:0]
-		first := store.UID(no << pageShift)
-		i, _ := b.snap.Find(first)
-		for _, r := range b.snap.Range(i, min(i+pageRows, b.snap.Len())) {
-			if pageNo(r.UID) != no {
-				break
-			}
-			rows = append(rows, r)
+		i, _ := b.snap.Find(store.UID(no << pageShift))
+		last, found := b.snap.Find(store.UID(no<<pageShift | (pageRows - 1)))
+		if found {
+			last++
 		}
+		rows = b.snap.AppendRows(rows[:0], i, last)
 		b.a.t.s.scratch.rows = rows
 		if err := p.put(b.m.ID, no, rows); err != nil {
 			return err

@@ -180,26 +180,27 @@ func (b *boxTx) loadMarks() error {
 	return nil
 }
 
-// seeing is how an actor sees rows, as of the batch.
-func (b *boxTx) seeing(actor string) (func(r store.Row) store.Row, error) {
+// seeing is how an actor sees the flags of rows, and when they changed for him,
+// as of the batch.
+func (b *boxTx) seeing(actor string) (func(r *store.Row) (store.FlagBits, store.ModSeq), error) {
 	if actor == "" {
-		return func(r store.Row) store.Row { return r }, nil
+		return func(r *store.Row) (store.FlagBits, store.ModSeq) { return r.Flags, r.ModSeq }, nil
 	}
 	marks, err := b.marks(actor)
 	if err != nil {
 		return nil, err
 	}
-	return func(r store.Row) store.Row {
-		r.Flags &^= store.BitSeen
+	return func(r *store.Row) (store.FlagBits, store.ModSeq) {
+		flags, at := r.Flags&^store.BitSeen, r.ModSeq
 		if marks == nil {
-			return r
+			return flags, at
 		}
 		if i, ok := marks.Find(r.UID); ok {
 			p := marks.At(i)
-			r.Flags |= p.Flags & store.BitSeen
-			r.ModSeq = max(r.ModSeq, p.ModSeq)
+			flags |= p.Flags & store.BitSeen
+			at = max(at, p.ModSeq)
 		}
-		return r
+		return flags, at
 	}, nil
 }
 

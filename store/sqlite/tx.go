@@ -254,9 +254,7 @@ func (b *boxTx) settle() {
 func (b *boxTx) apply(at store.ModSeq, rows []store.Row, gone store.UIDSet) {
 	b.settle()
 	b.m.ModSeq, b.changed = at, true
-	for _, r := range rows {
-		b.touch(r.UID)
-	}
+	b.touchAll(rows)
 	for _, g := range gone {
 		for no := pageNo(g.From); ; no++ {
 			b.touch(store.UID(no << pageShift))
@@ -267,6 +265,15 @@ func (b *boxTx) apply(at store.ModSeq, rows []store.Row, gone store.UIDSet) {
 	}
 	b.m.tail = nil
 	b.snap = b.snap.With(store.Changes{Rows: rows, Vanished: gone, Through: at, UIDNext: b.m.UIDNext, Keywords: b.m.keywords})
+}
+
+// touchAll is touch for rows, ascending.
+func (b *boxTx) touchAll(rows []store.Row) {
+	for i := range rows {
+		if i == 0 || pageNo(rows[i].UID) != pageNo(rows[i-1].UID) {
+			b.touch(rows[i].UID)
+		}
+	}
 }
 
 func (b *boxTx) touch(uid store.UID) {
@@ -337,8 +344,11 @@ func (t *tx) bury(b *boxTx, at store.ModSeq, gone store.UIDSet, refs []uint64) {
 	t.tombs = append(t.tombs, tombRow{b.m.ID, at, slices.Clone(gone)})
 }
 
+// selectedBatch is how many rows selected reads before it keeps some.
+const selectedBatch = 1024
+
 // selected returns the rows of a snapshot that are in a set, ascending.
-func selected(snap *store.Snapshot, uids store.UIDSet, keep func(r store.Row) bool) []store.Row {
+func selected(snap *store.Snapshot, uids store.UIDSet, keep func(r *store.Row) bool) []store.Row {
 	var rows []store.Row
 	for _, g := range uids {
 		from, _ := snap.Find(g.From)
@@ -349,13 +359,32 @@ func selected(snap *store.Snapshot, uids store.UIDSet, keep func(r store.Row) bo
 		if rows == nil && from < to {
 			rows = make([]store.Row, 0, min(to-from, 16<<10))
 		}
-		for _, r := range snap.Range(from, to) {
-			if keep == nil || keep(r) {
-				rows = append(rows, r)
+		for from < to {
+			next := min(from+selectedBatch, to)
+			n := len(rows)
+			rows = snap.AppendRows(rows, from, next)
+			if keep != nil {
+				rows = kept(rows, n, keep)
 			}
+			from = next
 		}
 	}
 	return rows
+}
+
+// kept drops the rows from from on that keep does not want.
+func kept(rows []store.Row, from int, keep func(r *store.Row) bool) []store.Row {
+	n := from
+	for i := from; i < len(rows); i++ {
+		if !keep(&rows[i]) {
+			continue
+		}
+		if n < i {
+			rows[n] = rows[i]
+		}
+		n++
+	}
+	return rows[:n]
 }
 
 // publish makes a committed batch visible and wakes who watches.
