@@ -239,20 +239,29 @@ func (s *Signing) sign(out []byte, g *signing) ([]byte, error) {
 	s.header.hashFields(h, g.headerC, names)
 	h.Write(g.headerC.AppendHeader(nil, field))
 	sum := h.Sum(nil)
+	sig, err := g.signSum(sum)
+	if err != nil {
+		return nil, err
+	}
+	f := folder{buf: append(out, field...), width: len("\tb=")}
+	f.chunks(base64.StdEncoding.EncodeToString(sig))
+	return append(f.buf, crlf...), nil
+}
+
+// signSum signs a hash with the key.
+func (g *signing) signSum(sum []byte) ([]byte, error) {
 	opts := crypto.Hash(0) // RFC 8463 §3: PureEdDSA over the hash
 	if g.algorithm == RSASHA256 {
 		opts = crypto.SHA256
 	}
 	sig, err := g.Key.Sign(rand.Reader, sum, opts)
+	if err == nil && len(sig) == 0 {
+		err = errors.New("empty signature")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dkim: key of %s._domainkey.%s: %w", g.selector, g.domain, err)
 	}
-	if len(sig) == 0 {
-		return nil, errors.New("dkim: key returned an empty signature")
-	}
-	f := folder{buf: append(out, field...), width: len("\tb=")}
-	f.chunks(base64.StdEncoding.EncodeToString(sig))
-	return append(f.buf, crlf...), nil
+	return sig, nil
 }
 
 // names is the h= of a signature in lower case: each field to sign as often as
