@@ -17,6 +17,55 @@ func Parse(body string) (*Header, error) {
 		return nil, ErrLimit
 	}
 	s := &scanner{s: body}
+	return s.header()
+}
+
+// ParseARC reads the body of an ARC-Authentication-Results field, folded or not
+// (RFC 8617 §4.1.1): the instance of its ARC set, then what Parse reads. Errors
+// are those of Parse; where only the part behind the instance is wrong, the
+// instance is returned with the error, else 0.
+func ParseARC(body string) (instance int, h *Header, err error) {
+	if len(body) > MaxFieldBytes {
+		return 0, nil, ErrLimit
+	}
+	s := &scanner{s: body}
+	if instance, err = s.instance(); err != nil {
+		return 0, nil, err
+	}
+	h, err = s.header()
+	return instance, h, err
+}
+
+// instance reads "i=", a number of one or two digits and ";".
+func (s *scanner) instance() (int, error) {
+	if _, err := s.cfws(); err != nil {
+		return 0, err
+	}
+	if !s.accept('i') {
+		return 0, s.fail("i= expected")
+	}
+	if err := s.equals(); err != nil {
+		return 0, err
+	}
+	start := s.i
+	n, err := s.number()
+	if err != nil {
+		return 0, err
+	}
+	if s.i-start > 2 {
+		return 0, s.fail("instance of more than two digits")
+	}
+	if _, err := s.cfws(); err != nil {
+		return 0, err
+	}
+	if !s.accept(';') {
+		return 0, s.fail("; expected")
+	}
+	return n, nil
+}
+
+// header reads from the authserv-id to the end.
+func (s *scanner) header() (*Header, error) {
 	h := &Header{Version: 1}
 	if _, err := s.cfws(); err != nil {
 		return nil, err

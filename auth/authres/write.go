@@ -8,8 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// FieldName is the name of the field.
-const FieldName = "Authentication-Results"
+// Names of the fields: ARC-Authentication-Results is that of an ARC set (RFC
+// 8617 §4.1.1).
+const (
+	FieldName    = "Authentication-Results"
+	ARCFieldName = "ARC-Authentication-Results"
+)
 
 const (
 	maxServID = 255
@@ -22,12 +26,26 @@ const (
 // top of the message (RFC 8601 §4.1). The error is ErrName; nothing in values,
 // reasons and comments is one.
 func (h *Header) Field() (string, error) {
+	return h.field(FieldName, "")
+}
+
+// ARCField returns the results as the ARC-Authentication-Results field of the
+// set with this instance, from 1 to 50. The error is ErrName, as of Field and
+// for the instance.
+func (h *Header) ARCField(instance int) (string, error) {
+	if instance < 1 || instance > 50 {
+		return "", fmt.Errorf("%w: instance %d", ErrName, instance)
+	}
+	return h.field(ARCFieldName, "i="+strconv.Itoa(instance)+"; ")
+}
+
+func (h *Header) field(name, before string) (string, error) {
 	id := clean(h.ServID, h.UTF8)
 	if id == "" || len(h.ServID) > maxServID {
 		return "", fmt.Errorf("%w: authserv-id", ErrName)
 	}
 	w := writer{utf8: h.UTF8}
-	w.b.WriteString(FieldName + ": ")
+	w.b.WriteString(name + ": " + before)
 	w.width = w.b.Len()
 	w.add(w.value(id))
 	if h.Version > 1 {

@@ -138,3 +138,11 @@ func AppendSignature(field []byte, base64 string) []byte {
 	f.chunks(base64)
 	return f.buf
 }
+
+// LineEnds makes CRLF of each bare LF of a message that comes in pieces. The
+// zero value is ready for use; it is not safe for concurrent use.
+type LineEnds struct{ c lfConverter }
+
+// Convert returns the next piece with CRLF line ends; it is valid until the
+// next call.
+func (l *LineEnds) Convert(p []byte) []byte { return l.c.convert(p) }
