@@ -335,8 +335,7 @@ func (c *chain) sealSums() [][]byte {
 		own := fork(before)
 		own.Write(s.seal.appendUnsigned(buf[:0]))
 		sums[i] = own.Sum(nil)
-		buf = append(dkim.Relaxed.AppendHeader(buf[:0], s.seal.field), '\r', '\n')
-		before.Write(buf)
+		before.Write(s.seal.appendSeal(buf[:0]))
 	}
 	return sums
 }
@@ -345,6 +344,11 @@ func (c *chain) sealSums() [][]byte {
 func (s *set) appendSealed(dst []byte) []byte {
 	dst = append(dkim.Relaxed.AppendHeader(dst, s.resultsField), '\r', '\n')
 	return append(dkim.Relaxed.AppendHeader(dst, s.message.field), '\r', '\n')
+}
+
+// appendSeal appends a seal as those above it cover it.
+func (s *signature) appendSeal(dst []byte) []byte {
+	return append(dkim.Relaxed.AppendHeader(dst, s.field), '\r', '\n')
 }
 
 // fork copies the state of a hash.
