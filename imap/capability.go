@@ -95,6 +95,7 @@ var extensions = [...]extension{
 	{name: "SORT", states: stateKnown},
 	{name: "SORT=DISPLAY", states: stateKnown},
 	{name: "ESORT", states: stateKnown},
+	{name: "CONTEXT=SORT", states: stateKnown},
 	{name: "THREAD=ORDEREDSUBJECT", states: stateKnown},
 	{name: "THREAD=REFERENCES", states: stateKnown},
 	{name: "THREAD=REFS", states: stateKnown},
@@ -127,6 +128,9 @@ func disabled(names []string) map[string]bool {
 	for _, n := range names {
 		off[strings.ToUpper(n)] = true
 	}
+	if off["SORT"] {
+		off["SORT=DISPLAY"], off["ESORT"] = true, true
+	}
 	for _, pair := range [...][2]string{
 		{"CONDSTORE", "QRESYNC"}, // RFC 7162 §3.2
 		{"LIST-EXTENDED", "LIST-STATUS"},
@@ -136,13 +140,12 @@ func disabled(names []string) map[string]bool {
 		{"ACL", "LIST-MYRIGHTS"},
 		{"METADATA", "LIST-METADATA"},
 		{"OBJECTID", "JMAPACCESS"}, // RFC 9698 §3
+		{"ESORT", "CONTEXT=SORT"},  // RFC 5267 §4.1
+		{"CONTEXT=SEARCH", "CONTEXT=SORT"},
 	} {
 		if off[pair[0]] {
 			off[pair[1]] = true
 		}
-	}
-	if off["SORT"] {
-		off["SORT=DISPLAY"], off["ESORT"] = true, true
 	}
 	for i := range extensions {
 		if e := &extensions[i]; e.folded && off[strings.ToUpper(e.name)] {

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/posta-mail/posta/imap/internal/wire"
@@ -15,10 +16,15 @@ type searchContext struct {
 	snap *store.Snapshot // as of which it is
 	uids store.UIDSet    // that match
 	held int             // octets of the budget
+
+	by    []wire.SortCriterion // of SORT; nil: of SEARCH, which has no order
+	order []store.UID          // uids as they are sorted
 }
 
 // size is about how many octets a context keeps.
-func (x *searchContext) size() int { return len(x.uids)*rangeSize + criteriaSize(&x.crit) }
+func (x *searchContext) size() int {
+	return len(x.uids)*rangeSize + criteriaSize(&x.crit) + 4*cap(x.order)
+}
 
 // rangeSize is what a range of a set of UIDs takes, with room to grow.
 const rangeSize = 16
@@ -81,19 +87,26 @@ func (s *session) noUpdate(tag string) {
 }
 
 // follow begins to keep a result up to date, or says that it does not (RFC 5267
-// §4.3.1).
-func (s *session) follow(c *wire.Search, uid bool, crit *store.Criteria, uids store.UIDSet) {
+// §4.3.1). Without crit it cannot be; by is how it is sorted, if it is.
+func (s *session) follow(found *searchResult, crit *store.Criteria, by []wire.SortCriterion) {
+	c := found.search
 	if c.Return&wire.ReturnUpdate == 0 {
 		return
 	}
 	tag := string(s.tag)
 	s.dropContexts(func(x *searchContext) bool { return x.tag == tag })
-	// What numbers stand for changes, and sorted results have positions.
-	if crit == nil || c.Numbers || c.Saved || len(s.contexts) >= s.srv.lim.contexts {
+	// What numbers stand for changes, and so does what is unsteady.
+	if crit == nil || s.unsteady || c.Numbers || c.Saved || by != nil && !s.can("CONTEXT=SORT") || len(s.contexts) >= s.srv.lim.contexts {
 		s.noUpdate(tag)
 		return
 	}
-	x := &searchContext{tag: tag, uid: uid, crit: *crit, snap: s.sel.told, uids: uids}
+	x := &searchContext{tag: tag, uid: found.uid, crit: *crit, snap: s.sel.told, uids: found.uids, by: by}
+	if len(found.order) > 0 {
+		x.order = make([]store.UID, len(found.order))
+		for i := range found.order {
+			x.order[i] = found.order[i].UID
+		}
+	}
 	if !s.hold(x) {
 		s.noUpdate(tag)
 		return
@@ -120,10 +133,7 @@ func (s *session) cancelUpdate(p *wire.Parser) reply {
 // numbers are gone.
 func (s *session) tellRemoved(told *store.Snapshot, gone store.UIDSet) {
 	for _, x := range s.contexts {
-		if out := x.uids.Intersect(gone); !out.Empty() {
-			s.tellResult(x, " REMOVEFROM (0 ", told, out)
-			x.uids = x.uids.Without(gone)
-		}
+		s.tellOut(x, told, x.uids.Intersect(gone))
 	}
 }
 
@@ -131,34 +141,15 @@ func (s *session) tellRemoved(told *store.Snapshot, gone store.UIDSet) {
 func (s *session) tellContexts() {
 	full := false
 	for _, x := range s.contexts {
-		now := s.sel.told
-		if x.snap == now {
-			continue
-		}
-		var changed store.UIDSet
-		for _, r := range store.Diff(x.snap, now).Rows {
-			changed.Add(r.UID)
-		}
-		match, ok := s.matchAgain(x, now, changed)
-		if !ok {
-			continue // the next command tries again
-		}
-		x.snap = now
-		if changed.Empty() {
-			continue
-		}
-		was := x.uids.Intersect(changed)
-		if out := was.Without(match); !out.Empty() {
-			s.tellResult(x, " REMOVEFROM (0 ", now, out)
-		}
-		if in := match.Without(was); !in.Empty() {
-			s.tellResult(x, " ADDTO (0 ", now, in)
-		}
-		if x.uids = x.uids.Without(changed).Union(match); !s.hold(x) {
-			full = true
+		// An error ends it as far as it has been told; the next command tries again.
+		if err := s.tellContext(x, s.sel.told); errors.Is(err, errFull) {
+			s.srv.budget.Release(x.held)
+			x.held, full = 0, true
+		} else if err != nil {
+			s.srv.log.Error("search cannot be kept up to date", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
 		}
 	}
-	if full { // the budget has no more
+	if full {
 		s.dropContexts(func(x *searchContext) bool {
 			if x.held == 0 {
 				s.noUpdate(x.tag)
@@ -168,11 +159,38 @@ func (s *session) tellContexts() {
 	}
 }
 
+// errFull: the budget has no more.
+var errFull = errors.New("imap: no memory for results")
+
+// tellContext brings a result up to date and tells how.
+func (s *session) tellContext(x *searchContext, now *store.Snapshot) error {
+	if x.snap == now {
+		return nil
+	}
+	var changed store.UIDSet
+	for _, r := range store.Diff(x.snap, now).Rows {
+		changed.Add(r.UID)
+	}
+	match, err := s.matchAgain(x, now, changed)
+	if err != nil {
+		return err
+	}
+	was := x.uids.Intersect(changed)
+	s.tellOut(x, now, was.Without(match))
+	if err := s.tellIn(x, now, match.Without(was)); err != nil {
+		return err
+	}
+	if x.snap = now; !changed.Empty() && !s.hold(x) {
+		return errFull
+	}
+	return nil
+}
+
 // matchAgain gives those of the changed messages that match. Of one that cannot be
 // read nothing new is said.
-func (s *session) matchAgain(x *searchContext, now *store.Snapshot, changed store.UIDSet) (match store.UIDSet, ok bool) {
+func (s *session) matchAgain(x *searchContext, now *store.Snapshot, changed store.UIDSet) (match store.UIDSet, err error) {
 	if changed.Empty() {
-		return nil, true
+		return nil, nil
 	}
 	crit := x.crit
 	crit.UIDs = append(slices.Clip(crit.UIDs), changed)
@@ -181,11 +199,10 @@ func (s *session) matchAgain(x *searchContext, now *store.Snapshot, changed stor
 		case err == nil, row.UID != 0 && x.uids.Contains(row.UID):
 			match.Add(row.UID)
 		case row.UID == 0:
-			s.srv.log.Error("search cannot be kept up to date", "server", "imap", "peer", s.peer(), "account", s.accountName(), "err", err)
-			return nil, false
+			return nil, err
 		}
 	}
-	return match, true
+	return match, nil
 }
 
 // nameByUID ends what is told by number, which UIDONLY forbids (RFC 9586 §3).
@@ -198,17 +215,62 @@ func (s *session) nameByUID() {
 	})
 }
 
-// tellResult sends a change of a result. Its position is 0: results of SEARCH have
-// no order (RFC 5267 §4.3.2).
-func (s *session) tellResult(x *searchContext, what string, snap *store.Snapshot, uids store.UIDSet) {
+// tellOut sends REMOVEFROM for messages that leave a result (RFC 5267 §4.3.4).
+func (s *session) tellOut(x *searchContext, snap *store.Snapshot, uids store.UIDSet) {
+	if uids.Empty() {
+		return
+	}
+	s.beginResult(x, "REMOVEFROM")
+	if x.by == nil {
+		s.tellUnordered(x, snap, uids)
+	} else {
+		s.tellTaken(x, snap, uids)
+	}
+	s.out.put(")\r\n")
+	s.out.spill()
+	x.uids = x.uids.Without(uids)
+}
+
+// tellIn sends ADDTO for messages that come to a result (RFC 5267 §4.3.3).
+func (s *session) tellIn(x *searchContext, snap *store.Snapshot, uids store.UIDSet) error {
+	if uids.Empty() {
+		return nil
+	}
+	var places []newcomer
+	if x.by != nil {
+		var err error
+		if places, err = s.place(x, snap, uids); err != nil {
+			return err
+		}
+	}
+	s.beginResult(x, "ADDTO")
+	if x.by == nil {
+		s.tellUnordered(x, snap, uids)
+	} else {
+		s.tellPlaced(x, snap, places)
+	}
+	s.out.put(")\r\n")
+	s.out.spill()
+	x.uids = x.uids.Union(uids)
+	return nil
+}
+
+// beginResult begins what is told of a result.
+func (s *session) beginResult(x *searchContext, what string) {
 	s.out.put("* ESEARCH (TAG ")
 	s.out.b = wire.AppendString(s.out.b, x.tag, false)
 	s.out.put(")")
 	if x.uid {
 		s.out.put(" UID")
 	}
+	s.out.put(" ")
 	s.out.put(what)
+	s.out.put(" (")
+}
+
+// tellUnordered sends messages of a result of SEARCH, whose position is 0: it has
+// no order (RFC 5267 §4.3.2).
+func (s *session) tellUnordered(x *searchContext, snap *store.Snapshot, uids store.UIDSet) {
+	s.out.put("0 ")
 	s.resultSet(&searchResult{uid: x.uid, told: snap, uids: uids})
-	s.out.put(")\r\n")
-	s.out.spill()
 }

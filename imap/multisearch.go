@@ -50,9 +50,7 @@ func (s *session) runMultiSearch(c *wire.MultiSearch) reply {
 	if limit := s.srv.lim.worked; limit > 0 && messages > limit { // all or nothing: UIDs of several mailboxes have no order
 		return no(s.limitCode(), "Too many messages")
 	}
-	if c.Return&wire.ReturnUpdate != 0 {
-		s.follow(&c.Search, true, nil, nil)
-	}
+	s.follow(&searchResult{search: &c.Search}, nil, nil)
 	for _, v := range views {
 		found := searchResult{search: &c.Search, box: &v.box, uid: true, told: v.told}
 		var crit store.Criteria

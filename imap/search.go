@@ -40,10 +40,10 @@ func (s *session) runSearch(c *wire.Search, name string, uid bool) reply {
 	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
 		return notSaved
 	}
-	if lowest != 0 || s.unsteady { // it is of a part, or becomes another
-		s.follow(c, uid, nil, nil)
+	if lowest != 0 { // it is of a part
+		s.follow(&found, nil, nil)
 	} else {
-		s.follow(c, uid, &crit, found.uids)
+		s.follow(&found, &crit, nil)
 	}
 	s.out.begin()
 	if c.Extended || s.rev2 {
@@ -67,14 +67,13 @@ func (s *session) searchable(c *wire.Search) reply {
 	return reply{}
 }
 
-// matching gives the messages that match a search of all or nothing, ascending;
-// fault is why it cannot.
-func (s *session) matching(c *wire.Search, each func(store.Row)) (fault reply) {
-	crit, _, fault := s.prepare(c, true)
-	if fault != (reply{}) {
-		return fault
+// matching gives the messages that match a search of all or nothing, ascending,
+// until each wants no more; fault is why it cannot.
+func (s *session) matching(c *wire.Search, each func(store.Row) bool) (crit store.Criteria, fault reply) {
+	if crit, _, fault = s.prepare(c, true); fault == (reply{}) {
+		fault = s.eachMatch(s.sel, &crit, false, each)
 	}
-	return s.eachMatch(s.sel, &crit, false, func(row store.Row) bool { each(row); return true })
+	return crit, fault
 }
 
 // prepare makes criteria of a search; fault is why it cannot. lowest is as in

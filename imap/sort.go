@@ -35,11 +35,10 @@ func (s *session) runSort(c *wire.Sort, name string, uid bool) reply {
 	t := sorter{session: s, memory: loan{budget: s.srv.budget}, columns: newColumns(c.By)}
 	defer t.memory.repay()
 	found := searchResult{search: &c.Search, uid: uid, told: s.sel.told}
-	if fault := s.matching(&c.Search, func(row store.Row) {
-		if t.add(row) {
-			found.add(row)
-		}
-	}); fault != (reply{}) {
+	crit, fault := s.matching(&c.Search, func(row store.Row) bool {
+		return t.add(row) && found.all(row)
+	})
+	if fault != (reply{}) {
 		return fault
 	}
 	err := t.sort()
@@ -56,7 +55,7 @@ func (s *session) runSort(c *wire.Sort, name string, uid bool) reply {
 	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
 		return notSaved
 	}
-	s.follow(&c.Search, uid, nil, nil)
+	s.follow(&found, &crit, c.By)
 	s.out.begin()
 	if c.Extended {
 		s.extendedResult(&found)
@@ -92,8 +91,9 @@ type sorter struct {
 	*session
 	memory  loan
 	columns []column
-	rows    []store.Row // by position, then in order
-	full    bool        // the budget has no more
+	rows    []store.Row  // by position, then in order
+	full    bool         // the budget has no more
+	unread  store.UIDSet // of which no details could be read
 	scratch []byte
 }
 
@@ -130,21 +130,10 @@ func (t *sorter) sort() error {
 	if t.full {
 		return nil
 	}
-	if err := t.fill(); err != nil || t.full {
+	if err := t.fill(t.rows); err != nil || t.full {
 		return err
 	}
-	order := make([]int32, len(t.rows))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortFunc(order, func(a, b int32) int {
-		for i := range t.columns {
-			if d := t.columns[i].compare(int(a), int(b)); d != 0 {
-				return d
-			}
-		}
-		return int(a - b) // RFC 5256 §3: then by number, whatever is reversed
-	})
+	order := t.ranked(0)
 	sorted := make([]store.Row, len(order))
 	for i, at := range order {
 		sorted[i] = t.rows[at]
@@ -153,14 +142,36 @@ func (t *sorter) sort() error {
 	return nil
 }
 
-// fill reads what is compared.
-func (t *sorter) fill() error {
+// ranked gives the indexes of rows from the first on, whose columns are filled, in
+// order.
+func (t *sorter) ranked(first int32) []int32 {
+	order := make([]int32, len(t.rows)-int(first))
+	for i := range order {
+		order[i] = first + int32(i)
+	}
+	slices.SortFunc(order, t.compare)
+	return order
+}
+
+// compare compares the rows of two indexes.
+func (t *sorter) compare(a, b int32) int {
+	for i := range t.columns {
+		if d := t.columns[i].compare(int(a), int(b)); d != 0 {
+			return d
+		}
+	}
+	// RFC 5256 §3: then by number, whatever is reversed.
+	return cmp.Compare(t.rows[a].UID, t.rows[b].UID)
+}
+
+// fill reads what is compared of rows, which are the next.
+func (t *sorter) fill(rows []store.Row) error {
 	details := false
 	for i := range t.columns {
 		c := &t.columns[i]
 		switch c.Key {
 		case wire.SortArrival, wire.SortSize:
-			for _, r := range t.rows {
+			for _, r := range rows {
 				c.numbers = append(c.numbers, c.number(r, nil))
 			}
 		default:
@@ -170,7 +181,10 @@ func (t *sorter) fill() error {
 	if !details {
 		return nil
 	}
-	return t.session.details(t.rows, func(row store.Row, d store.Detail) bool {
+	return t.session.details(rows, func(row store.Row, d store.Detail) bool {
+		if d.Outline == nil {
+			t.unread.Add(row.UID)
+		}
 		for i := range t.columns {
 			t.columns[i].read(t, row, d)
 		}

@@ -22,7 +22,7 @@ func (s *session) threadMailbox(p *wire.Parser, name string, uid bool) reply {
 	}
 	t := collector{session: s, uid: uid, algorithm: c.Algorithm, seed: maphash.MakeSeed(), memory: loan{budget: s.srv.budget}}
 	defer t.memory.repay()
-	if fault := s.matching(&c.Search, t.take); fault != (reply{}) {
+	if _, fault := s.matching(&c.Search, t.take); fault != (reply{}) {
 		return fault
 	}
 	err := t.collect()
@@ -76,11 +76,12 @@ type collector struct {
 	header  []byte
 }
 
-// take takes a message that was found.
-func (t *collector) take(row store.Row) {
+// take takes a message that was found; false if there is no memory for it.
+func (t *collector) take(row store.Row) bool {
 	if t.full = t.full || !t.memory.take(64+threadMessageSize+threadNodeSize); !t.full {
 		t.rows = append(t.rows, row)
 	}
+	return !t.full
 }
 
 // collect reads all messages.
