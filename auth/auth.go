@@ -65,9 +65,9 @@ func (id *Identity) MaySend(address string) bool {
 }
 
 // Authenticator proves users. It must be safe for concurrent use. Further
-// abilities are optional interfaces: [SCRAMAuthenticator],
-// [TokenAuthenticator], [ExternalAuthenticator], [Governed], [Namer]. What a
-// server offers is derived from them.
+// abilities are optional interfaces: [SCRAMAuthenticator], [SCRAMHasher],
+// [TokenAuthenticator], [ExternalAuthenticator], [AnonymousAuthenticator],
+// [Governed], [Namer]. What a server offers is derived from them.
 type Authenticator interface {
 	// Password checks a plain-text password and returns the identity to act
 	// as: authzid when it is not empty and user may act for it (else
@@ -85,23 +85,38 @@ type Authenticator interface {
 // (RFC 5802, RFC 7677).
 type SCRAMAuthenticator interface {
 	Authenticator
-	// SCRAMKeys returns the user's keys for the named hash ("SHA-256"). For
-	// an unknown user it returns deterministic fake keys and no error, so
-	// that the exchange fails at its end and reveals nothing.
+	// SCRAMKeys returns the user's keys for the named hash, one of those that
+	// [SCRAMHasher] tells, or "SHA-256". For an unknown user, and for one
+	// without keys for that hash, it returns deterministic fake keys and no
+	// error (see [sasl.FakeSCRAMKeys]), so that the exchange fails at its end
+	// and reveals nothing.
 	SCRAMKeys(ctx context.Context, req Request, user, hash string) (sasl.SCRAMKeys, error)
 	// Authorize returns the identity for a user whose proof the mechanism has
 	// already verified.
 	Authorize(ctx context.Context, req Request, authzid, user string) (*Identity, error)
 }
 
+// SCRAMHasher is implemented by a [SCRAMAuthenticator] that has keys for other
+// hashes than SHA-256, which is what one without this method is asked for.
+type SCRAMHasher interface {
+	// SCRAMHashes lists the hashes that the users have keys for: "SHA-512",
+	// "SHA-256", "SHA-1", in any order. Clients take the strongest mechanism
+	// offered and many try no other, so that a hash should be listed only when
+	// (nearly) all users have keys for it. It is called for every list of
+	// mechanisms: it must be quick and must not block. Others are passed over;
+	// none means that SCRAM is not offered.
+	SCRAMHashes() []string
+}
+
 // TokenAuthenticator is implemented by an Authenticator that checks bearer
-// tokens (RFC 7628).
+// tokens (RFC 7628, and XOAUTH2 in the same way).
 type TokenAuthenticator interface {
 	Authenticator
 	// Token checks a token's issuer, audience, expiry and algorithm and
 	// returns its owner's identity, or the one user asks to act as (else
 	// ErrForbidden). user may be empty. A token that is not good is
-	// ErrCredentials.
+	// ErrCredentials, best inside a [sasl.TokenError], which tells the client
+	// why, and where to get a better one.
 	Token(ctx context.Context, req Request, user, token string) (*Identity, error)
 }
 
@@ -114,6 +129,17 @@ type ExternalAuthenticator interface {
 	// act as (else ErrForbidden). It is called only when req.Peer.TLS has a
 	// verified chain.
 	External(ctx context.Context, req Request, authzid string) (*Identity, error)
+}
+
+// AnonymousAuthenticator is implemented by an Authenticator that lets in whoever
+// comes, as somebody with few rights (RFC 4505). Without it ANONYMOUS is not
+// offered.
+type AnonymousAuthenticator interface {
+	Authenticator
+	// Anonymous returns the identity of a guest, or ErrForbidden. trace is what
+	// the client says of itself, an email address or a word: up to 255
+	// characters without control characters, maybe empty, and no proof.
+	Anonymous(ctx context.Context, req Request, trace string) (*Identity, error)
 }
 
 // Governed is implemented by an Authenticator that brings its own [Governor],

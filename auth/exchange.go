@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/posta-mail/posta/auth/sasl"
 )
-
-// scramHash is the hash of the SCRAM mechanism that is offered.
-const scramHash = "SHA-256"
 
 // Exchange is one SASL authentication in progress. It belongs to one
 // connection and is not safe for concurrent use. One that is not carried on
@@ -35,30 +31,13 @@ type Exchange struct {
 // ErrEncryptionRequired for one that would be under TLS. It does not block.
 func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
 	req.Mechanism = strings.ToUpper(req.Mechanism) // RFC 4422 §3.1: registered in upper case
-	if !slices.Contains(l.Mechanisms(req.Peer), req.Mechanism) {
-		if slices.Contains(l.mechanisms(req.Peer, true), req.Mechanism) {
-			return nil, ErrEncryptionRequired
-		}
-		return nil, ErrMechanism
+	m, err := l.find(req)
+	if err != nil {
+		return nil, err
 	}
 	x := &Exchange{login: l, req: req, ctx: ctx}
-	switch req.Mechanism {
-	case sasl.Plain:
-		x.server = sasl.NewPlainServer(x.password)
-	case sasl.Login:
-		x.server = sasl.NewLoginServer(func(user, password string) error { return x.password("", user, password) })
-	case sasl.External:
-		x.server = sasl.NewExternalServer(x.external)
-	case sasl.OAuthBearer:
-		x.server = sasl.NewOAuthBearerServer(x.token)
-	case sasl.SCRAMSHA256:
-		server, err := sasl.NewSCRAMServer(scramHash, x.keys, x.authorize)
-		if err != nil {
-			return nil, ErrMechanism
-		}
-		x.server = server
-	default:
-		return nil, ErrMechanism
+	if x.server, err = m.server(x); err != nil {
+		return nil, classify(err)
 	}
 	return x, nil
 }
@@ -140,62 +119,6 @@ func (x *Exchange) Identity() *Identity {
 		return nil
 	}
 	return x.identity
-}
-
-func (x *Exchange) password(authzid, user, password string) (err error) {
-	x.identity, err = x.login.governed(x.ctx, x.req, user, password, func() (*Identity, error) {
-		return x.login.Auth.Password(x.ctx, x.req, authzid, user, password)
-	})
-	return err
-}
-
-func (x *Exchange) external(authzid string) (err error) {
-	back, ok := x.login.Auth.(ExternalAuthenticator)
-	if !ok {
-		return ErrMechanism
-	}
-	x.identity, err = x.login.governed(x.ctx, x.req, "", "", func() (*Identity, error) {
-		return back.External(x.ctx, x.req, authzid)
-	})
-	return err
-}
-
-func (x *Exchange) token(user, token string) (err error) {
-	back, ok := x.login.Auth.(TokenAuthenticator)
-	if !ok {
-		return ErrMechanism
-	}
-	x.identity, err = x.login.governed(x.ctx, x.req, user, token, func() (*Identity, error) {
-		return back.Token(x.ctx, x.req, user, token)
-	})
-	return err
-}
-
-// keys admits the attempt, whose outcome Next tells the governor when the
-// proof has come.
-func (x *Exchange) keys(user string) (sasl.SCRAMKeys, error) {
-	back, ok := x.login.Auth.(SCRAMAuthenticator)
-	if !ok {
-		return sasl.SCRAMKeys{}, ErrMechanism
-	}
-	x.user = x.login.canonical(user)
-	g, addr := x.login.governor(), x.req.Peer.Addr()
-	if err := g.Admit(x.ctx, addr, x.user); err != nil {
-		return sasl.SCRAMKeys{}, err
-	}
-	g.Release(addr, x.user) // the client may take its time, or never answer
-	k, err := back.SCRAMKeys(x.ctx, x.req, user, scramHash)
-	x.proving = err == nil
-	return k, err
-}
-
-func (x *Exchange) authorize(authzid, user string) (err error) {
-	back, ok := x.login.Auth.(SCRAMAuthenticator)
-	if !ok {
-		return ErrMechanism
-	}
-	x.identity, err = back.Authorize(x.ctx, x.req, authzid, user)
-	return err
 }
 
 // classify turns what mechanisms and back ends return into the package's

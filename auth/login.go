@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // Login is how servers authenticate: it derives the mechanisms to offer,
@@ -22,6 +20,10 @@ type Login struct {
 	// InsecurePlaintext allows mechanisms that send the password, and LOGIN
 	// or USER/PASS commands, without TLS. For tests and closed networks.
 	InsecurePlaintext bool
+	// Disable names mechanisms that are not offered although Auth could serve
+	// them, such as "LOGIN" or "XOAUTH2", in any case of letters. It does not
+	// touch the LOGIN command of IMAP and USER/PASS of POP3.
+	Disable []string
 
 	once    sync.Once
 	settled *Governor
@@ -46,41 +48,6 @@ func (l *Login) governor() *Governor {
 		}
 	})
 	return l.settled
-}
-
-// PlaintextAllowed reports whether a password may be sent over this
-// connection (RFC 4954 §4, RFC 9051 §6.2.3: only under TLS by default).
-func (l *Login) PlaintextAllowed(p Peer) bool {
-	return l != nil && l.Auth != nil && (p.Secure() || l.InsecurePlaintext)
-}
-
-// Mechanisms lists what can be offered on this connection, strongest first.
-// Empty when nobody can log in.
-func (l *Login) Mechanisms(p Peer) []string {
-	if l == nil {
-		return nil
-	}
-	return l.mechanisms(p, l.PlaintextAllowed(p))
-}
-
-func (l *Login) mechanisms(p Peer, plaintext bool) []string {
-	if l == nil || l.Auth == nil {
-		return nil
-	}
-	var names []string
-	if _, ok := l.Auth.(ExternalAuthenticator); ok && p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
-		names = append(names, sasl.External)
-	}
-	if _, ok := l.Auth.(SCRAMAuthenticator); ok {
-		names = append(names, sasl.SCRAMSHA256)
-	}
-	if plaintext {
-		if _, ok := l.Auth.(TokenAuthenticator); ok {
-			names = append(names, sasl.OAuthBearer)
-		}
-		names = append(names, sasl.Plain, sasl.Login)
-	}
-	return names
 }
 
 // Password authenticates with a plain-text password, as the LOGIN command of

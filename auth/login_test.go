@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,7 +75,24 @@ func (a all) External(ctx context.Context, req Request, authzid string) (*Identi
 	return prove(ctx, authzid, req.Peer.TLS.VerifiedChains[0][0].Subject.CommonName, true)
 }
 
+func (a all) Anonymous(ctx context.Context, _ Request, trace string) (*Identity, error) {
+	return prove(ctx, "", trace, true)
+}
+
 func (a all) Governor() *Governor { return a.governor }
+
+// hashes has keys for these.
+type hashes struct {
+	all
+	names []string
+}
+
+func (h hashes) SCRAMHashes() []string { return h.names }
+
+// keyless tells hashes and has no keys.
+type keyless struct{ passwords }
+
+func (keyless) SCRAMHashes() []string { return []string{"SHA-256"} }
 
 func (a all) CanonicalName(user string) string {
 	name, _, _ := strings.Cut(user, "@")
@@ -102,16 +120,20 @@ func TestMechanisms(t *testing.T) {
 		{"plain text", passwords{}, false, clear, ""},
 		{"plain text allowed", passwords{}, true, clear, "PLAIN LOGIN"},
 		{"TLS", passwords{}, false, secure, "PLAIN LOGIN"},
-		{"all in plain text", all{}, false, clear, "SCRAM-SHA-256"},
-		{"all under TLS", all{}, false, secure, "SCRAM-SHA-256 OAUTHBEARER PLAIN LOGIN"},
-		{"all with certificate", all{}, false, proven, "EXTERNAL SCRAM-SHA-256 OAUTHBEARER PLAIN LOGIN"},
+		{"all in plain text", all{}, false, clear, "SCRAM-SHA-256 ANONYMOUS"},
+		{"all under TLS", all{}, false, secure, "SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN ANONYMOUS"},
+		{"all with certificate", all{}, false, proven, "EXTERNAL SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN ANONYMOUS"},
+		{"all hashes", hashes{all{}, []string{"SHA-1", "MD5", "SHA-512", "SHA-256"}}, false, clear, "SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1 ANONYMOUS"},
+		{"another hash", hashes{all{}, []string{"SHA-1"}}, false, clear, "SCRAM-SHA-1 ANONYMOUS"},
+		{"no hash", hashes{all{}, nil}, false, clear, "ANONYMOUS"},
+		{"hashes and no keys", keyless{}, false, secure, "PLAIN LOGIN"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := NewLogin(tc.back, nil, tc.insecure)
 			assert.Equal(t, tc.want, strings.Join(l.Mechanisms(tc.peer), " "))
-			for _, m := range []string{"EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "PLAIN", "login", "SCRAM-SHA-1", "CRAM-MD5", ""} {
+			for _, m := range []string{"EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "PLAIN", "login", "SCRAM-SHA-1", "SCRAM-SHA-512", "XOAUTH2", "ANONYMOUS", "CRAM-MD5", ""} {
 				x, err := l.Start(t.Context(), Request{Peer: tc.peer, Mechanism: m})
-				if m != "" && strings.Contains(tc.want, strings.ToUpper(m)) && m != "SCRAM-SHA-1" {
+				if slices.Contains(strings.Fields(tc.want), strings.ToUpper(m)) {
 					require.NoError(t, err, m)
 					require.Nil(t, x.Identity())
 				} else {
@@ -137,6 +159,13 @@ func TestMechanisms(t *testing.T) {
 	require.ErrorIs(t, err, ErrMechanism)
 	_, err = l.Password(t.Context(), Request{Peer: clear}, "bob", "pencil")
 	require.ErrorIs(t, err, ErrEncryptionRequired)
+	l = NewLogin(all{}, nil, false)
+	l.Disable = []string{"login", "XOAUTH2", "SCRAM-SHA-256", "ANONYMOUS"}
+	require.Equal(t, []string{"OAUTHBEARER", "PLAIN"}, l.Mechanisms(secure))
+	for _, m := range []string{"LOGIN", "xoauth2", "SCRAM-SHA-256", "ANONYMOUS"} {
+		_, err = l.Start(t.Context(), Request{Peer: secure, Mechanism: m})
+		require.ErrorIs(t, err, ErrMechanism)
+	}
 }
 
 func TestLoginGovernor(t *testing.T) {
@@ -198,6 +227,7 @@ func TestExchange(t *testing.T) {
 		"PLAIN":         func(_ *testing.T, z, u, p string) gosasl.Client { return sasl.NewPlainClient(z, u, p) },
 		"LOGIN":         func(_ *testing.T, _, u, p string) gosasl.Client { return sasl.NewLoginClient(u, p) },
 		"SCRAM-SHA-256": scram,
+		"XOAUTH2":       func(_ *testing.T, _, u, p string) gosasl.Client { return sasl.NewXOAuth2Client(u, p) },
 		"OAUTHBEARER":   func(_ *testing.T, _, u, p string) gosasl.Client { return sasl.NewOAuthBearerClient(u, p) },
 		"EXTERNAL":      func(_ *testing.T, z, _, _ string) gosasl.Client { return gosasl.NewExternalClient(z) },
 	}
@@ -209,13 +239,13 @@ func TestExchange(t *testing.T) {
 		only                    string
 	}{
 		{"", "bob", "pencil", nil, Succeeded, ""},
-		{"", "bob", "pen", ErrCredentials, Failed, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"},
-		{"", "unknown", "pen", ErrCredentials, Failed, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"},
+		{"", "bob", "pen", ErrCredentials, Failed, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2"},
+		{"", "unknown", "pen", ErrCredentials, Failed, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2"},
 		{"bob", "bob", "pencil", nil, Succeeded, "PLAIN SCRAM-SHA-256 EXTERNAL"},
 		{"eve", "bob", "pencil", ErrForbidden, Failed, "PLAIN SCRAM-SHA-256 EXTERNAL"},
 		{"eve", "bob", "pen", ErrCredentials, Failed, "PLAIN SCRAM-SHA-256"},
-		{"", "down", "pencil", ErrUnavailable, Admitted, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"},
-		{"", "nobody", "pencil", ErrUnavailable, Admitted, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"},
+		{"", "down", "pencil", ErrUnavailable, Admitted, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2"},
+		{"", "nobody", "pencil", ErrUnavailable, Admitted, "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2"},
 		{"", "keyless", "pencil", ErrUnavailable, Admitted, "SCRAM-SHA-256"},
 	} {
 		for name, client := range mechanisms {
@@ -251,6 +281,8 @@ func TestExchangeMalformed(t *testing.T) {
 		"LOGIN":         {"", "a\x00", "\xff"},
 		"SCRAM-SHA-256": {"", "n,,n=a", "p=x,,n=a,r=b", "n,,m=1,n=a,r=b"},
 		"OAUTHBEARER":   {"", "n,,\x01\x01"},
+		"XOAUTH2":       {"", "user=bob\x01\x01"},
+		"ANONYMOUS":     {"\x07", "\xff", strings.Repeat("x", 256)},
 		"EXTERNAL":      {"\x00", "\xff"},
 	} {
 		for _, m := range messages {
@@ -264,7 +296,7 @@ func TestExchangeMalformed(t *testing.T) {
 		}
 	}
 	// Without an initial response there is a challenge first.
-	for mechanism, prompt := range map[string]string{"PLAIN": "", "LOGIN": "Username:", "SCRAM-SHA-256": "", "OAUTHBEARER": "", "EXTERNAL": ""} {
+	for mechanism, prompt := range map[string]string{"PLAIN": "", "LOGIN": "Username:", "SCRAM-SHA-256": "", "OAUTHBEARER": "", "XOAUTH2": "", "EXTERNAL": "", "ANONYMOUS": ""} {
 		x, err := NewLogin(all{}, nil, false).Start(t.Context(), Request{Peer: proven, Mechanism: mechanism})
 		require.NoError(t, err)
 		challenge, done, err := x.Next(t.Context(), nil)

@@ -46,6 +46,9 @@ type Server struct {
 	// Governor slows down and locks out guessers. Nil: Auth's own, or one
 	// with defaults (see [auth.Login]).
 	Governor *auth.Governor
+	// DisableAuth names SASL mechanisms that are not offered although Auth could
+	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
+	DisableAuth []string
 	// TLSConfig enables STARTTLS, or ImplicitTLS. Versions below TLS 1.2 are
 	// refused whatever it says (RFC 8996).
 	TLSConfig *tls.Config
@@ -240,6 +243,7 @@ func (s *Server) setup() {
 		s.off = disabled(s.Disable)
 		s.lim = s.limits()
 		s.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
+		s.login.Disable = s.DisableAuth
 		s.budget = lines.NewBudget(s.lim.budget)
 		s.log = s.Logger
 		if s.log == nil {

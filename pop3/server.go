@@ -51,6 +51,9 @@ type Server struct {
 	Auth auth.Authenticator
 	// Governor slows down guessers; nil: as auth.Login says.
 	Governor *auth.Governor
+	// DisableAuth names SASL mechanisms that are not offered although Auth could
+	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
+	DisableAuth []string
 
 	// TLSConfig enables STLS (RFC 2595). TLS 1.2 is the least whatever it
 	// says (RFC 8997). Certificates are replaced without restart by its
@@ -148,6 +151,7 @@ func (s *Server) setup() *shared {
 		}
 		if s.Auth != nil {
 			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
+			sh.login.Disable = s.DisableAuth
 		}
 		if l, ok := s.Store.(store.Leaser); ok {
 			sh.leaser = l

@@ -67,6 +67,9 @@ type Server struct {
 	Auth auth.Authenticator
 	// Governor slows down guessers; nil: as auth.Login says.
 	Governor *auth.Governor
+	// DisableAuth names SASL mechanisms that are not offered although Auth could
+	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
+	DisableAuth []string
 	// RequireAuth refuses MAIL before AUTH with 530 5.7.0 (RFC 6409 §4.3). The
 	// Server does that itself: no Session has to.
 	RequireAuth bool
@@ -232,6 +235,7 @@ func (s *Server) setup() *shared {
 		}
 		if s.Auth != nil {
 			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
+			sh.login.Disable = s.DisableAuth
 		}
 		sh.ledger = newLedger(s)
 		sh.budget = wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0))

@@ -3,9 +3,9 @@
 // go-sasl. It imports nothing of Posta: credentials come through the small
 // interfaces and functions it declares.
 //
-// Server side there are PLAIN, LOGIN, SCRAM-SHA-1 and SCRAM-SHA-256 with and
-// without channel binding (-PLUS), EXTERNAL and OAUTHBEARER; client side the
-// same and XOAUTH2. [Credentials] chooses a client's mechanism.
+// There are PLAIN, LOGIN, SCRAM-SHA-1, SCRAM-SHA-256 and SCRAM-SHA-512 with and
+// without channel binding (-PLUS), EXTERNAL, OAUTHBEARER, XOAUTH2 and ANONYMOUS.
+// [Credentials] chooses a client's mechanism.
 // No value of this package is safe for concurrent use: each belongs to one
 // exchange on one connection.
 //
@@ -28,9 +28,11 @@ const (
 	Login       = "LOGIN"         // no RFC; two prompts, for old clients
 	SCRAMSHA1   = "SCRAM-SHA-1"   // RFC 5802
 	SCRAMSHA256 = "SCRAM-SHA-256" // RFC 7677
+	SCRAMSHA512 = "SCRAM-SHA-512" // as RFC 7677, with another hash
 	External    = "EXTERNAL"      // RFC 4422 appendix A
 	OAuthBearer = "OAUTHBEARER"   // RFC 7628
 	XOAuth2     = "XOAUTH2"       // no RFC
+	Anonymous   = "ANONYMOUS"     // RFC 4505
 	Plus        = "-PLUS"         // what SCRAM with channel binding ends in
 )
 

@@ -1,23 +1,66 @@
 package sasl
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	gosasl "github.com/emersion/go-sasl"
 )
 
+// TokenError is what a token's check may return to say more than that it has
+// failed: what the client is told (RFC 7628 §3.2.2). The zero value says
+// "invalid_token" and nothing else.
+type TokenError struct {
+	// Status is a code of the OAuth error registry: "invalid_token",
+	// "insufficient_scope", "invalid_request". Empty: the first of them.
+	Status string
+	// Scope is what a token needs to be taken, empty to leave it open.
+	Scope string
+	// Configuration is the URL of the OpenID provider's configuration, where a
+	// client finds out how to get a token; empty to leave it open.
+	Configuration string
+	// Err is the reason, which the client is not told.
+	Err error
+}
+
+func (e *TokenError) Error() string {
+	if e.Err == nil {
+		return "sasl: token refused: " + e.status()
+	}
+	return "sasl: token refused: " + e.status() + ": " + e.Err.Error()
+}
+
+// Unwrap is Err.
+func (e *TokenError) Unwrap() error { return e.Err }
+
+func (e *TokenError) status() string {
+	if e.Status == "" {
+		return "invalid_token"
+	}
+	return e.Status
+}
+
+// ErrUnchecked is wrapped by the error of a token's check that could not be made:
+// the exchange then ends at once, as a client told that its token is bad would
+// throw it away.
+var ErrUnchecked = errors.New("sasl: token could not be checked")
+
 // NewOAuthBearerServer serves OAUTHBEARER (RFC 7628). check is called once
 // with the name the client wants to act as, which may be empty, and the
 // bearer token. When it fails, the client is first told so in the form of
-// RFC 7628 §3.2.2 and has to answer; then its error ends the exchange.
+// RFC 7628 §3.2.2, with what a [TokenError] says, and has to answer; then its
+// error ends the exchange. One that wraps [ErrUnchecked] ends it at once.
 func NewOAuthBearerServer(check func(user, token string) error) gosasl.Server {
-	return &oauthServer{check: check}
+	return &oauthServer{check: check, parse: parseBearer, report: bearerReport}
 }
 
 type oauthServer struct {
 	check  func(user, token string) error
-	step   int // 0 nothing said, 1 prompted, 2 failure reported, 3 over
+	parse  func(message []byte) (user, token string, err error)
+	report func(*TokenError) any // what becomes the JSON text
+	step   int                   // 0 nothing said, 1 prompted, 2 failure reported, 3 over
 	failed error
 }
 
@@ -34,15 +77,34 @@ func (s *oauthServer) Next(response []byte) ([]byte, bool, error) {
 	if step == 3 {
 		return nil, false, fmt.Errorf("%w: exchange is over", ErrMalformed)
 	}
-	user, token, err := parseBearer(response)
+	user, token, err := s.parse(response)
 	if err != nil {
 		return nil, false, err
 	}
-	if s.failed = s.check(user, token); s.failed != nil {
-		s.step = 2
-		return []byte(`{"status":"invalid_token","schemes":"bearer"}`), false, nil
+	s.failed = s.check(user, token)
+	if s.failed == nil {
+		return nil, true, nil
 	}
-	return nil, true, nil
+	if errors.Is(s.failed, ErrUnchecked) {
+		return nil, false, s.failed
+	}
+	told := new(TokenError)
+	errors.As(s.failed, &told)
+	text, err := json.Marshal(s.report(told))
+	if err != nil || len(text) > MaxMessage {
+		return nil, false, s.failed
+	}
+	s.step = 2
+	return text, false, nil
+}
+
+func bearerReport(e *TokenError) any {
+	return struct {
+		Status        string `json:"status"`
+		Schemes       string `json:"schemes"` // not of RFC 7628, but what clients of XOAUTH2 know
+		Scope         string `json:"scope,omitempty"`
+		Configuration string `json:"openid-configuration,omitempty"`
+	}{e.status(), "bearer", e.Scope, e.Configuration}
 }
 
 // parseBearer reads a client's first message: gs2-header, 0x01, pairs of

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"hash"
@@ -34,6 +35,8 @@ type scramHash struct {
 // hashByName maps the hash's name, as in SCRAM-<name>, to its function.
 func hashByName(name string) (scramHash, error) {
 	switch name {
+	case "SHA-512":
+		return scramHash{SCRAMSHA512, sha512.Size, sha512.New}, nil
 	case "SHA-256":
 		return scramHash{SCRAMSHA256, sha256.Size, sha256.New}, nil
 	case "SHA-1":
@@ -60,7 +63,7 @@ func (h scramHash) salted(password string, salt []byte, iterations int) ([]byte,
 }
 
 // DeriveSCRAMKeys computes what a server keeps for a password (RFC 5802 §3).
-// hash is "SHA-256" or "SHA-1"; the password is prepared by [Prep];
+// hash is "SHA-512", "SHA-256" or "SHA-1"; the password is prepared by [Prep];
 // iterations must lie between MinIterations and MaxIterations and salt must
 // be 1 to 1024 random octets. The work is linear in iterations: about 15 ms
 // per 100,000 on one core of 2024. Errors wrap ErrKeys or ErrPrepare.
@@ -84,6 +87,33 @@ func DeriveSCRAMKeys(hash, password string, salt []byte, iterations int) (SCRAMK
 		Iterations: iterations,
 		StoredKey:  h.sum(h.mac(salted, "Client Key")),
 		ServerKey:  h.mac(salted, "Server Key"),
+	}, nil
+}
+
+// FakeSCRAMKeys are keys for somebody who has none, and fit no password. They
+// are the same for the same hash, secret and name, as real ones would be, so that
+// asking twice tells nothing (RFC 5802 §9 leaves that to the server). secret
+// must be unknown to clients and outlive the process, or a restart would tell;
+// saltSize is that of real salts in octets, 1 to 64, and iterations their count,
+// or both give it away. Errors are ErrKeys. Safe for concurrent use.
+func FakeSCRAMKeys(hash string, secret []byte, name string, saltSize, iterations int) (SCRAMKeys, error) {
+	h, err := hashByName(hash)
+	if err != nil {
+		return SCRAMKeys{}, err
+	}
+	if saltSize < 1 || saltSize > sha512.Size || iterations < MinIterations || iterations > MaxIterations {
+		return SCRAMKeys{}, fmt.Errorf("%w: %d iterations, %d octets of salt", ErrKeys, iterations, saltSize)
+	}
+	part := func(what string) []byte {
+		m := hmac.New(sha512.New, secret)
+		m.Write([]byte(what + "\x00" + hash + "\x00" + name))
+		return m.Sum(nil)
+	}
+	return SCRAMKeys{
+		Salt:       part("salt")[:saltSize],
+		Iterations: iterations,
+		StoredKey:  part("stored")[:h.size],
+		ServerKey:  part("server")[:h.size],
 	}, nil
 }
 

@@ -11,8 +11,8 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 )
 
-// NewSCRAMClient proves user by SCRAM with the named hash, "SHA-256" or
-// "SHA-1" (RFC 5802, RFC 7677), without channel binding. The password never
+// NewSCRAMClient proves user by SCRAM with the named hash, "SHA-512", "SHA-256"
+// or "SHA-1" (RFC 5802, RFC 7677), without channel binding. The password never
 // travels. The client refuses iteration counts outside MinIterations to
 // MaxIterations and a server whose signature is wrong with ErrServer. It
 // implements [Verifier], which the protocol must ask once the server reports
@@ -25,7 +25,7 @@ func NewSCRAMClient(hash, authzid, user, password string) (gosasl.Client, error)
 // SCRAM is a client's side of SCRAM with all that it can have; see
 // [NewSCRAMClient] for what it does.
 type SCRAM struct {
-	Hash           string // "SHA-256" or "SHA-1"
+	Hash           string // "SHA-512", "SHA-256" or "SHA-1"
 	ActAs          string // authorization identity; usually empty
 	User, Password string
 	// Binding is what the connection can be bound to, its zero value if to

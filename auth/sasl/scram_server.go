@@ -12,7 +12,7 @@ import (
 )
 
 // NewSCRAMServer serves SCRAM (RFC 5802, RFC 7677) with the named hash,
-// "SHA-256" or "SHA-1", without channel binding. keys is called once with the
+// "SHA-512", "SHA-256" or "SHA-1", without channel binding. keys is called once with the
 // client's name; for an unknown user it returns fake keys, and the exchange
 // then fails as it does for a wrong password. authorize is called once after
 // the proof has been verified. The data that comes with done is the server's
