@@ -127,30 +127,36 @@ func (c *chain) check() {
 		s, n := &c.sets[i], i+1
 		if s.seal == nil && s.message == nil && s.resultsField == nil {
 			c.fail(n, "", ErrIncomplete)
-			continue
 		}
 		if s.seal == nil {
-			c.fail(n, nameSeal, ErrIncomplete)
+			s.sealErr = ErrIncomplete
+		} else if s.sealErr == nil {
+			s.sealErr = s.seal.checkPlace()
+		}
+		if s.sealErr != nil {
+			c.fail(n, nameSeal, s.sealErr)
 		}
 		if s.message == nil {
+			s.messageErr = ErrIncomplete
 			c.fail(n, nameMessage, ErrIncomplete)
 		}
 		if s.resultsField == nil {
 			c.fail(n, nameResults, ErrIncomplete)
 		}
-		if s.seal == nil {
-			continue
-		}
-		want := StatusPass
-		if n == 1 {
-			want = StatusNone
-		}
-		switch s.seal.cv {
-		case want:
-		case StatusFail:
-			c.fail(n, nameSeal, ErrMarkedFailed)
-		default:
-			c.fail(n, nameSeal, ErrChainValue)
-		}
 	}
+}
+
+// checkPlace checks whether cv= of a seal is what its instance demands.
+func (s *signature) checkPlace() error {
+	want := StatusPass
+	if s.instance == 1 {
+		want = StatusNone
+	}
+	switch s.cv {
+	case want:
+		return nil
+	case StatusFail:
+		return ErrMarkedFailed
+	}
+	return ErrChainValue
 }

@@ -43,6 +43,9 @@ var (
 	ErrUndecided = errors.New("arc: chain undecided")
 	// ErrChanged: the message does not have the sets that the Result is about.
 	ErrChanged = errors.New("arc: not the chain that was verified")
+	// ErrFolded: the message begins with white space, so that its first line would
+	// become a part of the field that is put above it.
+	ErrFolded = errors.New("arc: message begins with white space")
 	// ErrConfig: a Sealer cannot be used as configured.
 	ErrConfig = errors.New("arc: invalid configuration")
 )

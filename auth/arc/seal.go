@@ -38,7 +38,7 @@ type Sealer struct {
 // message as it came; put in.AuthResult among them.
 //
 // Errors are r's, ctx's, the key's, those of authres.Header.ARCField, ErrConfig,
-// ErrFinal, ErrFull, ErrUndecided and ErrChanged, dkim.ErrBareNewline and
+// ErrFinal, ErrFull, ErrUndecided, ErrChanged and ErrFolded, dkim.ErrBareNewline and
 // dkim.ErrHeaderTooLarge. With ErrFinal and ErrFull the message is sent without
 // another set.
 func (s *Sealer) Seal(ctx context.Context, in *Result, results *authres.Header, r io.Reader) ([]byte, error) {
@@ -63,6 +63,8 @@ type Sealing struct {
 	header   *dkim.Header
 	body     dkim.BodyHasher
 	hash     *dkim.BodyHash
+
+	begun, folded bool // whether there was text, and began with white space
 }
 
 // NewSealing starts the sealing of a message: write the message to it, then ask
@@ -125,6 +127,9 @@ func (s *Sealer) schemeKey() (*dkim.SchemeKey, error) {
 // Write takes the next piece of the message. It always takes all of it: what is
 // wrong with the message is the error of Fields.
 func (g *Sealing) Write(p []byte) (int, error) {
+	if !g.begun && len(p) > 0 {
+		g.begun, g.folded = true, p[0] == ' ' || p[0] == '\t'
+	}
 	if body := g.header.Take(p); len(body) > 0 {
 		_, _ = g.body.Write(body)
 	}
@@ -135,6 +140,9 @@ func (g *Sealing) Write(p []byte) (int, error) {
 func (g *Sealing) Fields() ([]byte, error) {
 	if err := g.header.Close(); err != nil {
 		return nil, err
+	}
+	if g.folded {
+		return nil, ErrFolded
 	}
 	_ = g.body.Close()
 	c := collect(g.header, maxInstance)
