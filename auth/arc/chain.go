@@ -77,6 +77,10 @@ func collect(h *dkim.Header, maxSets int) *chain {
 		c.err = &SetError{len(c.sets), nameSeal, ErrMarkedFailed}
 	}
 	c.check()
+	if len(c.sets) > 0 && len(h.Fields("from")) > 1 {
+		// RFC 6376 §8.15: the one that is signed may not be the one that is shown.
+		c.fail(len(c.sets), "", dkim.ErrFromCount)
+	}
 	return c
 }
 

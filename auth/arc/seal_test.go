@@ -189,6 +189,8 @@ func TestSealOversigned(t *testing.T) {
 			continue
 		}
 		assert.Equal(t, StatusFail, r.Status, added)
-		assert.ErrorIs(t, r.Err, dkim.ErrSignature)
+		if !strings.HasPrefix(added, "From") {
+			assert.ErrorIs(t, r.Err, dkim.ErrSignature)
+		}
 	}
 }

@@ -75,6 +75,7 @@ func TestSets(t *testing.T) {
 	}{
 		{"body", msg + "x", 3, nameMessage, dkim.ErrBodyHash},
 		{"subject", strings.Replace(msg, "two lines", "too lines", 1), 3, nameMessage, dkim.ErrSignature},
+		{"from", "From: <x@y.example>\r\n" + msg, 3, "", dkim.ErrFromCount},
 		{"results 1", change(nameResults, 1, "dmarc=pass", "dmarc=fail"), 3, nameSeal, dkim.ErrSignature},
 		{"results 3", change(nameResults, 3, "dmarc=pass", "dmarc=fail"), 3, nameSeal, dkim.ErrSignature},
 		{"message 2", change(nameMessage, 2, "t=17", "t=16"), 3, nameSeal, dkim.ErrSignature},
