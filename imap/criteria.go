@@ -148,40 +148,30 @@ func sizeCriterion(c *store.Criteria, k *wire.SearchKey) {
 	}
 }
 
-// dateCriterion narrows the days, since being included and before not.
+// dateKeys are the search keys of days, and the bounds they narrow: since is in
+// the range and before is not.
+var dateKeys = [...]struct {
+	before, on, since wire.SearchOp
+	bounds            func(*store.Criteria) (since, before *time.Time)
+}{
+	{wire.SearchBefore, wire.SearchOn, wire.SearchSince, func(c *store.Criteria) (since, before *time.Time) { return &c.Since, &c.Before }},
+	{wire.SearchSentBefore, wire.SearchSentOn, wire.SearchSentSince, func(c *store.Criteria) (since, before *time.Time) { return &c.SentSince, &c.SentBefore }},
+	{wire.SearchSavedBefore, wire.SearchSavedOn, wire.SearchSavedSince, func(c *store.Criteria) (since, before *time.Time) { return &c.SavedSince, &c.SavedBefore }},
+}
+
 func dateCriterion(c *store.Criteria, k *wire.SearchKey) {
-	since := func(bound *time.Time, d time.Time) {
-		if bound.IsZero() || d.After(*bound) {
-			*bound = d
+	for i := range dateKeys {
+		d := &dateKeys[i]
+		since, before := d.bounds(c)
+		end := k.Date
+		if k.Op == d.on {
+			end = end.AddDate(0, 0, 1)
 		}
-	}
-	before := func(bound *time.Time, d time.Time) {
-		if bound.IsZero() || d.Before(*bound) {
-			*bound = d
+		if (k.Op == d.since || k.Op == d.on) && (since.IsZero() || k.Date.After(*since)) {
+			*since = k.Date
 		}
-	}
-	next := k.Date.AddDate(0, 0, 1)
-	switch k.Op {
-	case wire.SearchBefore:
-		before(&c.Before, k.Date)
-	case wire.SearchOn:
-		since(&c.Since, k.Date)
-		before(&c.Before, next)
-	case wire.SearchSince:
-		since(&c.Since, k.Date)
-	case wire.SearchSentBefore:
-		before(&c.SentBefore, k.Date)
-	case wire.SearchSentOn:
-		since(&c.SentSince, k.Date)
-		before(&c.SentBefore, next)
-	case wire.SearchSentSince:
-		since(&c.SentSince, k.Date)
-	case wire.SearchSavedBefore:
-		before(&c.SavedBefore, k.Date)
-	case wire.SearchSavedOn:
-		since(&c.SavedSince, k.Date)
-		before(&c.SavedBefore, next)
-	case wire.SearchSavedSince:
-		since(&c.SavedSince, k.Date)
+		if (k.Op == d.before || k.Op == d.on) && (before.IsZero() || end.Before(*before)) {
+			*before = end
+		}
 	}
 }

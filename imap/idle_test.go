@@ -33,7 +33,7 @@ func (c *client) idle() {
 // happens is told at once at any time.
 func TestIdleEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(s *imap.Server) { s.IdleTimeout = 30 * time.Minute })
+		w := newWorld(t, func(s *imap.Server) { s.IdleTimeout, s.KeepAlive = 30*time.Minute, -1 })
 		c := w.login("anna")
 		c.ok("SELECT INBOX")
 		begin := time.Now()
@@ -50,6 +50,52 @@ func TestIdleEnds(t *testing.T) {
 		_, err := c.r.ReadByte()
 		require.ErrorIs(t, err, io.EOF)
 	})
+}
+
+// A client in IDLE, or with NOTIFY, hears of the server every few minutes, whether
+// it is awake or at rest and whether it can be waited for or not, and is as
+// bounded as without; others hear nothing.
+func TestKeepAlive(t *testing.T) {
+	for _, what := range []string{"IDLE", "NOTIFY", "compressed", "nothing"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(s *imap.Server) { s.IdleTimeout = 30 * time.Minute })
+				c := w.login("anna")
+				c.ok("SELECT INBOX")
+				begin := time.Now()
+				switch what {
+				case "IDLE":
+					c.idle()
+				case "NOTIFY":
+					c.ok("NOTIFY SET (selected (MessageNew MessageExpunge))")
+				case "compressed":
+					c.compress()
+					c.idle()
+				case "nothing":
+					require.Equal(t, "* BYE Idle for too long", c.line())
+					require.Equal(t, 30*time.Minute, time.Since(begin))
+					return
+				}
+				for i := range 3 {
+					require.Equal(t, "* OK Still here", c.line())
+					require.Equal(t, time.Duration(i+1)*4*time.Minute, time.Since(begin))
+				}
+				time.Sleep(3 * time.Minute)
+				w.deliver("anna", store.Inbox, simple(1), w.since)
+				require.Equal(t, "* 1 EXISTS", c.line())
+				if what == "NOTIFY" {
+					c.ok("NOOP")
+					begin = begin.Add(15 * time.Minute)
+				}
+				last := time.Now()
+				for c.line() == "* OK Still here" {
+					last = last.Add(4 * time.Minute)
+					require.Equal(t, last, time.Now(), "counted from what was told last")
+				}
+				require.Equal(t, 30*time.Minute, time.Since(begin), "BYE")
+			})
+		})
+	}
 }
 
 // A command that comes octet by octet has the same time as one that does not come.
@@ -180,7 +226,7 @@ func benchIdleDelivery(b *testing.B, st store.Store) {
 	require.NoError(b, err)
 	go func() { _ = srv.Serve(l) }()
 	defer srv.Close()
-	told := make(chan struct{}, conns)
+	told, before := make(chan struct{}, conns), runtime.NumGoroutine()
 	for range conns {
 		nc, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(b, err)
@@ -207,7 +253,9 @@ func benchIdleDelivery(b *testing.B, st store.Store) {
 			}
 		}()
 	}
-	time.Sleep(time.Second) // until they rest
+	for runtime.NumGoroutine() > before+2*conns+1 { // some have not gone to rest yet
+		time.Sleep(time.Millisecond)
+	}
 	w := &world{t: b, st: st}
 	for b.Loop() {
 		w.deliver("anna", store.Inbox, simple(1), time.Unix(1_790_000_000, 0))

@@ -60,7 +60,7 @@ func benchIdle(b *testing.B, encrypted bool, cert tls.Certificate, cfg *tls.Conf
 		for range conns {
 			fds = append(fds, idleClient(b, l.Addr().String(), encrypted, cfg, command))
 		}
-		for runtime.NumGoroutine() > goroutines+conns+1 { // some are awake
+		for runtime.NumGoroutine() > goroutines+conns+1 { // some are awake; Eventually would count itself
 			time.Sleep(10 * time.Millisecond)
 		}
 		inUse(&more)

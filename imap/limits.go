@@ -37,6 +37,7 @@ type limits struct {
 	worked       int // messages one command works on; 0: no bound
 	saved        int // likewise
 	idle         time.Duration
+	keepAlive    time.Duration
 	login        time.Duration
 	read         time.Duration
 	write        time.Duration
@@ -86,6 +87,7 @@ func (s *Server) limits() limits {
 		notified:     bound(s.MaxNotifyMailboxes, 2000, unbounded),
 		worked:       max(s.MaxMessages, 0),
 		idle:         bound(s.IdleTimeout, 31*time.Minute, 0),
+		keepAlive:    bound(s.KeepAlive, 4*time.Minute, 0),
 		login:        bound(s.LoginTimeout, 2*time.Minute, 0),
 		read:         bound(s.ReadTimeout, 2*time.Minute, 0),
 		write:        bound(s.WriteTimeout, 5*time.Minute, 0),

@@ -158,7 +158,8 @@ func TestCapabilitiesAreToldOnce(t *testing.T) {
 }
 
 // slow is a store that takes its time to answer what is there, so that two who
-// read and then change meet.
+// read and then change meet. Correct code holds a lock meanwhile, so that neither
+// can wait for the other to have read.
 type slow struct{ store.Store }
 
 func (s slow) Account(ctx context.Context, name, actor string) (store.Account, error) {

@@ -536,4 +536,6 @@ func (m *modelClient) compare(snap *store.Snapshot, partly bool, where string) {
 	}
 }
 
+// modelPause lets the other sessions run for a while, a different one each time:
+// nothing is waited for.
 func modelPause(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(3)) * time.Millisecond) }

@@ -172,6 +172,11 @@ type Server struct {
 	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31
 	// minutes; RFC 9051 §5.4 wants at least 30.
 	IdleTimeout time.Duration
+	// KeepAlive is how often a client in IDLE, or one that has used NOTIFY, is
+	// told that the server is still there when nothing else happens for so long:
+	// otherwise address translators forget the connection, and neither side
+	// learns of it. 0: 4 minutes; negative: never.
+	KeepAlive time.Duration
 	// LoginTimeout bounds the time from the connection to the login. 0: 2
 	// minutes.
 	LoginTimeout time.Duration

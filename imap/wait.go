@@ -17,6 +17,7 @@ type wait struct {
 	resting bool      // the goroutine shall end until something happens
 	ended   error     // why the rest has ended; nil: something has come
 	until   time.Time // end of the wait; zero: never
+	still   time.Time // when the client is told that the wait goes on; zero: never
 }
 
 // errNothing: no line has come yet.
@@ -39,6 +40,7 @@ func (s *session) next() ([]byte, error) {
 		if d := s.patience(); d > 0 {
 			w.until = time.Now().Add(d)
 		}
+		s.keepAlive()
 	}
 	d := s.left()
 	brief := w.able && (d == 0 || d > awake)
@@ -55,12 +57,36 @@ func (s *session) next() ([]byte, error) {
 	return line, nil
 }
 
-// left is how much longer to wait; 0: without limit.
+// left is how much longer to wait until there is something to do; 0: without
+// limit.
 func (s *session) left() time.Duration {
-	if s.wait.until.IsZero() {
+	end := s.wait.until
+	if still := s.wait.still; end.IsZero() || !still.IsZero() && still.Before(end) {
+		end = still
+	}
+	if end.IsZero() {
 		return 0
 	}
-	return max(time.Until(s.wait.until), time.Nanosecond)
+	return max(time.Until(end), time.Nanosecond)
+}
+
+// keepAlive settles when the client is to be told that the session is still there,
+// if nothing is told before.
+func (s *session) keepAlive() {
+	s.wait.still = time.Time{}
+	if d := s.srv.lim.keepAlive; d > 0 && (s.idling || len(s.watches) > 0) {
+		s.wait.still = time.Now().Add(d)
+	}
+}
+
+// stillHere tells so when it is time. It reports whether the session goes on.
+func (s *session) stillHere() bool {
+	if still := s.wait.still; still.IsZero() || time.Now().Before(still) {
+		return true
+	}
+	s.keepAlive()
+	s.out.put("* OK Still here\r\n")
+	return s.out.flush() == nil
 }
 
 // interrupted says what an error means that has ended a wait before a line was
@@ -76,6 +102,9 @@ func (s *session) interrupted(err error, rest bool) error {
 	if u := s.wait.until; !u.IsZero() && !time.Now().Before(u) {
 		s.wait.waiting = false
 		return err
+	}
+	if !s.stillHere() {
+		return errNothing
 	}
 	// A read has ended without anything: no layer has what is awaited.
 	if rest && s.wait.able && s.settled() {
@@ -97,5 +126,8 @@ func (s *session) woken() bool {
 	}
 	s.tellElsewhere()
 	s.tellHighest()
+	if len(s.out.b) > 0 {
+		s.keepAlive()
+	}
 	return s.out.flush() == nil
 }

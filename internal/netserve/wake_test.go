@@ -151,7 +151,7 @@ func testWakes(t *testing.T, cfg Config, l net.Listener, dial func() (net.Conn, 
 			news++
 			mu.Unlock()
 			c.Wake()
-			time.Sleep(time.Microsecond)
+			time.Sleep(time.Microsecond) // as often as may be, without taking a processor
 		}
 	}()
 	r := bufio.NewReader(nc)
