@@ -141,7 +141,7 @@ func TestShutdown(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil)
+		w := newWorld(t, func(s *imap.Server) { s.KeepAlive = -1 })
 		lost := func(c *client, want string, after time.Duration) {
 			t.Helper()
 			start := time.Now()
