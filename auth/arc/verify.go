@@ -132,6 +132,15 @@ func (v *Verifier) NewVerification(ctx context.Context) *Verification {
 	return n
 }
 
+// NewBodyVerification starts the check of a message whose header the caller has
+// gathered, complete: only its body is to be written. The limits of the header
+// and AcceptLF are then the caller's.
+func (v *Verifier) NewBodyVerification(ctx context.Context, h *dkim.Header) *Verification {
+	n := &Verification{v: v, ctx: ctx, header: h}
+	n.start()
+	return n
+}
+
 // Write takes the next piece of the message. It always takes all of it: what is
 // wrong with the message is in the Result.
 func (n *Verification) Write(p []byte) (int, error) {

@@ -112,7 +112,8 @@ type Verification struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	lf     *lfConverter
-	header headerCollector
+	header *headerCollector
+	own    headerCollector // unless the caller gathers the header
 	body   BodyHasher
 	checks []check
 	keys   map[string]*keyLookup
@@ -134,11 +135,22 @@ type check struct {
 // which begin as soon as the header is complete.
 func (v *Verifier) NewVerification(ctx context.Context) *Verification {
 	n := &Verification{v: v, ctx: ctx}
+	n.header = &n.own
 	n.header.maxBytes = orDefault(v.MaxHeaderBytes, defaultHeaderBytes)
 	n.header.maxFields = orDefault(v.MaxHeaderFields, defaultHeaderFields)
 	if v.AcceptLF {
 		n.lf = new(lfConverter)
 	}
+	return n
+}
+
+// NewBodyVerification starts the check of a message whose header the caller has
+// gathered, complete: only its body is to be written. The limits of the header
+// and AcceptLF are then the caller's.
+func (v *Verifier) NewBodyVerification(ctx context.Context, h *Header) *Verification {
+	n := &Verification{v: v, ctx: ctx, header: &h.c}
+	_ = h.Close()
+	n.start()
 	return n
 }
 

@@ -247,9 +247,9 @@ func TestEvaluate(t *testing.T) {
 		{"walk to the organization fails", "_dmarc.com !\n" + orgZone, "a.example.com", "a.example.com", "", StatusTempError, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			in := Input{From: []string{"x@" + c.from}, SPF: Identifier{c.spf, c.spf != ""}}
+			in := Input{From: []string{"x@" + c.from}, SPF: Identifier{Domain: c.spf, Pass: c.spf != ""}}
 			for _, d := range strings.Fields(c.dkim) {
-				in.DKIM = append(in.DKIM, Identifier{d, true}, Identifier{c.from, false})
+				in.DKIM = append(in.DKIM, Identifier{Domain: d, Pass: true}, Identifier{Domain: c.from, Pass: false})
 			}
 			for _, plain := range []bool{false, true} {
 				e := &Evaluator{Resolver: parseZone(c.zone)}
@@ -267,6 +267,35 @@ func TestEvaluate(t *testing.T) {
 				}
 				assert.NotEmpty(t, r.Domain)
 			}
+		})
+	}
+}
+
+// TestOpen has checks that a DNS failure left open (RFC 9989 §5.3.6).
+func TestOpen(t *testing.T) {
+	open := func(d string) Identifier { return Identifier{Domain: d, Open: true} }
+	pass := func(d string) Identifier { return Identifier{Domain: d, Pass: true} }
+	for _, c := range []struct {
+		name string
+		zone string
+		spf  Identifier
+		dkim []Identifier
+		want Status
+	}{
+		{"it would decide", orgZone, open("a.example.com"), nil, StatusTempError},
+		{"a signature would decide", orgZone, Identifier{}, []Identifier{{Domain: "example.com"}, open("example.com")}, StatusTempError},
+		{"it would not be aligned", orgZone, open("example.net"), []Identifier{open("example.org")}, StatusFail},
+		{"not strictly aligned", orgZone + "; aspf=s", open("a.example.com"), nil, StatusFail},
+		{"another passes", orgZone, open("example.com"), []Identifier{pass("example.com")}, StatusPass},
+		{"there is no policy", "", open("example.com"), nil, StatusNone},
+		{"it cannot be known whether it is aligned", "_dmarc.a.example.com !\n" + orgZone, open("a.example.com"), nil, StatusTempError},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := &Evaluator{Resolver: parseZone(c.zone)}
+			r := e.Evaluate(context.Background(), Input{From: []string{"x@example.com"}, SPF: c.spf, DKIM: c.dkim})
+			assert.Equal(t, c.want, r.Status)
+			assert.Equal(t, c.want == StatusFail, r.Policy != None)
+			assert.Equal(t, c.want == StatusTempError, errors.Is(r.Err, ErrDNS))
 		})
 	}
 }
@@ -308,7 +337,7 @@ func TestPolicyChoice(t *testing.T) {
 			assert.Equal(t, want, r.Handling(false))
 			assert.Equal(t, c.policy, r.Handling(true))
 
-			r = e.Evaluate(context.Background(), Input{From: []string{"x@" + c.from}, SPF: Identifier{c.from, true}})
+			r = e.Evaluate(context.Background(), Input{From: []string{"x@" + c.from}, SPF: Identifier{Domain: c.from, Pass: true}})
 			assert.Equal(t, StatusPass, r.Status)
 			assert.Equal(t, None, r.Policy)
 			assert.Equal(t, c.published, r.Published)
@@ -338,7 +367,7 @@ func TestExistence(t *testing.T) {
 		assert.Equal(t, c.status, r.Status, c.name)
 		assert.Equal(t, c.policy, r.Policy, c.name)
 		// It is no reason to hold up a message that is confirmed.
-		r = e.Evaluate(context.Background(), Input{From: []string{"x@a.example.com"}, SPF: Identifier{"example.com", true}})
+		r = e.Evaluate(context.Background(), Input{From: []string{"x@a.example.com"}, SPF: Identifier{Domain: "example.com", Pass: true}})
 		assert.Equal(t, StatusPass, r.Status, c.name)
 	}
 	// An answer below the domain shows that it exists: one query less.
@@ -352,7 +381,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	z := parseZone(orgZone)
 	in := Input{From: []string{"x@" + strings.Repeat("a.", 98) + "example.com"}}
 	for i := range 1000 {
-		in.DKIM = append(in.DKIM, Identifier{fmt.Sprintf("%d.x.example.org", i), true})
+		in.DKIM = append(in.DKIM, Identifier{Domain: fmt.Sprintf("%d.x.example.org", i), Pass: true})
 	}
 	r := (&Evaluator{Resolver: z}).Evaluate(context.Background(), in)
 	assert.Equal(t, StatusFail, r.Status)
@@ -361,7 +390,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	z = parseZone(orgZone)
 	in = Input{From: []string{"x@example.com"}}
 	for i := range 1000 {
-		in.DKIM = append(in.DKIM, Identifier{fmt.Sprintf("1.2.3.4.5.6.7.8.s%d.example.com", i), true})
+		in.DKIM = append(in.DKIM, Identifier{Domain: fmt.Sprintf("1.2.3.4.5.6.7.8.s%d.example.com", i), Pass: true})
 	}
 	// Each would align, so that the first ends it.
 	r = (&Evaluator{Resolver: z}).Evaluate(context.Background(), in)
@@ -397,7 +426,7 @@ func FuzzEvaluate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, from, dkim, at, txt string) {
 		z := &zone{records: map[string][]string{"_dmarc." + at: {txt}}}
 		e := &Evaluator{Resolver: z}
-		r := e.Evaluate(context.Background(), Input{From: []string{"x@" + from}, DKIM: []Identifier{{dkim, true}}})
+		r := e.Evaluate(context.Background(), Input{From: []string{"x@" + from}, DKIM: []Identifier{{Domain: dkim, Pass: true}}})
 		require.LessOrEqual(t, len(z.queries), 8+8+1)
 		require.NotEmpty(t, r.Status)
 		require.True(t, r.Status == StatusFail || r.Policy == None)
@@ -414,7 +443,7 @@ func FuzzEvaluate(f *testing.F) {
 func BenchmarkEvaluate(b *testing.B) {
 	z := parseZone(orgZone)
 	e := &Evaluator{Resolver: z}
-	in := Input{From: []string{"Alice <alice@news.example.com>"}, SPF: Identifier{"bounce.example.com", true}, DKIM: []Identifier{{"example.com", true}}}
+	in := Input{From: []string{"Alice <alice@news.example.com>"}, SPF: Identifier{Domain: "bounce.example.com", Pass: true}, DKIM: []Identifier{{Domain: "example.com", Pass: true}}}
 	b.ReportAllocs()
 	for b.Loop() {
 		z.queries = z.queries[:0]

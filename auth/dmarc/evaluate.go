@@ -47,6 +47,10 @@ type Identifier struct {
 	Domain string
 	// Pass: the use of the domain was confirmed.
 	Pass bool
+	// Open: a DNS failure left that open. If the message fails and it would
+	// pass had this been a Pass, the result is a temporary error (RFC 9989
+	// §5.3.6).
+	Open bool
 }
 
 // Result is the outcome for one message.
@@ -155,12 +159,31 @@ func (v *evaluation) evaluate(in Input) {
 		v.Status, v.Err = StatusTempError, v.err
 	case policyErr != nil:
 		v.Status, v.Err = StatusTempError, policyErr
+	case v.open(in):
+		v.Status, v.Err = StatusTempError, ErrDNS
 	default:
 		v.Status = StatusFail
 		if v.Policy = v.Published; v.Testing {
 			v.Policy = v.Published.lower()
 		}
 	}
+}
+
+// open reports whether a check that could not be made would have decided.
+func (v *evaluation) open(in Input) bool {
+	is := func(id Identifier, strict bool) bool {
+		id.Pass = id.Open
+		return v.aligned(id, strict) || v.err != nil
+	}
+	if is(in.SPF, v.Record.StrictSPF) {
+		return true
+	}
+	for _, id := range in.DKIM[:min(len(in.DKIM), maxIdentifiers)] {
+		if is(id, v.Record.StrictDKIM) {
+			return true
+		}
+	}
+	return false
 }
 
 // discover finds the record. The walk above a domain that has its own record is

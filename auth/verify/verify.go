@@ -1,0 +1,273 @@
+package verify
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/posta-mail/posta/auth/arc"
+	"github.com/posta-mail/posta/auth/dkim"
+	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/spf"
+)
+
+// DefaultTimeout is for how long the checks may go on when the message has
+// come to its end.
+const DefaultTimeout = 20 * time.Second
+
+// The DNS lookups that each check may make for one message. SPF's is that of
+// two evaluations with their limits (RFC 7208 §4.6.4), that of DKIM and ARC one
+// for each signature by default; DMARC needs a few walks of eight (RFC 9989
+// §4.10).
+const (
+	spfLookups   = 2 * 111
+	dkimLookups  = 2 * dkim.DefaultMaxSignatures
+	arcLookups   = arc.DefaultMaxSets + arc.DefaultMaxHistory
+	dmarcLookups = 100
+)
+
+// Verifier verifies messages. The zero value works, with net.DefaultResolver
+// and without a name for Authentication-Results. Its fields must not change
+// once it is in use; it is then safe for concurrent use, and no state is kept
+// between messages.
+type Verifier struct {
+	// Hostname is this system's name: the authserv-id of RFC 8601 §2.5, and the
+	// receiver in SPF's macros. Empty: "localhost".
+	Hostname string
+	// Resolver answers for all checks; nil: net.DefaultResolver. Each question
+	// is asked once for a message.
+	Resolver Resolver
+	// SPF, DKIM, ARC and DMARC are the settings of the checks. Their Resolvers
+	// are not used, nor is SPF's Receiver.
+	SPF   spf.Checker
+	DKIM  dkim.Verifier
+	ARC   arc.Verifier
+	DMARC dmarc.Evaluator
+	// Trusted are the sealers whose word counts where DMARC fails (RFC 8617
+	// §7.2.1). Empty: nobody; chains are verified and told all the same.
+	Trusted arc.Trusted
+	// Policy is how far Recommend goes beyond what the standards ask.
+	Policy Policy
+	// Timeout is for how long the checks may go on when the message has come to
+	// its end; what is open then is a temporary error. 0: DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Envelope is what is known of a message beside its octets.
+type Envelope struct {
+	// Remote is the client's address. The zero Addr leaves SPF out.
+	Remote netip.Addr
+	// HELO is the name the client gave.
+	HELO string
+	// MailFrom is the sender, local@domain; empty for the null sender.
+	MailFrom string
+	// User is who logged in, told as "auth" (RFC 8601 §2.7.4); empty: nobody.
+	User string
+	// UTF8 says that the message may have UTF-8 in its header (RFC 6532), and so
+	// may the field that tells of it.
+	UTF8 bool
+}
+
+// Verify reads a message to its end and verifies it. The error is r's or
+// ctx's; what is wrong with the message is in the Results.
+func (v *Verifier) Verify(ctx context.Context, env Envelope, r io.Reader) (*Results, error) {
+	m := v.Begin(ctx, env)
+	defer m.Close()
+	if _, err := io.Copy(m, reading{ctx, r}); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m.Results(ctx), nil
+}
+
+// reading stops when ctx ends.
+type reading struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reading) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// Message is the verification of one message that is being written to it. It is
+// not safe for concurrent use.
+type Message struct {
+	v      *Verifier
+	env    Envelope
+	ctx    context.Context
+	cancel context.CancelFunc
+	dns    *lookups
+	dkim   *dkim.Verification
+	arc    *arc.Verification
+	lf     *dkim.LineEnds
+	header *dkim.Header
+	err    error // of the header
+	from   []string
+	dmarc  *dmarc.Evaluator
+	spf    chan spf.Result // of MAIL FROM, then of HELO
+	helo   chan spf.Result
+
+	once    sync.Once
+	results *Results
+}
+
+// Begin starts the verification of a message whose envelope is known: SPF at
+// once, the rest as the message is written to it. Results or Close must follow.
+// ctx bounds it all; it starts a few goroutines, which end with it.
+func (v *Verifier) Begin(ctx context.Context, env Envelope) *Message {
+	if env.MailFrom == "<>" {
+		env.MailFrom = ""
+	}
+	m := &Message{v: v, env: env, spf: make(chan spf.Result, 1), helo: make(chan spf.Result, 1)}
+	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.dns = newLookups(m.ctx, v.Resolver)
+	m.header = dkim.NewHeader(v.DKIM.MaxHeaderBytes, v.DKIM.MaxHeaderFields)
+	if v.DKIM.AcceptLF {
+		m.lf = new(dkim.LineEnds)
+	}
+	policy := v.DMARC
+	policy.Resolver = m.dns.part(dmarcLookups)
+	m.dmarc = &policy
+	m.checkSPF()
+	return m
+}
+
+// checkSPF checks MAIL FROM, and HELO beside it (RFC 7208 §2.3): with a null
+// sender they are one.
+func (m *Message) checkSPF() {
+	if !m.env.Remote.IsValid() {
+		m.spf <- spf.Result{Status: spf.None, HELO: m.env.HELO}
+		m.helo <- spf.Result{Status: spf.None, Identity: spf.HELO, HELO: m.env.HELO}
+		return
+	}
+	checker := m.v.SPF
+	checker.Receiver, checker.Resolver = m.v.hostname(), m.dns.part(spfLookups)
+	go func() { m.spf <- checker.Check(m.ctx, m.env.Remote, m.env.HELO, m.env.MailFrom) }()
+	if m.env.MailFrom == "" {
+		return
+	}
+	go func() { m.helo <- checker.CheckHELO(m.ctx, m.env.Remote, m.env.HELO) }()
+}
+
+// Write takes the next piece of the message as it came. It always takes all of
+// it: what is wrong with the message is in the Results.
+func (m *Message) Write(p []byte) (int, error) {
+	if m.results != nil {
+		return len(p), nil
+	}
+	size := len(p)
+	if m.lf != nil {
+		p = m.lf.Convert(p)
+	}
+	p = m.header.Take(p)
+	if m.dkim == nil && m.header.Done() {
+		m.head()
+	}
+	if len(p) > 0 {
+		_, _ = m.dkim.Write(p)
+		_, _ = m.arc.Write(p)
+	}
+	return size, nil
+}
+
+// head is called when the header is complete: it sends for the keys, and for
+// the policy of the author's domain, so that nobody waits for it who has waited
+// for others.
+func (m *Message) head() {
+	m.err = m.header.Close()
+	signatures, chain := m.v.DKIM, m.v.ARC
+	signatures.Resolver, chain.Resolver = m.dns.part(dkimLookups), m.dns.part(arcLookups)
+	m.dkim, m.arc = signatures.NewBodyVerification(m.ctx, m.header), chain.NewBodyVerification(m.ctx, m.header)
+	for _, f := range m.header.Fields("from") {
+		_, value, _ := strings.Cut(string(f), ":")
+		m.from = append(m.from, value)
+	}
+	if domain, err := dmarc.AuthorDomain(m.from); err == nil {
+		go func() { _, _ = m.dmarc.Discover(m.ctx, domain) }()
+	}
+}
+
+// Close gives the verification up; it is harmless after Results.
+func (m *Message) Close() error {
+	m.cancel()
+	if m.dkim != nil {
+		_ = m.dkim.Close()
+		_ = m.arc.Close()
+	}
+	return nil
+}
+
+// Results ends the message and returns what was found out. It waits for DNS, at
+// most for Timeout or until ctx ends. Further calls return the same.
+func (m *Message) Results(ctx context.Context) *Results {
+	m.once.Do(func() {
+		timeout := m.v.Timeout
+		if timeout <= 0 {
+			timeout = DefaultTimeout
+		}
+		end := time.AfterFunc(timeout, m.cancel)
+		defer end.Stop()
+		stop := context.AfterFunc(ctx, m.cancel)
+		defer stop()
+		m.results = m.conclude()
+		m.Close()
+	})
+	return m.results
+}
+
+func (m *Message) conclude() *Results {
+	if m.dkim == nil {
+		m.head()
+	}
+	r := &Results{Envelope: m.env, hostname: m.v.hostname(), policy: m.v.Policy}
+	r.DKIM = m.dkim.Results()
+	r.ARC = *m.arc.Result()
+	r.SPF = m.wait(m.spf)
+	if r.HELO = r.SPF; m.env.MailFrom != "" {
+		r.HELO = m.wait(m.helo)
+	}
+	in := dmarc.Input{From: m.from, SPF: dmarc.Identifier{Domain: r.SPF.Domain, Pass: r.SPF.Status == spf.Pass, Open: r.SPF.Status == spf.TempError}}
+	for _, d := range r.DKIM {
+		in.DKIM = append(in.DKIM, dmarc.Identifier{Domain: d.Domain, Pass: d.Trusted, Open: d.Status == dkim.StatusTempError})
+	}
+	// What has been looked up counts even if the time is up.
+	r.DMARC = m.dmarc.Evaluate(m.ctx, in)
+	if m.err != nil {
+		r.DMARC = dmarc.Result{Status: dmarc.StatusPermError, Policy: dmarc.None, Err: m.err}
+	}
+	if r.DMARC.Status == dmarc.StatusFail {
+		r.Override = m.v.Trusted.DMARC(&r.ARC, r.DMARC.Domain)
+	}
+	return r
+}
+
+// wait waits for SPF.
+func (m *Message) wait(c chan spf.Result) spf.Result {
+	select {
+	case r := <-c:
+		return r
+	default:
+	}
+	select {
+	case r := <-c:
+		return r
+	case <-m.ctx.Done():
+		return spf.Result{Status: spf.TempError, Sender: m.env.MailFrom, HELO: m.env.HELO, IP: m.env.Remote, Err: m.ctx.Err()}
+	}
+}
+
+func (v *Verifier) hostname() string {
+	if v.Hostname == "" {
+		return "localhost"
+	}
+	return v.Hostname
+}
