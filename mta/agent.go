@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/dns"
 	"github.com/posta-mail/posta/internal/wire"
 	"github.com/posta-mail/posta/mda"
@@ -56,7 +57,11 @@ type Agent struct {
 	// zero; negative: no bound. A message for which there is none left gets 452
 	// 4.3.1. The first 8 KiB are another 32 KiB of a connection's memory.
 	HeaderMemory int64
-	// NoVerify turns SPF, DKIM and DMARC off.
+	// Verify is how messages from elsewhere are verified: SPF, DKIM, ARC and
+	// DMARC. Its Hostname and Resolver are set from this Agent if empty. Its
+	// zero value refuses nothing.
+	Verify verify.Verifier
+	// NoVerify turns that off.
 	NoVerify bool
 
 	// Route says where mail for a domain goes. Its Resolver and Names are
@@ -120,6 +125,12 @@ func (a *Agent) setup() {
 		}
 		if a.Stager == nil {
 			a.Stager, _ = a.Local.(Stager)
+		}
+		if a.Verify.Hostname == "" {
+			a.Verify.Hostname = a.hostname()
+		}
+		if a.Verify.Resolver == nil {
+			a.Verify.Resolver = a.Resolver
 		}
 		if a.Route.Resolver == nil {
 			a.Route.Resolver = a.Resolver

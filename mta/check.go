@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
 )
@@ -57,9 +58,9 @@ type Transaction struct {
 	Header  *message.Header
 	Message io.ReaderAt
 	Size    int64
-	// Results are what SPF, DKIM and DMARC said; nil before AtData and for
+	// Results are what SPF, DKIM, ARC and DMARC said; nil before AtData and for
 	// submission.
-	Results *Results
+	Results *verify.Results
 }
 
 // Action is what a Verdict demands.

@@ -17,7 +17,8 @@ import (
 // A message that fails DMARC with a policy of quarantine or reject is filed as
 // junk: RFC 9989 §7.4 wants no rejection on that ground alone. So is one whose
 // From names several domains or an impossible one, for which DMARC has no
-// answer (§5.3.1). A Check that wants more refuses by Transaction.Results.
+// answer (§5.3.1). Agent.Verify.Policy goes further, and a Check that wants more
+// refuses by Transaction.Results.
 func (a *Agent) Inbound() smtp.Handler { return inboundHandler{a, nil} }
 
 // Relay returns the handler for mail from a network's own machines: like
@@ -93,7 +94,7 @@ func (s *inboundSession) Data(ctx context.Context, r io.Reader) (smtp.Result, er
 // receive takes the message in and checks it.
 func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*accepted, error) {
 	a := s.agent
-	v := a.verify(ctx, s.conn.Peer(), s.from)
+	v := a.verify(ctx, s.conn.Peer(), s.from, s.opts.SMTPUTF8)
 	defer v.close()
 	h, rest, release, err := a.readHeader(r, v)
 	defer release()
@@ -109,10 +110,15 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 		return nil, err
 	}
 	m := s.accept(id, staged)
-	results := v.results(ctx, h)
-	m.junk = results.quarantine() && !s.mayRelay()
-	m.added = a.authResults(results, s.from, s.conn.Peer(), s.opts.SMTPUTF8)
-	if err := s.examine(ctx, m, head, results); err != nil {
+	results := v.results(ctx)
+	m.added = a.authResults(results)
+	if !s.mayRelay() {
+		m.junk, err = dispose(results)
+	}
+	if err == nil {
+		err = s.examine(ctx, m, head, results)
+	}
+	if err != nil {
 		_ = staged.Discard()
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/store"
@@ -78,7 +79,7 @@ func (s *session) add(ctx context.Context, to smtp.Path) error {
 }
 
 // examine asks the checks about the whole message.
-func (s *session) examine(ctx context.Context, m *accepted, head []byte, results *Results) error {
+func (s *session) examine(ctx context.Context, m *accepted, head []byte, results *verify.Results) error {
 	t := s.transaction(AtData)
 	t.Header, t.Message, t.Size, t.Results = message.ParseHeader(head), m.body, m.body.Size(), results
 	if err := s.consult(ctx, t); err != nil {

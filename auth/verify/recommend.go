@@ -55,7 +55,7 @@ type Disposition struct {
 	// Code and Enhanced are the reply for Defer and Reject: the codes of RFC
 	// 7372, RFC 7208 and RFC 5321. Zero for the others.
 	Code     int
-	Enhanced string
+	Enhanced [3]int
 	// Reason is a fixed English text, fit for a reply; empty where there is
 	// nothing to tell.
 	Reason string
@@ -74,7 +74,7 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 		against = against || e
 	}
 	if r.policy.RejectSPFFail && r.SPF.Status == spf.Fail {
-		return Disposition{Action: Reject, Code: 550, Enhanced: "5.7.23", Reason: "SPF validation failed"} // RFC 7372 §3.2
+		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 23}, Reason: "SPF validation failed"} // RFC 7372 §3.2
 	}
 	switch d := &r.DMARC; {
 	case errors.Is(d.Err, dmarc.ErrManyAuthors), errors.Is(d.Err, dmarc.ErrAuthorDomain):
@@ -82,13 +82,13 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 		// round (RFC 9989 §5.3.1).
 		return Disposition{Action: Quarantine, Reason: "From does not name one domain"}
 	case d.Status == dmarc.StatusTempError && r.policy.DeferTempErrors:
-		return Disposition{Action: Defer, Code: 451, Enhanced: "4.7.26", Reason: "DMARC cannot be evaluated for now"}
+		return Disposition{Action: Defer, Code: 451, Enhanced: [3]int{4, 7, 26}, Reason: "DMARC cannot be evaluated for now"}
 	case d.Status != dmarc.StatusFail:
 		return Disposition{}
 	case r.Override != nil:
 		return Disposition{Reason: fmt.Sprintf("DMARC passed where %s received the message", r.Override.Seal.Domain), Override: "local_policy"}
 	case d.Handling(against) == dmarc.Reject:
-		return Disposition{Action: Reject, Code: 550, Enhanced: "5.7.26", Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.3
+		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 26}, Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.3
 	case d.Handling(against) == dmarc.Quarantine:
 		res := Disposition{Action: Quarantine, Reason: "Message fails DMARC"}
 		if d.Policy == dmarc.Reject {
