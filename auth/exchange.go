@@ -21,6 +21,7 @@ type Exchange struct {
 	ctx      context.Context // of the Next under way
 	identity *Identity
 	over     bool
+	plus     bool // channel binding is offered on this connection
 	// SCRAM runs over two messages: user is set and proving true between them.
 	user    string
 	proving bool
@@ -35,7 +36,7 @@ func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{login: l, req: req, ctx: ctx}
+	x := &Exchange{login: l, req: req, ctx: ctx, plus: l.offersPlus(req.Peer)}
 	if x.server, err = m.server(x); err != nil {
 		return nil, classify(err)
 	}

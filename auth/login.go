@@ -24,6 +24,18 @@ type Login struct {
 	// them, such as "LOGIN" or "XOAUTH2", in any case of letters. It does not
 	// touch the LOGIN command of IMAP and USER/PASS of POP3.
 	Disable []string
+	// ChannelBinding offers each SCRAM mechanism as -PLUS too, where the
+	// connection has something to bind to: under TLS that ends here and that no
+	// proxy has passed on. Whoever breaks into TLS then can't pass a login on
+	// (RFC 5802 §6). tls-exporter (RFC 9266), tls-server-end-point (RFC 5929 §4)
+	// and under TLS 1.2 tls-unique are taken.
+	//
+	// It is a field, and off, because of clients on GNU SASL that give it nothing
+	// to bind to, as NeoMutt in Debian 12: they choose -PLUS wherever it is
+	// offered, fail before their first message, and try nothing else. Neither the
+	// order of the list nor anything else that a server can say helps them. Those
+	// on Cyrus SASL pass -PLUS over. Switch it on where you know your clients.
+	ChannelBinding bool
 
 	once    sync.Once
 	settled *Governor

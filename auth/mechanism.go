@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,7 +20,7 @@ type mechanism struct {
 	// secret: what the client sends is as good as a password, which needs TLS.
 	secret bool
 	// fits reports whether it is for this connection, if that matters.
-	fits   func(Peer) bool
+	fits   func(*Login, Peer) bool
 	server func(*Exchange) (gosasl.Server, error)
 }
 
@@ -28,9 +29,12 @@ var mechanisms = []mechanism{
 	{sasl.External, implements[ExternalAuthenticator], false, certified, func(x *Exchange) (gosasl.Server, error) {
 		return sasl.NewExternalServer(x.external), nil
 	}},
-	{sasl.SCRAMSHA512, hasKeys("SHA-512"), false, nil, scramServer("SHA-512")},
-	{sasl.SCRAMSHA256, hasKeys("SHA-256"), false, nil, scramServer("SHA-256")},
-	{sasl.SCRAMSHA1, hasKeys("SHA-1"), false, nil, scramServer("SHA-1")},
+	{sasl.SCRAMSHA512 + sasl.Plus, hasKeys("SHA-512"), false, (*Login).binds, scramServer("SHA-512", true)},
+	{sasl.SCRAMSHA256 + sasl.Plus, hasKeys("SHA-256"), false, (*Login).binds, scramServer("SHA-256", true)},
+	{sasl.SCRAMSHA1 + sasl.Plus, hasKeys("SHA-1"), false, (*Login).binds, scramServer("SHA-1", true)},
+	{sasl.SCRAMSHA512, hasKeys("SHA-512"), false, nil, scramServer("SHA-512", false)},
+	{sasl.SCRAMSHA256, hasKeys("SHA-256"), false, nil, scramServer("SHA-256", false)},
+	{sasl.SCRAMSHA1, hasKeys("SHA-1"), false, nil, scramServer("SHA-1", false)},
 	{sasl.OAuthBearer, implements[TokenAuthenticator], true, nil, func(x *Exchange) (gosasl.Server, error) {
 		return sasl.NewOAuthBearerServer(x.token), nil
 	}},
@@ -54,7 +58,7 @@ func implements[I Authenticator](a Authenticator) bool {
 }
 
 // certified: the client has shown a certificate that its chain proves.
-func certified(p Peer) bool { return p.TLS != nil && len(p.TLS.VerifiedChains) > 0 }
+func certified(_ *Login, p Peer) bool { return p.TLS != nil && len(p.TLS.VerifiedChains) > 0 }
 
 func hasKeys(hash string) func(Authenticator) bool {
 	return func(a Authenticator) bool {
@@ -65,11 +69,32 @@ func hasKeys(hash string) func(Authenticator) bool {
 	}
 }
 
-func scramServer(hash string) func(*Exchange) (gosasl.Server, error) {
+// binds reports whether a client can bind its proof to the connection. Behind a
+// proxy it is not certain that client and server are the ends of one TLS
+// connection: there nothing is bound.
+func (l *Login) binds(p Peer) bool {
+	return l.ChannelBinding && p.TLS != nil && p.TLS.HandshakeComplete && !p.Proxy.IsValid() &&
+		(p.TLS.Version >= tls.VersionTLS13 || len(sasl.ServerBindings(p.TLS, p.Certificate)) > 0)
+}
+
+func scramServer(hash string, plus bool) func(*Exchange) (gosasl.Server, error) {
 	return func(x *Exchange) (gosasl.Server, error) {
 		keys := func(user string) (sasl.SCRAMKeys, error) { return x.keys(hash, user) }
+		// Where -PLUS is offered, who does not use it must not believe that it
+		// is not (RFC 5802 §6).
+		if plus || x.plus {
+			return sasl.NewBoundSCRAMServer(hash, sasl.ServerBindings(x.req.Peer.TLS, x.req.Peer.Certificate), plus, keys, x.authorize)
+		}
 		return sasl.NewSCRAMServer(hash, keys, x.authorize)
 	}
+}
+
+// offersPlus reports whether any mechanism with channel binding is offered: a
+// client that has seen one does not send the flag "y", whatever it then chooses.
+func (l *Login) offersPlus(p Peer) bool {
+	return l.binds(p) && slices.ContainsFunc(mechanisms, func(m mechanism) bool {
+		return strings.HasSuffix(m.name, sasl.Plus) && l.enabled(m)
+	})
 }
 
 // enabled reports whether the operator leaves a mechanism on and the
@@ -93,7 +118,7 @@ func (l *Login) Mechanisms(p Peer) []string {
 	plaintext := l.PlaintextAllowed(p)
 	names := make([]string, 0, len(mechanisms))
 	for _, m := range mechanisms {
-		if (plaintext || !m.secret) && (m.fits == nil || m.fits(p)) && l.enabled(m) {
+		if (plaintext || !m.secret) && (m.fits == nil || m.fits(l, p)) && l.enabled(m) {
 			names = append(names, m.name)
 		}
 	}
@@ -111,7 +136,7 @@ func (l *Login) find(req Request) (mechanism, error) {
 	}
 	m := mechanisms[i]
 	switch {
-	case !l.enabled(m), m.fits != nil && !m.fits(req.Peer):
+	case !l.enabled(m), m.fits != nil && !m.fits(l, req.Peer):
 		return mechanism{}, ErrMechanism
 	case m.secret && !l.PlaintextAllowed(req.Peer):
 		return mechanism{}, ErrEncryptionRequired

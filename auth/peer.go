@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -29,6 +30,10 @@ type Peer struct {
 	// TLS is the state of the encrypted connection, nil in plain text. Behind a
 	// proxy it is the proxy's connection that is meant.
 	TLS *tls.ConnectionState
+	// Certificate is the one that this server has shown in the handshake; nil in
+	// plain text, and where it is not known, as after a resumption under TLS 1.3.
+	// What it points to is not to be changed.
+	Certificate *x509.Certificate
 	// Identity is who has logged in; nil for nobody. What it points to is not
 	// to be changed.
 	Identity *Identity

@@ -49,6 +49,9 @@ type Server struct {
 	// DisableAuth names SASL mechanisms that are not offered although Auth could
 	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
 	DisableAuth []string
+	// ChannelBinding offers SCRAM with -PLUS under TLS that ends here; what
+	// speaks against it is at [auth.Login].
+	ChannelBinding bool
 	// TLSConfig enables STARTTLS, or ImplicitTLS. Versions below TLS 1.2 are
 	// refused whatever it says (RFC 8996).
 	TLSConfig *tls.Config
@@ -248,7 +251,7 @@ func (s *Server) setup() {
 		s.off = disabled(s.Disable)
 		s.lim = s.limits()
 		s.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
-		s.login.Disable = s.DisableAuth
+		s.login.Disable, s.login.ChannelBinding = s.DisableAuth, s.ChannelBinding
 		s.budget = lines.NewBudget(s.lim.budget)
 		s.log = s.Logger
 		if s.log == nil {

@@ -54,6 +54,9 @@ type Server struct {
 	// DisableAuth names SASL mechanisms that are not offered although Auth could
 	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
 	DisableAuth []string
+	// ChannelBinding offers SCRAM with -PLUS under TLS that ends here; what
+	// speaks against it is at [auth.Login].
+	ChannelBinding bool
 
 	// TLSConfig enables STLS (RFC 2595). TLS 1.2 is the least whatever it
 	// says (RFC 8997). Certificates are replaced without restart by its
@@ -151,7 +154,7 @@ func (s *Server) setup() *shared {
 		}
 		if s.Auth != nil {
 			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
-			sh.login.Disable = s.DisableAuth
+			sh.login.Disable, sh.login.ChannelBinding = s.DisableAuth, s.ChannelBinding
 		}
 		if l, ok := s.Store.(store.Leaser); ok {
 			sh.leaser = l

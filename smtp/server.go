@@ -70,6 +70,9 @@ type Server struct {
 	// DisableAuth names SASL mechanisms that are not offered although Auth could
 	// serve them, as "LOGIN" or "XOAUTH2"; see [auth.Login].
 	DisableAuth []string
+	// ChannelBinding offers SCRAM with -PLUS under TLS that ends here; what
+	// speaks against it is at [auth.Login].
+	ChannelBinding bool
 	// RequireAuth refuses MAIL before AUTH with 530 5.7.0 (RFC 6409 §4.3). The
 	// Server does that itself: no Session has to.
 	RequireAuth bool
@@ -235,7 +238,7 @@ func (s *Server) setup() *shared {
 		}
 		if s.Auth != nil {
 			sh.login = auth.NewLogin(s.Auth, s.Governor, s.InsecureAuth)
-			sh.login.Disable = s.DisableAuth
+			sh.login.Disable, sh.login.ChannelBinding = s.DisableAuth, s.ChannelBinding
 		}
 		sh.ledger = newLedger(s)
 		sh.budget = wire.NewBudget(bound(s.MemoryBudget, 64<<20, 0))

@@ -24,7 +24,7 @@ func plusServer(t *testing.T, b ChannelBinding, plus bool) gosasl.Server {
 	t.Helper()
 	keys, err := DeriveSCRAMKeys("SHA-256", "pencil", []byte("0123456789abcdef"), MinIterations)
 	require.NoError(t, err)
-	s, err := NewBoundSCRAMServer("SHA-256", b, plus, func(string) (SCRAMKeys, error) { return keys, nil },
+	s, err := NewBoundSCRAMServer("SHA-256", []ChannelBinding{{"tls-server-end-point", []byte("certificate")}, b}, plus, func(string) (SCRAMKeys, error) { return keys, nil },
 		func(string, string) error { return nil })
 	require.NoError(t, err)
 	return s
@@ -60,7 +60,9 @@ func TestChannelBinding(t *testing.T) {
 	}
 	_, err := SCRAM{Hash: "SHA-256", User: "u", Password: "p", Plus: true}.Client()
 	require.ErrorIs(t, err, ErrBinding)
-	_, err = NewBoundSCRAMServer("SHA-256", ChannelBinding{"a,b", []byte("x")}, true, nil, nil)
+	_, err = NewBoundSCRAMServer("SHA-256", []ChannelBinding{bound, {"a,b", []byte("x")}}, true, nil, nil)
+	require.ErrorIs(t, err, ErrBinding)
+	_, err = NewBoundSCRAMServer("SHA-256", nil, true, nil, nil)
 	require.ErrorIs(t, err, ErrBinding)
 }
 

@@ -64,20 +64,8 @@ func (c Credentials) Client(offered []string, state *tls.ConnectionState, secret
 	if c.Password == "" || c.User == "" {
 		return nil, ErrNoMechanism
 	}
-	binding, _ := TLSBinding(state)
-	plus := has(SCRAMSHA256+Plus) || has(SCRAMSHA1+Plus)
-	for _, hash := range []string{"SHA-256", "SHA-1"} {
-		if binding.Type != "" && has("SCRAM-"+hash+Plus) {
-			return SCRAM{Hash: hash, ActAs: c.ActAs, User: c.User, Password: c.Password, Binding: binding, Plus: true}.Client()
-		}
-	}
-	if plus {
-		binding = ChannelBinding{} // "y" would say that the server has not offered it
-	}
-	for _, hash := range []string{"SHA-256", "SHA-1"} {
-		if has("SCRAM-" + hash) {
-			return SCRAM{Hash: hash, ActAs: c.ActAs, User: c.User, Password: c.Password, Binding: binding}.Client()
-		}
+	if m, ok := strongest(has, clientBinding(state)); ok {
+		return SCRAM{Hash: m.hash, ActAs: c.ActAs, User: c.User, Password: c.Password, Binding: m.binding, Plus: m.plus}.Client()
 	}
 	switch {
 	case secrets && has(Plain):
@@ -86,4 +74,37 @@ func (c Credentials) Client(offered []string, state *tls.ConnectionState, secret
 		return NewLoginClient(c.User, c.Password), nil
 	}
 	return nil, ErrNoMechanism
+}
+
+// clientBinding is what a client binds to: the connection, or else the server's
+// certificate.
+func clientBinding(state *tls.ConnectionState) ChannelBinding {
+	b, err := TLSBinding(state)
+	if err != nil && state != nil && state.HandshakeComplete && len(state.PeerCertificates) > 0 {
+		b, _ = EndPointBinding(state.PeerCertificates[0])
+	}
+	return b
+}
+
+type scramChoice struct {
+	hash    string
+	plus    bool
+	binding ChannelBinding
+}
+
+// strongest chooses among the SCRAM mechanisms that are offered: one with channel
+// binding before one with a better hash (RFC 7677 §1).
+func strongest(has func(name string) bool, binding ChannelBinding) (scramChoice, bool) {
+	hashes := []string{"SHA-512", "SHA-256", "SHA-1"}
+	plus := func(hash string) bool { return has("SCRAM-" + hash + Plus) }
+	if i := slices.IndexFunc(hashes, plus); i >= 0 {
+		if binding.usable() {
+			return scramChoice{hashes[i], true, binding}, true
+		}
+		binding = ChannelBinding{} // "y" would say that the server has not offered it
+	}
+	if i := slices.IndexFunc(hashes, func(hash string) bool { return has("SCRAM-" + hash) }); i >= 0 {
+		return scramChoice{hashes[i], false, binding}, true
+	}
+	return scramChoice{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,19 +34,21 @@ func newSCRAMServer(hash string, keys func(user string) (SCRAMKeys, error), auth
 	return &scramServer{h: h, keys: keys, authorize: authorize, nonce: newNonce}, nil
 }
 
-// NewBoundSCRAMServer is NewSCRAMServer where -PLUS is offered too. binding is
-// the connection's; plus says which of the two the client has chosen. A client
-// that believes -PLUS not to be offered is refused with ErrProof: somebody has
-// changed the list (RFC 5802 §6). A binding that is none is ErrBinding.
-func NewBoundSCRAMServer(hash string, binding ChannelBinding, plus bool, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (gosasl.Server, error) {
-	if !binding.usable() {
+// NewBoundSCRAMServer is NewSCRAMServer where -PLUS is offered too. bindings are
+// those of the connection (see [ServerBindings]), of which the client names one;
+// plus says which of the two mechanisms it has chosen. A client that believes
+// -PLUS not to be offered is refused with ErrProof: somebody has changed the list
+// (RFC 5802 §6). One that names another type is refused with ErrMalformed, as it
+// can't be told which there are. No bindings, or one that is none, are ErrBinding.
+func NewBoundSCRAMServer(hash string, bindings []ChannelBinding, plus bool, keys func(user string) (SCRAMKeys, error), authorize func(authzid, user string) error) (gosasl.Server, error) {
+	if len(bindings) == 0 || slices.ContainsFunc(bindings, func(b ChannelBinding) bool { return !b.usable() }) {
 		return nil, ErrBinding
 	}
 	s, err := newSCRAMServer(hash, keys, authorize)
 	if err != nil {
 		return nil, err
 	}
-	s.binding, s.plus = binding, plus
+	s.bindings, s.plus = bindings, plus
 	return s, nil
 }
 
@@ -54,11 +57,12 @@ type scramServer struct {
 	keys      func(user string) (SCRAMKeys, error)
 	authorize func(authzid, user string) error
 	nonce     func() string
-	binding   ChannelBinding // its zero value: -PLUS is not offered
-	plus      bool           // the mechanism is -PLUS
+	bindings  []ChannelBinding // none: -PLUS is not offered
+	plus      bool             // the mechanism is -PLUS
 
 	step          int    // 0 nothing said, 1 prompted, 2 server-first sent, 3 over
 	gs2           string // the client's gs2-header, which c= must repeat
+	data          []byte // of the binding the client has named
 	authzid, user string
 	first         string // client-first-message-bare "," server-first-message
 	combined      string // both nonces
@@ -149,12 +153,14 @@ func (s *scramServer) clientFirst(m string) ([]byte, error) {
 // channel binding, "y" it believes that we have none, "p" names the one it uses.
 func (s *scramServer) checkFlag(flag string) error {
 	name, bound := strings.CutPrefix(flag, "p=")
+	i := slices.IndexFunc(s.bindings, func(b ChannelBinding) bool { return b.Type == name })
 	switch {
-	case s.plus && bound && name == s.binding.Type:
+	case s.plus && bound && i >= 0:
+		s.data = s.bindings[i].Data
 		return nil
 	case s.plus || bound:
 		return fmt.Errorf("%w: channel binding is not as offered", ErrMalformed)
-	case flag == "y" && s.binding.usable():
+	case flag == "y" && len(s.bindings) > 0:
 		return fmt.Errorf("%w: the list of mechanisms has been changed on its way", ErrProof)
 	case flag == "n" || flag == "y":
 		return nil
@@ -164,11 +170,7 @@ func (s *scramServer) checkFlag(flag string) error {
 
 // bound is what c= must be the base64 of.
 func (s *scramServer) bound() []byte {
-	b := []byte(s.gs2)
-	if s.plus {
-		b = append(b, s.binding.Data...)
-	}
-	return b
+	return append([]byte(s.gs2), s.data...)
 }
 
 // clientFinal verifies client-final-message and answers server-final-message.

@@ -3,6 +3,7 @@ package netserve
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/netip"
@@ -22,6 +23,7 @@ type Peer[I any] struct {
 	Name          string
 	HELO          string
 	TLS           *tls.ConnectionState
+	Certificate   *x509.Certificate
 	Identity      I
 	Since         time.Time
 }
@@ -31,7 +33,7 @@ type Peer[I any] struct {
 func PeerOf[I any](c *Conn) Peer[I] {
 	p := c.Peer()
 	id, _ := p.Identity.(I)
-	return Peer[I]{p.ID, p.Remote, p.Local, p.Proxy, p.Name, p.HELO, p.TLS, id, p.Since}
+	return Peer[I]{p.ID, p.Remote, p.Local, p.Proxy, p.Name, p.HELO, p.TLS, p.Certificate, id, p.Since}
 }
 
 // addrPort is an address as IPv4 or IPv6, whichever way the socket writes it.
@@ -132,6 +134,7 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	if err != nil {
 		return err
 	}
+	ctx, shown := watchShown(ctx)
 	t := tls.Server(raw, cfg)
 	Apart(func() { err = t.HandshakeContext(ctx) })
 	c.mu.Lock()
@@ -148,7 +151,7 @@ func (c *Conn) StartTLS(ctx context.Context, cfg *tls.Config) error {
 	}
 	state := t.ConnectionState()
 	c.Conn = t
-	c.peer.TLS = &state
+	c.peer.TLS, c.peer.Certificate = &state, shown()
 	c.peer.HELO, c.peer.Identity = "", nil // RFC 3207 §4.2
 	return nil
 }

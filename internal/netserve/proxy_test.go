@@ -3,6 +3,7 @@ package netserve
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -254,7 +255,7 @@ func TestHooksPanic(t *testing.T) {
 func TestPeerOf(t *testing.T) {
 	id := 7
 	c := &Conn{peer: Peer[any]{"id", netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2"),
-		netip.MustParseAddrPort("192.0.2.3:3"), "name", "helo", &tls.ConnectionState{}, &id, time.Now()}}
+		netip.MustParseAddrPort("192.0.2.3:3"), "name", "helo", &tls.ConnectionState{}, &x509.Certificate{}, &id, time.Now()}}
 	got, want := reflect.ValueOf(PeerOf[*int](c)), reflect.ValueOf(c.Peer())
 	for i := range want.NumField() {
 		require.False(t, want.Field(i).IsZero(), want.Type().Field(i).Name)
