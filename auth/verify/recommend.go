@@ -3,8 +3,11 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/dnsbl"
+	"github.com/posta-mail/posta/auth/iprev"
 	"github.com/posta-mail/posta/auth/spf"
 )
 
@@ -44,6 +47,12 @@ type Policy struct {
 	// other evidence against it. RFC 9989 §7.4 asks receivers not to: mail of
 	// lists and forwarders is lost by it.
 	RejectDMARC bool
+	// RejectNoName refuses mail from addresses without a name that has them
+	// (RFC 7372 §3.3 has the reply).
+	RejectNoName bool
+	// RejectScore refuses mail from addresses whose dnsbl.Score is that much or
+	// more. 0: none; a score above 0 is evidence all the same.
+	RejectScore int
 	// DeferTempErrors refuses mail for now whose DMARC result hangs on a DNS
 	// failure, instead of accepting it.
 	DeferTempErrors bool
@@ -66,16 +75,14 @@ type Disposition struct {
 }
 
 // Recommend says what to do with the message, as far as its authentication
-// goes. evidence says that something else speaks against it, such as a block
-// list or a filter: then a policy of reject is followed (RFC 9989 §7.4).
+// goes. evidence says that something else speaks against it, such as a filter:
+// then, and when the client is on a block list, a policy of reject is followed
+// (RFC 9989 §7.4).
 func (r *Results) Recommend(evidence ...bool) Disposition {
-	against := r.policy.RejectDMARC
-	for _, e := range evidence {
-		against = against || e
+	if d, ok := r.client(); ok {
+		return d
 	}
-	if r.policy.RejectSPFFail && r.SPF.Status == spf.Fail {
-		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 23}, Reason: "SPF validation failed"} // RFC 7372 §3.2
-	}
+	against := r.policy.RejectDMARC || dnsbl.Score(r.Lists) > 0 || slices.Contains(evidence, true)
 	switch d := &r.DMARC; {
 	case errors.Is(d.Err, dmarc.ErrManyAuthors), errors.Is(d.Err, dmarc.ErrAuthorDomain):
 		// Nobody can check such an author, and that is how a policy would be got
@@ -88,7 +95,7 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 	case r.Override != nil:
 		return Disposition{Reason: fmt.Sprintf("DMARC passed where %s received the message", r.Override.Seal.Domain), Override: "local_policy"}
 	case d.Handling(against) == dmarc.Reject:
-		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 26}, Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.3
+		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 26}, Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.2
 	case d.Handling(against) == dmarc.Quarantine:
 		res := Disposition{Action: Quarantine, Reason: "Message fails DMARC"}
 		if d.Policy == dmarc.Reject {
@@ -99,4 +106,26 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 		return Disposition{Reason: "Message fails DMARC", Override: "policy_test_mode"}
 	}
 	return Disposition{Reason: "Message fails DMARC"}
+}
+
+// client judges the machine that sends the message.
+func (r *Results) client() (Disposition, bool) {
+	d := Disposition{Action: Reject, Code: 550}
+	switch p := &r.policy; {
+	case p.RejectScore > 0 && dnsbl.Score(r.Lists) >= p.RejectScore:
+		d.Code, d.Enhanced, d.Reason = 554, [3]int{5, 7, 1}, "Your address is on a block list"
+		for _, l := range r.Lists {
+			if l.Listed && !l.List.Allow {
+				d.Reason = "Your address is on the block list " + l.List.Zone
+				break
+			}
+		}
+	case p.RejectNoName && r.IPRev != nil && (r.IPRev.Status == iprev.Fail || r.IPRev.Status == iprev.PermError):
+		d.Enhanced, d.Reason = [3]int{5, 7, 25}, "Your address has no name that has it" // RFC 7372 §3.3
+	case p.RejectSPFFail && r.SPF.Status == spf.Fail:
+		d.Enhanced, d.Reason = [3]int{5, 7, 23}, "SPF validation failed" // RFC 7372 §3.2
+	default:
+		return Disposition{}, false
+	}
+	return d, true
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/posta-mail/posta/auth/authres"
 	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/dnsbl"
+	"github.com/posta-mail/posta/auth/iprev"
 	"github.com/posta-mail/posta/auth/spf"
 )
 
@@ -24,6 +26,11 @@ type Results struct {
 	ARC arc.Result
 	// DMARC is the outcome for the author's domain.
 	DMARC dmarc.Result
+	// IPRev says whether the client's address has a name with that address; nil
+	// if that was not asked.
+	IPRev *iprev.Result
+	// Lists are what block and allow lists say of the client's address.
+	Lists []dnsbl.Result
 	// Override is what a trusted sealer says that speaks against DMARC's fail:
 	// it passed where he received the message. Nil without.
 	Override *arc.Set
@@ -33,7 +40,7 @@ type Results struct {
 }
 
 // AuthResults are the results as an Authentication-Results field tells them, in
-// the order of the fields of Results.
+// the order SPF, address, DKIM, ARC, DMARC. Block lists have no method there.
 func (r *Results) AuthResults() []authres.Result {
 	var all []authres.Result
 	if r.Envelope.User != "" {
@@ -44,6 +51,14 @@ func (r *Results) AuthResults() []authres.Result {
 	}
 	if r.Envelope.HELO != "" || r.Envelope.MailFrom == "" {
 		all = append(all, authres.SPF(r.HELO.Status.String(), "", r.Envelope.HELO))
+	}
+	if r.IPRev != nil {
+		all = append(all, authres.IPRev(r.IPRev.Status.String(), r.IPRev.IP, r.IPRev.Name))
+	}
+	for i := range r.Lists {
+		if l := &r.Lists[i]; l.List.Allow && l.Listed {
+			all = append(all, l.AuthResult())
+		}
 	}
 	all = append(all, r.signatures()...)
 	if r.ARC.Instance > 0 || r.ARC.Err != nil {

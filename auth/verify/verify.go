@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -11,8 +12,13 @@ import (
 	"github.com/posta-mail/posta/auth/arc"
 	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/dnsbl"
+	"github.com/posta-mail/posta/auth/iprev"
 	"github.com/posta-mail/posta/auth/spf"
 )
+
+// ErrTimeout is why a check has no result: the time was up.
+var ErrTimeout = errors.New("verify: the time is up")
 
 // DefaultTimeout is for how long the checks may go on when the message has
 // come to its end.
@@ -27,6 +33,7 @@ const (
 	dkimLookups  = 2 * dkim.DefaultMaxSignatures
 	arcLookups   = arc.DefaultMaxSets + arc.DefaultMaxHistory
 	dmarcLookups = 100
+	iprevLookups = 1 + iprev.DefaultNames
 )
 
 // Verifier verifies messages. The zero value works, with net.DefaultResolver
@@ -41,11 +48,19 @@ type Verifier struct {
 	// is asked once for a message.
 	Resolver Resolver
 	// SPF, DKIM, ARC and DMARC are the settings of the checks. Their Resolvers
-	// are not used, nor is SPF's Receiver.
+	// are not used, nor are IPRev's and SPF's Receiver.
 	SPF   spf.Checker
 	DKIM  dkim.Verifier
 	ARC   arc.Verifier
 	DMARC dmarc.Evaluator
+	// IPRev are the settings of the check that the client's address has a name
+	// with that address; NoIPRev leaves it out.
+	IPRev   iprev.Checker
+	NoIPRev bool
+	// Lists are the block and allow lists that are asked about the client's
+	// address, with their own Resolver and time; nil: none. Their domain lists
+	// are not asked.
+	Lists *dnsbl.Checker
 	// Trusted are the sealers whose word counts where DMARC fails (RFC 8617
 	// §7.2.1). Empty: nobody; chains are verified and told all the same.
 	Trusted arc.Trusted
@@ -115,6 +130,8 @@ type Message struct {
 	dmarc  *dmarc.Evaluator
 	spf    chan spf.Result // of MAIL FROM, then of HELO
 	helo   chan spf.Result
+	iprev  chan *iprev.Result
+	lists  chan []dnsbl.Result
 
 	once    sync.Once
 	results *Results
@@ -127,7 +144,8 @@ func (v *Verifier) Begin(ctx context.Context, env Envelope) *Message {
 	if env.MailFrom == "<>" {
 		env.MailFrom = ""
 	}
-	m := &Message{v: v, env: env, spf: make(chan spf.Result, 1), helo: make(chan spf.Result, 1)}
+	m := &Message{v: v, env: env, spf: make(chan spf.Result, 1), helo: make(chan spf.Result, 1),
+		iprev: make(chan *iprev.Result, 1), lists: make(chan []dnsbl.Result, 1)}
 	m.ctx, m.cancel = context.WithCancel(ctx)
 	m.dns = newLookups(m.ctx, v.Resolver)
 	m.header = dkim.NewHeader(v.DKIM.MaxHeaderBytes, v.DKIM.MaxHeaderFields)
@@ -138,7 +156,28 @@ func (v *Verifier) Begin(ctx context.Context, env Envelope) *Message {
 	policy.Resolver = m.dns.part(dmarcLookups)
 	m.dmarc = &policy
 	m.checkSPF()
+	m.checkAddr()
 	return m
+}
+
+// checkAddr asks who has the client's address.
+func (m *Message) checkAddr() {
+	switch {
+	case !m.env.Remote.IsValid() || m.v.NoIPRev:
+		m.iprev <- nil
+	default:
+		checker := m.v.IPRev
+		checker.Resolver = m.dns.part(iprevLookups)
+		go func() {
+			r := checker.Check(m.ctx, m.env.Remote)
+			m.iprev <- &r
+		}()
+	}
+	if !m.env.Remote.IsValid() || m.v.Lists == nil {
+		m.lists <- nil
+		return
+	}
+	go func() { m.lists <- m.v.Lists.Addr(m.ctx, m.env.Remote) }()
 }
 
 // checkSPF checks MAIL FROM, and HELO beside it (RFC 7208 §2.3): with a null
@@ -231,10 +270,13 @@ func (m *Message) conclude() *Results {
 	r := &Results{Envelope: m.env, hostname: m.v.hostname(), policy: m.v.Policy}
 	r.DKIM = m.dkim.Results()
 	r.ARC = *m.arc.Result()
-	r.SPF = m.wait(m.spf)
+	late := spf.Result{Status: spf.TempError, Sender: m.env.MailFrom, HELO: m.env.HELO, IP: m.env.Remote, Err: ErrTimeout}
+	r.SPF = wait(m.ctx, m.spf, late)
 	if r.HELO = r.SPF; m.env.MailFrom != "" {
-		r.HELO = m.wait(m.helo)
+		r.HELO = wait(m.ctx, m.helo, late)
 	}
+	r.IPRev = wait(m.ctx, m.iprev, &iprev.Result{Status: iprev.TempError, IP: m.env.Remote, Err: ErrTimeout})
+	r.Lists = wait(m.ctx, m.lists, nil)
 	in := dmarc.Input{From: m.from, SPF: dmarc.Identifier{Domain: r.SPF.Domain, Pass: r.SPF.Status == spf.Pass, Open: r.SPF.Status == spf.TempError}}
 	for _, d := range r.DKIM {
 		in.DKIM = append(in.DKIM, dmarc.Identifier{Domain: d.Domain, Pass: d.Trusted, Open: d.Status == dkim.StatusTempError})
@@ -250,8 +292,8 @@ func (m *Message) conclude() *Results {
 	return r
 }
 
-// wait waits for SPF.
-func (m *Message) wait(c chan spf.Result) spf.Result {
+// wait waits for the result of a check, or gives up when the time is up.
+func wait[T any](ctx context.Context, c chan T, late T) T {
 	select {
 	case r := <-c:
 		return r
@@ -260,8 +302,8 @@ func (m *Message) wait(c chan spf.Result) spf.Result {
 	select {
 	case r := <-c:
 		return r
-	case <-m.ctx.Done():
-		return spf.Result{Status: spf.TempError, Sender: m.env.MailFrom, HELO: m.env.HELO, IP: m.env.Remote, Err: m.ctx.Err()}
+	case <-ctx.Done():
+		return late
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 	"github.com/posta-mail/posta/auth/authres"
 	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/dnsbl"
+	"github.com/posta-mail/posta/auth/iprev"
 	"github.com/posta-mail/posta/auth/spf"
 	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/internal/testdns"
@@ -169,6 +171,7 @@ func TestRecommend(t *testing.T) {
 		"quarantine":  {from: "a@quarantine.example", evidence: true, want: verify.Disposition{Action: verify.Quarantine, Reason: "Message fails DMARC"}},
 		"in test":     {from: "a@testing.example", evidence: true, want: verify.Disposition{Reason: "Message fails DMARC", Override: "policy_test_mode"}},
 		"SPF":         {from: "a@evil.example", policy: verify.Policy{RejectSPFFail: true}, want: verify.Disposition{Action: verify.Reject, Code: 550, Enhanced: [3]int{5, 7, 23}, Reason: "SPF validation failed"}},
+		"no name":     {from: "a@evil.example", policy: verify.Policy{RejectNoName: true}, want: verify.Disposition{Action: verify.Reject, Code: 550, Enhanced: [3]int{5, 7, 25}, Reason: "Your address has no name that has it"}},
 		"open":        {from: "a@none.example", want: verify.Disposition{}},
 		"open, defer": {from: "a@none.example", policy: verify.Policy{DeferTempErrors: true}, want: verify.Disposition{Action: verify.Defer, Code: 451, Enhanced: [3]int{4, 7, 26}, Reason: "DMARC cannot be evaluated for now"}},
 	} {
@@ -180,6 +183,46 @@ func TestRecommend(t *testing.T) {
 			assert.NotEqual(t, "unknown", res.Recommend().Action.String())
 		})
 	}
+}
+
+// TestClient asks lists and names.
+func TestClient(t *testing.T) {
+	z := zone()
+	z["66.100.51.198.bl.example"] = testdns.Records{A: []string{"127.0.0.2"}}
+	z["1.2.0.192.wl.example"] = testdns.Records{A: []string{"127.0.0.2"}}
+	z["192.0.2.1"] = testdns.Records{PTR: []string{"mx.a.example"}}
+	r := testdns.NewResolver(z)
+	lists := &dnsbl.Checker{Resolver: r, Lists: []dnsbl.List{{Zone: "bl.example"}, {Zone: "wl.example", Allow: true}}}
+	v := &verify.Verifier{Resolver: r, Lists: lists}
+	env := verify.Envelope{Remote: bad, HELO: "x", MailFrom: "a@evil.example"}
+	res, err := v.Verify(t.Context(), env, strings.NewReader(letter("a@reject.example")))
+	require.NoError(t, err)
+	assert.Equal(t, 1, dnsbl.Score(res.Lists))
+	assert.Equal(t, iprev.PermError, res.IPRev.Status)
+	assert.Equal(t, verify.Reject, res.Recommend().Action, "p=reject and a block list")
+	field, err := res.Field()
+	require.NoError(t, err)
+	assert.Contains(t, field, "iprev=permerror")
+	assert.NotContains(t, field, "dnswl")
+	res, err = v.Verify(t.Context(), env, strings.NewReader(letter("a@none.example")))
+	require.NoError(t, err)
+	assert.Equal(t, verify.Accept, res.Recommend().Action, "a block list alone")
+	v.Policy.RejectScore = 1
+	res, err = v.Verify(t.Context(), env, strings.NewReader(letter("a@none.example")))
+	require.NoError(t, err)
+	assert.Equal(t, verify.Disposition{Action: verify.Reject, Code: 554, Enhanced: [3]int{5, 7, 1}, Reason: "Your address is on the block list bl.example"}, res.Recommend())
+	env.Remote = good
+	res, err = v.Verify(t.Context(), env, strings.NewReader(letter("a@none.example")))
+	require.NoError(t, err)
+	assert.Equal(t, iprev.Pass, res.IPRev.Status)
+	field, err = res.Field()
+	require.NoError(t, err)
+	assert.Contains(t, field, "iprev=pass")
+	assert.Contains(t, field, "dnswl=pass")
+	v.NoIPRev = true
+	res, err = v.Verify(t.Context(), env, strings.NewReader(letter("a@none.example")))
+	require.NoError(t, err)
+	assert.Nil(t, res.IPRev)
 }
 
 // TestTrustedSealer forwards a message through a list that breaks SPF and DKIM
