@@ -38,7 +38,7 @@ type Sealer struct {
 // message as it came; put in.AuthResult among them.
 //
 // Errors are r's, ctx's, the key's, those of authres.Header.ARCField, ErrConfig,
-// ErrFinal, ErrFull, ErrUndecided, ErrChanged and ErrFolded, dkim.ErrBareNewline and
+// ErrFinal, ErrFull, ErrUndecided, ErrChanged and ErrFolded, dkim.ErrFromCount, dkim.ErrBareNewline and
 // dkim.ErrHeaderTooLarge. With ErrFinal and ErrFull the message is sent without
 // another set.
 func (s *Sealer) Seal(ctx context.Context, in *Result, results *authres.Header, r io.Reader) ([]byte, error) {
@@ -143,6 +143,9 @@ func (g *Sealing) Fields() ([]byte, error) {
 	}
 	if g.folded {
 		return nil, ErrFolded
+	}
+	if len(g.header.Fields("from")) > 1 {
+		return nil, dkim.ErrFromCount // RFC 6376 §8.15: nobody should believe it
 	}
 	_ = g.body.Close()
 	c := collect(g.header, maxInstance)

@@ -157,6 +157,7 @@ func TestSealRefused(t *testing.T) {
 	t.Run("message", func(t *testing.T) {
 		assert.ErrorIs(t, seal(hop(3), nil, passed(3), "A: b\n\n"), dkim.ErrBareNewline)
 		assert.ErrorIs(t, seal(hop(3), nil, passed(3), " folded\r\n\r\n"), ErrFolded)
+		assert.ErrorIs(t, seal(hop(3), nil, passed(3), "From: a@b.c\r\nFrom: d@e.f\r\n\r\n"), dkim.ErrFromCount)
 		_, err := hop(3).Seal(context.Background(), in, passed(3), io.MultiReader(strings.NewReader(two), iotest.ErrReader(io.ErrUnexpectedEOF)))
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		ctx, cancel := context.WithCancel(context.Background())

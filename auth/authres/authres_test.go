@@ -104,7 +104,8 @@ func TestField(t *testing.T) {
 			ARC("pass", "0", netip.MustParseAddr("::ffff:192.0.2.1")),
 			IPRev("pass", netip.MustParseAddr("192.0.2.1"), "mail.example.com"),
 			Auth("pass", "alice", ""),
-			{Method: MethodDNSWL, Value: "pass", Props: []Prop{{"dns", "zone", "list.example"}}},
+			DNSWL("pass", "list.example", netip.MustParseAddr("127.0.5.2"), "good; sender", "na"),
+			BIMI("pass", "example.com", "default"),
 		}}, "Authentication-Results: mx.example.org;\r\n" +
 			"\tspf=pass smtp.mailfrom=alice@example.com smtp.helo=mail.example.com;\r\n" +
 			"\tdkim=pass header.d=example.com header.i=@example.com header.s=sel\r\n" +
@@ -113,7 +114,9 @@ func TestField(t *testing.T) {
 			"\tarc=pass smtp.remote-ip=192.0.2.1 header.oldest-pass=0;\r\n" +
 			"\tiprev=pass (mail.example.com) policy.iprev=192.0.2.1;\r\n" +
 			"\tauth=pass smtp.auth=alice;\r\n" +
-			"\tdnswl=pass dns.zone=list.example\r\n"},
+			"\tdnswl=pass dns.zone=list.example policy.ip=127.0.5.2\r\n" +
+			"\tpolicy.txt=\"good; sender\" dns.sec=na;\r\n" +
+			"\tbimi=pass header.d=example.com header.selector=default\r\n"},
 		{"versions", Header{ServID: "h", Version: 2, Results: []Result{{Method: "x", MethodVersion: 2, Value: "y"}}},
 			"Authentication-Results: h 2;\r\n\tx/2=y\r\n"},
 		{"injection", Header{ServID: "h", Results: []Result{{Method: "spf", Value: "fail",
@@ -261,27 +264,133 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzField: whatever the values are, the field says what was meant and no more.
+// FuzzField: whatever the values are, there is one field, and it says what was
+// meant and no more; so does the one for an ARC set.
 func FuzzField(f *testing.F) {
-	f.Add("h", "c", "r", "v")
-	f.Add("h; x=y", ") z=w (", "\"; dkim=pass", "a@b\r\n\r\n; dmarc=pass (")
-	f.Fuzz(func(t *testing.T, id, comment, reason, value string) {
-		h := Header{ServID: id, Results: []Result{{Method: "spf", Value: "fail", Comment: comment, Reason: reason, Props: []Prop{{"smtp", "helo", value}}}}}
+	f.Add("h", "c", "r", "v", false)
+	f.Add("h; x=y", ") z=w (", "\"; dkim=pass", "a@b\r\n\r\n; dmarc=pass (", false)
+	f.Add("h\r\n", "\\", "é\u2028", "\"a b\"@é\xff\x00", true)
+	f.Add("", strings.Repeat("(", 300), strings.Repeat("é", 200), "@", true)
+	f.Fuzz(func(t *testing.T, id, comment, reason, value string, utf8 bool) {
+		h := Header{ServID: id, UTF8: utf8, Results: []Result{
+			{Method: "spf", MethodVersion: 1, Value: "fail", Comment: comment, Reason: reason, Props: []Prop{{"smtp", "helo", value}}},
+			SPF("pass", value, comment), DKIM("pass", value, id, reason, comment, value), DMARC("fail", id, reason),
+			DNSWL("pass", value, netip.Addr{}, comment, ""), BIMI("none", value, id), Auth("pass", value, reason), IPRev("fail", netip.Addr{}, comment),
+		}}
 		field, err := h.Field()
-		if err != nil {
+		if id == "" || len(id) > maxServID {
+			require.ErrorIs(t, err, ErrName)
 			return
 		}
-		_, rest, _ := strings.Cut(strings.TrimSuffix(field, "\r\n"), ":")
-		back, err := Parse(rest)
 		require.NoError(t, err)
-		require.Equal(t, clean(id, false), back.ServID)
-		require.Len(t, back.Results, 1)
-		r := back.Results[0]
-		require.Equal(t, "fail", r.Value)
-		require.Equal(t, cut(clean(comment, false)), r.Comment)
-		require.Equal(t, cut(clean(reason, false)), r.Reason)
-		if len(value) < 400 {
-			require.Equal(t, []Prop{{"smtp", "helo", clean(value, false)}}, r.Props)
+		body := oneField(t, field, FieldName, utf8)
+		back, err := Parse(body)
+		require.NoError(t, err)
+		// What is meant: clean, cut, and without values that are empty or too long.
+		want := Header{ServID: clean(id, utf8), Version: 1}
+		for _, r := range h.Results {
+			r.MethodVersion = 1
+			r.Comment, r.Reason = cut(clean(r.Comment, utf8)), cut(clean(r.Reason, utf8))
+			var kept []Prop
+			for _, p := range r.Props {
+				p.Value = clean(p.Value, utf8)
+				if len((&writer{}).value(p.Value)) <= maxValue {
+					kept = append(kept, p)
+				}
+			}
+			r.Props = kept
+			want.Results = append(want.Results, r)
 		}
+		require.Equal(t, &want, back)
+
+		arc, err := h.ARCField(7)
+		require.NoError(t, err)
+		i, back, err := ParseARC(oneField(t, arc, ARCFieldName, utf8))
+		require.NoError(t, err)
+		require.Equal(t, 7, i)
+		require.Equal(t, &want, back)
 	})
+}
+
+// oneField demands that text is one well-formed field and returns its body.
+func oneField(t *testing.T, text, name string, utf8 bool) string {
+	t.Helper()
+	got, body, ok := strings.Cut(text, ": ")
+	require.True(t, ok)
+	require.Equal(t, name, got)
+	body, ok = strings.CutSuffix(body, "\r\n")
+	require.True(t, ok)
+	for i, line := range strings.Split(body, "\r\n") {
+		require.LessOrEqual(t, len(line), 998)
+		require.NotEmpty(t, strings.TrimSpace(line))
+		if i > 0 {
+			require.Equal(t, byte('\t'), line[0])
+		}
+		for _, r := range strings.TrimPrefix(line, "\t") {
+			require.False(t, r < ' ' || r == 0x7f || r >= 0x80 && !utf8, "%q", line)
+		}
+	}
+	return body
+}
+
+func TestParseARC(t *testing.T) {
+	for _, c := range []struct {
+		in       string
+		instance int
+		id       string
+		err      error
+	}{
+		{" i=1; h; none", 1, "h", nil},
+		{"\r\n (a) i (b) =\r\n\t07 (c) ; \"h\" 1 ; spf=pass", 7, "h", nil},
+		{"i=50;h;spf=pass", 50, "h", nil},
+		{"i=99; h; none", 99, "h", nil}, // whether there may be as many is ARC's business
+		{"i=1; h; spf", 1, "", ErrSyntax},
+		{"i=1;", 1, "", ErrSyntax},
+		{"i=1; h 2; x", 1, "h", ErrVersion},
+		{"i=0; h; none", 0, "", ErrSyntax},
+		{"i=-1; h; none", 0, "", ErrSyntax},
+		{"i=; h; none", 0, "", ErrSyntax},
+		{"i=100; h; none", 0, "", ErrSyntax},
+		{"I=1; h; none", 0, "", ErrSyntax}, // RFC 8617 §4.2.1 has %s
+		{"i=1 h; none", 0, "", ErrSyntax},
+		{"h; i=1; none", 0, "", ErrSyntax},
+		{"i=1", 0, "", ErrSyntax},
+		{"", 0, "", ErrSyntax},
+		{"(open", 0, "", ErrSyntax},
+		{"i=1; h; none" + strings.Repeat(" ", MaxFieldBytes), 0, "", ErrLimit},
+	} {
+		i, h, err := ParseARC(c.in)
+		assert.ErrorIs(t, err, c.err, "%.60q", c.in)
+		assert.Equal(t, c.instance, i, "%.60q", c.in)
+		if assert.Equal(t, c.id != "", h != nil, "%.60q", c.in) && h != nil {
+			assert.Equal(t, c.id, h.ServID)
+		}
+	}
+	h := Header{ServID: "h"}
+	for _, i := range []int{-1, 0, 51} {
+		_, err := h.ARCField(i)
+		assert.ErrorIs(t, err, ErrName)
+	}
+}
+
+func BenchmarkField(b *testing.B) {
+	h := Header{ServID: "mx.example.org", Results: []Result{
+		SPF("pass", "alice@example.com", ""), DKIM("pass", "example.com", "sel", "@example.com", "rsa-sha256", "ab/cdefg"), DMARC("pass", "example.com", "none")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := h.Field(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	const body = " mx.example.org;\r\n\tspf=pass smtp.mailfrom=alice@example.com;\r\n\tdkim=pass header.d=example.com header.s=sel\r\n" +
+		"\theader.a=rsa-sha256 header.b=\"ab/cdefg\";\r\n\tdmarc=pass (p=none) header.from=example.com"
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(body); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -5,7 +5,8 @@
 // message or the envelope and hold anything: they are quoted, and can neither
 // end the field nor pass for another result. A server that adds its own field
 // first drops those that came with the message and claim to be its own:
-// [Remove] decides that for one field.
+// [Remove] decides that for one field, a [Remover] does it for a whole message
+// that is passing through.
 package authres
 
 import "errors"
@@ -45,6 +46,7 @@ const (
 	MethodARC   = "arc"
 	MethodIPRev = "iprev"
 	MethodDNSWL = "dnswl" // RFC 8904
+	MethodBIMI  = "bimi"  // draft-brand-indicators-for-message-identification
 )
 
 // Header is an Authentication-Results field.

@@ -35,7 +35,7 @@ func DMARC(value, from, policy string) Result {
 		Prop{"header", "from", from}, Prop{"policy", "dmarc", policy})}
 }
 
-// ARC is the result of a chain (RFC 8617 §10.2): oldestPass is the lowest
+// ARC is the result of a chain (RFC 8617 §6): oldestPass is the lowest
 // instance whose message signature verifies, "0" for all, and remote the
 // address the message came from.
 func ARC(value, oldestPass string, remote netip.Addr) Result {
@@ -62,4 +62,24 @@ func IPRev(value string, ip netip.Addr, name string) Result {
 func Auth(value, user, mailFrom string) Result {
 	return Result{Method: MethodAuth, Value: value, Props: props(
 		Prop{"smtp", "auth", user}, Prop{"smtp", "mailfrom", mailFrom})}
+}
+
+// DNSWL is a result of a list of good addresses (RFC 8904 §3): zone is the list,
+// code the address that it answered with, text its explanation. secure says
+// whether DNSSEC vouches for the answer: "yes", "no", or "na" if that is not
+// known. Empty ones are left out.
+func DNSWL(value, zone string, code netip.Addr, text, secure string) Result {
+	ip := ""
+	if code.IsValid() {
+		ip = code.Unmap().String()
+	}
+	return Result{Method: MethodDNSWL, Value: value, Props: props(
+		Prop{"dns", "zone", zone}, Prop{"policy", "ip", ip}, Prop{"policy", "txt", text}, Prop{"dns", "sec", secure})}
+}
+
+// BIMI is a result of the lookup of a brand indicator: the domain and the
+// selector of its record. The method is a draft's and not registered.
+func BIMI(value, domain, selector string) Result {
+	return Result{Method: MethodBIMI, Value: value, Props: props(
+		Prop{"header", "d", domain}, Prop{"header", "selector", selector})}
 }
