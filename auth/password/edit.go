@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // User is an entry of the list, without its password.
@@ -25,30 +23,50 @@ type User struct {
 	Senders []string
 	// Groups are the groups the user belongs to.
 	Groups []string
+	// AppsOnly says that mail programs need an app password (see
+	// [Users.AddApp]): the user's own is good for [Users.TwoStep] only.
+	AppsOnly bool
 }
 
 // Add adds a user with the defaults of [User]. Errors wrap ErrName,
 // ErrPassword or ErrExists, or are those of the file. It takes as long as
 // hashing the password does, some 40 ms, and the file's fsync.
 func (u *Users) Add(name, password string) error {
-	return u.set(User{Name: name}, password, true)
+	return u.set(User{Name: name}, password, "", true)
+}
+
+// SetHash is Set for a password of which only a hash is known, as another program
+// has stored it: in the forms that the package's documentation lists, with
+// or without Dovecot's prefix. An Argon2id hash is taken to be of the password
+// as it was sent. It is hashed anew, and SCRAM keys are made, when the user next
+// logs in with it. Errors wrap ErrName or ErrHash, or are those of the file.
+func (u *Users) SetHash(user User, hash string) error {
+	if strings.HasPrefix(hash, "$argon2id$") {
+		hash = "{ARGON2ID}" + hash
+	}
+	return u.set(user, "", hash, false)
 }
 
 // Set adds a user or replaces the one of that name. An empty password keeps
 // the present one; then the user must exist (else ErrUnknown). Other errors
 // are those of Add.
 func (u *Users) Set(user User, password string) error {
-	return u.set(user, password, false)
+	return u.set(user, password, "", false)
 }
 
-func (u *Users) set(user User, password string, add bool) error {
+func (u *Users) set(user User, password, hash string, add bool) error {
 	u.setup()
 	e, err := newEntry(user)
 	if err != nil {
 		return err
 	}
-	keep := password == "" && !add
-	if !keep {
+	keep := password == "" && hash == "" && !add
+	switch {
+	case hash != "":
+		if e.hash, err = parseStored(hash); err != nil {
+			return fmt.Errorf("%w: %w", ErrHash, err)
+		}
+	case !keep:
 		if err := u.hash(e, password); err != nil {
 			return err
 		}
@@ -70,6 +88,10 @@ func (u *Users) set(user User, password string, add bool) error {
 			if keep {
 				e.hash, e.keys = old.hash, old.keys
 			}
+			e.apps, e.second, e.recovery = old.apps, old.second, old.recovery
+			if len(encodeEntry(e)) > maxLine {
+				return ErrTooMany
+			}
 			d.put(e)
 			return nil
 		}
@@ -87,7 +109,7 @@ func newEntry(user User) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{User: User{Name: name, Account: user.Account, Groups: slices.Clone(user.Groups)}}
+	e := &entry{User: User{Name: name, Account: user.Account, Groups: slices.Clone(user.Groups), AppsOnly: user.AppsOnly}}
 	if e.Account == "" {
 		e.Account = name
 	}
@@ -118,18 +140,67 @@ func (u *Users) hash(e *entry, password string) error {
 		return err
 	}
 	defer leave()
-	e.hash = phc{cost: u.cost(), salt: randomBytes(saltSize)}
-	e.hash.hash = make([]byte, hashSize)
-	e.hash.hash = u.compute(e.hash, prepared)
-	if u.Iterations < 0 {
-		return nil
+	e.hash = newStored(u.cost(), prepared)
+	w, err := u.find(e.Name)
+	if err != nil { // there is no file yet, or edit will tell
+		w = &who{name: u.qualified(e.Name), secret: u.decoy}
 	}
-	k, err := sasl.DeriveSCRAMKeys("SHA-256", password, randomBytes(saltSize), u.iterations())
+	var like keys
+	if w.entry != nil && len(w.apps) > 0 {
+		like = w.shown()
+	}
+	e.keys, err = u.derive(password, w.name, w.secret, like)
+	return err
+}
+
+// known looks up a user who must be there.
+func (u *Users) known(name string) (*who, error) {
+	if _, err := canonical(name); err != nil {
+		return nil, err
+	}
+	w, err := u.find(name)
 	if err != nil {
-		return fmt.Errorf("password: %w", err)
+		return nil, err
 	}
-	e.keys = &k
-	return nil
+	if w.entry == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknown, name)
+	}
+	return w, nil
+}
+
+// change replaces a user by what change makes of a copy, in the file as it is
+// now. Slices of the copy are still the old one's.
+func (u *Users) change(name string, change func(*document, *entry) error) error {
+	name, err := canonical(name)
+	if err != nil {
+		return err
+	}
+	return u.edit(func(d *document) error {
+		for _, n := range u.spellings(name) {
+			old := d.users[n]
+			if old == nil {
+				continue
+			}
+			next := *old
+			if err := change(d, &next); err != nil {
+				return err
+			}
+			if len(encodeEntry(&next)) > maxLine {
+				return ErrTooMany
+			}
+			d.put(&next)
+			return nil
+		}
+		return fmt.Errorf("%w: %q", ErrUnknown, name)
+	})
+}
+
+// secretOf is the secret of a document that is being changed.
+func (u *Users) secretOf(d *document) []byte {
+	if len(d.secret) > 0 {
+		return d.secret
+	}
+	return u.decoy
 }
 
 // Remove removes a user. Errors wrap ErrName or ErrUnknown, or are those of

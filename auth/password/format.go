@@ -2,6 +2,7 @@ package password
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // Limits of the file.
@@ -39,21 +38,23 @@ var ErrTooBig = errors.New("password: file is too big")
 // document is a file's content: what it means, and its lines to be written
 // back.
 type document struct {
-	secret          []byte
-	lines           []string // without the header
-	users           map[string]*entry
-	costs           map[cost]int // how many users have it
-	iterations      map[int]int
-	usualCost       cost // of most users
-	usualIterations int
+	secret []byte
+	lines  []string // without the header
+	users  map[string]*entry
+	costs  census[cost] // of the users' passwords
+	scram  census[scramCost]
+	keyed  map[string]int // how many users have all their keys for a hash
 }
 
 // entry is one user. It is not changed once it is in a document.
 type entry struct {
 	User
-	text string // the line
-	hash phc
-	keys *sasl.SCRAMKeys
+	text     string // the line
+	hash     stored
+	keys     keys
+	apps     []*app
+	second   *second  // nil: none
+	recovery [][]byte // hashes of recovery codes
 }
 
 // senders are those given, or else the user's own address.
@@ -66,8 +67,7 @@ func (e *entry) senders(login string) []string {
 
 func newDocument() *document {
 	return &document{
-		secret: randomBytes(32), users: make(map[string]*entry),
-		costs: make(map[cost]int), iterations: make(map[int]int),
+		secret: randomBytes(32), users: make(map[string]*entry), keyed: make(map[string]int),
 	}
 }
 
@@ -103,6 +103,9 @@ func parse(path string, data []byte) (*document, error) {
 			e, err := parseEntry(trimmed)
 			if err != nil {
 				return bad("%v", err)
+			}
+			if len(d.secret) == 0 && (len(e.apps) > 0 || len(e.recovery) > 0) {
+				return bad("app passwords and recovery codes need the secret of the first line with which they were made")
 			}
 			if d.users[e.Name] != nil {
 				return bad("user %q is there twice", e.Name)
@@ -153,9 +156,19 @@ func parseEntry(line string) (*entry, error) {
 		seen[key] = true
 		switch key {
 		case "password":
-			e.hash, err = parsePHC(value)
+			e.hash, err = parseStored(value)
 		case "scram":
-			e.keys, err = parseSCRAM(value)
+			e.keys, err = parseKeys(value, ",")
+		case "apps":
+			e.apps, err = parseApps(value)
+		case "apps-only":
+			if e.AppsOnly = value == "yes"; !e.AppsOnly {
+				err = errors.New(`must be "yes" or left out`)
+			}
+		case "totp":
+			e.second, err = parseSecond(value)
+		case "recovery":
+			e.recovery, err = parseRecovery(value)
 		case "account":
 			if e.Account, err = unescape(value); err == nil && e.Account == "" {
 				err = errors.New("must not be empty")
@@ -182,9 +195,9 @@ func parseEntry(line string) (*entry, error) {
 // encodeEntry writes one user's line; fields at their default are left out.
 func encodeEntry(e *entry) string {
 	var b strings.Builder
-	b.WriteString(e.Name + " password=" + e.hash.String())
-	if e.keys != nil {
-		b.WriteString(" scram=" + scramString(*e.keys))
+	b.WriteString(e.Name + " password=" + e.hash.text)
+	if len(e.keys) > 0 {
+		b.WriteString(" scram=" + encodeKeys(e.keys, ","))
 	}
 	if e.Account != e.Name {
 		b.WriteString(" account=" + escape(e.Account))
@@ -194,6 +207,18 @@ func encodeEntry(e *entry) string {
 	}
 	if e.Groups != nil {
 		b.WriteString(" groups=" + encodeList(e.Groups))
+	}
+	if e.AppsOnly {
+		b.WriteString(" apps-only=yes")
+	}
+	for i, a := range e.apps {
+		b.WriteString([]string{" apps=", ","}[min(i, 1)] + encodeApp(a))
+	}
+	if e.second != nil {
+		b.WriteString(" totp=" + e.second.encode())
+	}
+	for i, r := range e.recovery {
+		b.WriteString([]string{" recovery=", ","}[min(i, 1)] + base64.StdEncoding.EncodeToString(r))
 	}
 	return b.String()
 }
@@ -236,26 +261,29 @@ func (d *document) drop(e *entry) {
 	d.settle()
 }
 
+// count adds a user to the counts, or takes one out.
 func (d *document) count(e *entry, n int) {
-	d.costs[e.hash.cost] += n
-	if e.keys != nil {
-		d.iterations[e.keys.Iterations] += n
+	d.costs.add(e.hash.cost, n)
+	if k, ok := e.shown()["SHA-256"]; ok {
+		d.scram.add(scramCost{k.Iterations, len(k.Salt)}, n)
+	}
+	for _, s := range scramSizes {
+		_, all := e.keys[s.hash]
+		all = all || e.AppsOnly
+		for _, a := range e.apps {
+			_, has := a.keys[s.hash]
+			all = all && has
+		}
+		if all {
+			d.keyed[s.hash] += n
+		}
 	}
 }
 
-// settle finds what most users have.
-func (d *document) settle() { d.usualCost, d.usualIterations = most(d.costs), most(d.iterations) }
-
-// most is the key of the largest value, the zero key if there is none. Among
-// equals it chooses in the same way each time.
-func most[K comparable](m map[K]int) (key K) {
-	best := 0
-	for k, n := range m {
-		if n > best || n == best && n > 0 && fmt.Sprint(k) < fmt.Sprint(key) {
-			key, best = k, n
-		}
-	}
-	return key
+// settle is called when all are counted.
+func (d *document) settle() {
+	d.costs.settle()
+	d.scram.settle()
 }
 
 // canonicalSenders prepares the domains, which are compared as A-labels.
@@ -298,13 +326,40 @@ func encodeList(list []string) string {
 	return strings.Join(parts, ",")
 }
 
+// parseApps and parseRecovery are lists without escapes of their own.
+func parseApps(value string) ([]*app, error) {
+	var list []*app
+	for part := range strings.SplitSeq(value, ",") {
+		a, err := parseApp(part)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) >= MaxApps || slices.ContainsFunc(list, func(b *app) bool { return b.ID == a.ID }) {
+			return nil, fmt.Errorf("more than %d, or %s twice", MaxApps, a.ID)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func parseRecovery(value string) (list [][]byte, err error) {
+	for part := range strings.SplitSeq(value, ",") {
+		sum, err := base64.StdEncoding.Strict().DecodeString(part)
+		if err != nil || len(sum) != sha256.Size || len(list) >= recoveryCodes {
+			return nil, errors.New("recovery code")
+		}
+		list = append(list, sum)
+	}
+	return list, nil
+}
+
 const hexDigits = "0123456789ABCDEF"
 
 // escape writes what would be misread as % and two digits for each octet.
 func escape(s string) string {
 	var b strings.Builder
 	for i, r := range s {
-		if r != '%' && r != ',' && !unicode.IsSpace(r) && !unicode.IsControl(r) {
+		if r != '%' && r != ',' && r != ';' && !unicode.IsSpace(r) && !unicode.IsControl(r) {
 			b.WriteRune(r)
 			continue
 		}

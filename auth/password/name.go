@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
@@ -18,12 +19,13 @@ const (
 	MaxPassword = 1024 // before any hashing
 )
 
-// Errors of Add, Set, Remove and Lookup; they are wrapped.
+// Errors of the methods that change the list; they are wrapped.
 var (
 	ErrName     = errors.New("password: not a user name")
 	ErrPassword = errors.New("password: not usable as a password")
 	ErrExists   = errors.New("password: user exists")
 	ErrUnknown  = errors.New("password: no such user")
+	ErrHash     = errors.New("password: not a stored hash")
 )
 
 // canonical prepares a name: the local part by RFC 8265 §3.3, the domain as
@@ -114,4 +116,9 @@ func prepare(password string) (string, error) {
 		return "", fmt.Errorf("%w: prohibited characters", ErrPassword)
 	}
 	return p, nil
+}
+
+// unusable: what a text that people read must not hold.
+func unusable(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == unicode.ReplacementChar
 }

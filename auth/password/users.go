@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/posta-mail/posta/auth"
-	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // Users is a list of users with passwords, in a file ([File], [Open]) or in
 // memory ([Memory]; the zero value is an empty list in memory). It implements
-// auth.Authenticator, auth.SCRAMAuthenticator, auth.Governed and auth.Namer.
+// auth.Authenticator, auth.SCRAMAuthenticator, auth.SCRAMHasher, auth.Governed
+// and auth.Namer.
 // Fields are set before first use and must not change afterwards. Safe for
 // concurrent use; must not be copied.
 type Users struct {
@@ -48,8 +48,21 @@ type Users struct {
 	// Iterations is the cost of the SCRAM keys of passwords that are set,
 	// which each client pays at each login: 4,096 to 600,000. 0: 65,536, the
 	// most that clients made with Cyrus SASL (Postfix among them) compute;
-	// negative: no SCRAM keys are kept, see [Users.WithoutSCRAM].
+	// negative: no SCRAM keys are kept, and SCRAM is not offered.
 	Iterations int
+	// MoreSCRAM are hashes that SCRAM keys are kept for beside SHA-256: "SHA-1"
+	// for old clients, "SHA-512". Others mean nothing. Nil: none.
+	MoreSCRAM []string
+	// OfferSCRAM offers SCRAM also while some users have no keys for it, who
+	// then cannot log in with a client that prefers it. False: a hash is
+	// offered once all have keys.
+	OfferSCRAM bool
+	// ReadOnly says that logins write nothing: neither stronger hashes nor
+	// the last use of app passwords. Methods that change the list still do.
+	ReadOnly bool
+	// WriteUses is the time after which the last uses of app passwords are
+	// written to the file, all in one. 0 or negative: 10 minutes.
+	WriteUses time.Duration
 	// Logger gets a warning when the file cannot be used or when others may
 	// read it. Nil: silence.
 	Logger *slog.Logger
@@ -61,8 +74,8 @@ type Users struct {
 	cache    *cache
 	slots    chan struct{}
 	queued   atomic.Int64
-	decoy    []byte // random; never the hash of anything
-	compute  func(stored phc, password string) []byte
+	decoy    []byte // random: the secret of a list that has none
+	check    func(st stored, password string) bool
 
 	mu      sync.RWMutex // guards the next group
 	doc     *document    // nil before the first reading and after a failed one
@@ -72,10 +85,13 @@ type Users struct {
 
 	reading sync.Mutex // one reader of the file at a time
 	writing sync.Mutex // one writer at a time
+
+	later later
 }
 
 var (
 	_ auth.SCRAMAuthenticator = (*Users)(nil)
+	_ auth.SCRAMHasher        = (*Users)(nil)
 	_ auth.Governed           = (*Users)(nil)
 	_ auth.Namer              = (*Users)(nil)
 )
@@ -103,9 +119,9 @@ func (u *Users) setup() {
 		}
 		u.cache = newCache(orDefault(u.CacheTTL, 10*time.Minute), positive(u.CacheEntries, 4096))
 		u.slots = make(chan struct{}, positive(u.MaxHashing, min(8, runtime.GOMAXPROCS(0))))
-		u.decoy = randomBytes(hashSize)
-		if u.compute == nil {
-			u.compute = phc.compute
+		u.decoy = randomBytes(32)
+		if u.check == nil {
+			u.check = stored.matches
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -131,76 +147,71 @@ func (u *Users) CanonicalName(user string) string {
 	return u.qualified(name)
 }
 
-// Password implements auth.Authenticator. authzid must be empty or the user's
-// own name, else ErrForbidden. An unknown user, a wrong password, and one
+// Password implements auth.Authenticator. password is the user's own or one of
+// their app passwords. authzid must be empty or the user's own name, else
+// ErrForbidden, which is also what an app password gets that is not for
+// req.Service. An unknown user, a wrong password, and one
 // that is longer than MaxPassword or that SASLprep refuses are all
-// ErrCredentials; ErrUnavailable says that the file cannot be used, that too
-// many logins are waiting, or that ctx has ended.
-func (u *Users) Password(ctx context.Context, _ auth.Request, authzid, user, password string) (*auth.Identity, error) {
+// ErrCredentials, and so is the user's own where AppsOnly is set; ErrUnavailable
+// says that the file cannot be used, that too many logins are waiting, or that
+// ctx has ended.
+func (u *Users) Password(ctx context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
 	u.setup()
-	e, cost, err := u.find(user)
+	w, err := u.find(user)
 	if err != nil {
 		return nil, err
 	}
+	if a := w.appOf(password); a != nil {
+		if !a.allows(req.Service) {
+			return nil, auth.ErrForbidden
+		}
+		if err := u.used(w.Name, a, req); err != nil {
+			return nil, err
+		}
+		return u.identity(w.entry, authzid)
+	}
+	ok, err := u.own(ctx, w, password)
+	// Refused after the same work, so that nobody learns from it that the
+	// password is right.
+	if err == nil && (!ok || w.AppsOnly) {
+		err = auth.ErrCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u.identity(w.entry, authzid)
+}
+
+// own tells whether password is the user's own, and has it hashed anew when it
+// should be. An unknown user's never is, after the same work.
+func (u *Users) own(ctx context.Context, w *who, password string) (bool, error) {
 	// Refused before it costs anything, whoever the user is.
 	prepared, err := prepare(password)
 	if err != nil {
-		return nil, auth.ErrCredentials
+		return false, auth.ErrCredentials
 	}
-	stored := phc{cost: cost, salt: u.decoy[:saltSize], hash: u.decoy}
-	if e != nil {
-		stored = e.hash
+	st := decoy(w.cost)
+	if w.entry != nil {
+		st = w.hash
 	}
-	ok, err := u.verify(ctx, u.CanonicalName(user), prepared, stored)
+	form := prepared
+	if st.foreign {
+		form = password // other programs have hashed what was sent
+	}
+	ok, err := u.verify(ctx, w.name, form, st)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
+		return false, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
-	if !ok || e == nil {
-		return nil, auth.ErrCredentials
+	if ok = ok && w.entry != nil; ok {
+		u.renew(w.entry, prepared)
 	}
-	return u.identity(e, authzid)
-}
-
-// SCRAMKeys implements auth.SCRAMAuthenticator. For an unknown user, and for
-// one without keys, it makes keys from the name and the file's secret: the
-// salt is always the same, as a real one would be, after a restart too. A
-// file without secret, and users in memory, have one of the process.
-func (u *Users) SCRAMKeys(_ context.Context, _ auth.Request, user, hash string) (sasl.SCRAMKeys, error) {
-	if hash != "SHA-256" {
-		return sasl.SCRAMKeys{}, auth.ErrMechanism
-	}
-	u.setup()
-	e, _, err := u.find(user)
-	if err != nil {
-		return sasl.SCRAMKeys{}, err
-	}
-	u.mu.RLock()
-	secret, iterations := u.secret(), u.usualIterations()
-	u.mu.RUnlock()
-	keys := fakeKeys(secret, u.CanonicalName(user), iterations) // for everybody: equal time
-	if e != nil && e.keys != nil {
-		keys = *e.keys
-	}
-	return keys, nil
-}
-
-// Authorize implements auth.SCRAMAuthenticator.
-func (u *Users) Authorize(_ context.Context, _ auth.Request, authzid, user string) (*auth.Identity, error) {
-	u.setup()
-	e, _, err := u.find(user)
-	if err != nil {
-		return nil, err
-	}
-	if e == nil { // removed since the exchange began
-		return nil, auth.ErrCredentials
-	}
-	return u.identity(e, authzid)
+	return ok, nil
 }
 
 // identity makes a new one, so that a caller cannot change the list.
 func (u *Users) identity(e *entry, authzid string) (*auth.Identity, error) {
 	login := u.qualified(e.Name)
-	if authzid != "" && u.CanonicalName(authzid) != login {
+	if authzid != "" && authzid != login && u.CanonicalName(authzid) != login {
 		return nil, auth.ErrForbidden
 	}
 	return &auth.Identity{
@@ -211,62 +222,59 @@ func (u *Users) identity(e *entry, authzid string) (*auth.Identity, error) {
 	}, nil
 }
 
-// find looks a user up; nil is unknown. cost is that of an unknown user's
-// hash. The error is ErrUnavailable.
-func (u *Users) find(user string) (*entry, cost, error) {
+// who is what is known of a name.
+type who struct {
+	*entry        // nil: unknown
+	name   string // canonical
+	secret []byte
+	cost   cost // that of a check of an unknown user's password
+	scram  scramCost
+}
+
+// find looks a user up. What it does for a user it does for everybody. The
+// error is ErrUnavailable.
+func (u *Users) find(user string) (*who, error) {
 	if err := u.refresh(); err != nil {
-		return nil, cost{}, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
+	}
+	name, err := canonical(user)
+	if err != nil {
+		name = user
 	}
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	if u.doc == nil {
-		return nil, cost{}, auth.ErrUnavailable
+		return nil, auth.ErrUnavailable
 	}
-	usual := u.doc.usualCost
-	if usual == (cost{}) {
-		usual = u.cost()
+	w := &who{name: u.qualified(name), secret: u.secret(), cost: u.cost()}
+	w.scram = scramCost{defaultIterations, saltSize}
+	if u.Iterations > 0 {
+		w.scram.iterations = u.Iterations
 	}
-	name, err := canonical(user)
+	if kind, ok := u.doc.costs.draw(w.secret, "cost", w.name); ok {
+		w.cost = kind
+	}
+	if kind, ok := u.doc.scram.draw(w.secret, "scram", w.name); ok {
+		w.scram = kind
+	}
 	if err != nil {
-		return nil, usual, nil
+		return w, nil // no name at all
 	}
 	for _, n := range u.spellings(name) {
 		if e := u.doc.users[n]; e != nil {
-			return e, usual, nil
+			w.entry = e
+			break
 		}
 	}
-	return nil, usual, nil
+	return w, nil
 }
 
-// secret and usualIterations need u.mu.
+// secret needs u.mu.
 func (u *Users) secret() []byte {
 	if u.doc != nil && len(u.doc.secret) > 0 {
 		return u.doc.secret
 	}
 	return u.decoy
-}
-
-func (u *Users) usualIterations() int {
-	if u.doc != nil && u.doc.usualIterations > 0 {
-		return u.doc.usualIterations
-	}
-	if u.Iterations < 0 {
-		return defaultIterations
-	}
-	return u.iterations()
-}
-
-// WithoutSCRAM returns the same users as an Authenticator that does not offer
-// SCRAM, for lists that keep no SCRAM keys: clients take the strongest
-// mechanism offered, and would fail.
-func (u *Users) WithoutSCRAM() auth.Authenticator { return plainOnly{u} }
-
-type plainOnly struct{ users *Users }
-
-func (p plainOnly) Governor() *auth.Governor         { return p.users.Governor() }
-func (p plainOnly) CanonicalName(user string) string { return p.users.CanonicalName(user) }
-func (p plainOnly) Password(ctx context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
-	return p.users.Password(ctx, req, authzid, user, password)
 }
 
 func (u *Users) logger() *slog.Logger {
@@ -283,7 +291,7 @@ func orDefault[T int | time.Duration](v, def T) T {
 	return v
 }
 
-func positive(v, def int) int {
+func positive[T int | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def
 	}

@@ -202,12 +202,16 @@ func TestSCRAMKeys(t *testing.T) {
 	assert.Len(t, eve.Salt, len(known.Salt))
 	assert.Equal(t, eve, keys("EVE@example.org"))
 	assert.NotEqual(t, eve.Salt, keys("mallory").Salt)
-	_, err = u.SCRAMKeys(t.Context(), auth.Request{}, "bob", "SHA-1")
+	_, err = u.SCRAMKeys(t.Context(), auth.Request{}, "bob", "MD5")
 	require.ErrorIs(t, err, auth.ErrMechanism)
 
 	// A user without keys too.
 	u.Iterations = -1
 	require.NoError(t, u.Add("plain", "secret"))
+	assert.Equal(t, []string{"PLAIN", "LOGIN"}, login.Mechanisms(auth.Peer{}), "SCRAM that nobody has keys for")
+	cheap(u)
+	assert.Equal(t, []string{"PLAIN", "LOGIN"}, login.Mechanisms(auth.Peer{}), "SCRAM that not all have keys for")
+	u.OfferSCRAM = true
 	assert.Equal(t, known.Iterations, keys("plain").Iterations)
 	_, err = scram("plain", "secret")
 	require.ErrorIs(t, err, auth.ErrCredentials)

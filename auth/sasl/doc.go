@@ -47,6 +47,19 @@ type SCRAMKeys struct {
 	Iterations int // at least 4096 (RFC 7677 §4)
 	StoredKey  []byte
 	ServerKey  []byte
+	// More are further keys that the proof may have been made with, of other
+	// passwords of the same user under the same salt and iterations. All are tried
+	// always: to hide how many a user has, give everybody the same number. Nil:
+	// none.
+	More []SCRAMPair
+}
+
+// SCRAMPair is the keys of one more password.
+type SCRAMPair struct {
+	StoredKey, ServerKey []byte
+	// Matched, if not nil, is called when the proof was made with these keys,
+	// before the user is authorized. Its error ends the exchange.
+	Matched func() error
 }
 
 // Errors of the mechanisms; returned errors wrap them. What a callback

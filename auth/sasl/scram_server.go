@@ -207,14 +207,35 @@ func (s *scramServer) clientFinal(m string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: nonce", ErrProof)
 	}
 	message := s.first + "," + without
-	// RFC 5802 §3: ClientKey is ClientProof XOR ClientSignature.
-	key := make([]byte, s.h.size)
-	subtle.XORBytes(key, proof, s.h.mac(s.k.StoredKey, message))
-	if !hmac.Equal(s.h.sum(key), s.k.StoredKey) {
+	pair, ok := s.match(proof, message)
+	if !ok {
 		return nil, ErrProof
+	}
+	if pair.Matched != nil {
+		if err := pair.Matched(); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.authorize(s.authzid, s.user); err != nil {
 		return nil, err
 	}
-	return []byte("v=" + base64.StdEncoding.EncodeToString(s.h.mac(s.k.ServerKey, message))), nil
+	return []byte("v=" + base64.StdEncoding.EncodeToString(s.h.mac(pair.ServerKey, message))), nil
+}
+
+// match finds the keys that the proof was made with, in a time that does not
+// depend on which they are.
+func (s *scramServer) match(proof []byte, message string) (match SCRAMPair, ok bool) {
+	key := make([]byte, s.h.size)
+	for i := -1; i < len(s.k.More); i++ {
+		pair := SCRAMPair{StoredKey: s.k.StoredKey, ServerKey: s.k.ServerKey}
+		if i >= 0 {
+			pair = s.k.More[i]
+		}
+		// RFC 5802 §3: ClientKey is ClientProof XOR ClientSignature.
+		subtle.XORBytes(key, proof, s.h.mac(pair.StoredKey, message))
+		if hmac.Equal(s.h.sum(key), pair.StoredKey) && !ok {
+			match, ok = pair, true
+		}
+	}
+	return match, ok
 }
