@@ -95,7 +95,8 @@ func (u *Users) work(done chan struct{}) {
 		var job renewal
 		more := len(l.jobs) > 0
 		if more {
-			job, l.jobs = l.jobs[0], slices.Delete(l.jobs, 0, 1)
+			job = l.jobs[0]
+			l.jobs = slices.Delete(l.jobs, 0, 1)
 		} else if len(ready) == 0 {
 			l.working = nil
 			l.mu.Unlock()

@@ -277,8 +277,8 @@ const bcryptSalt = 22
 // hashes of a broken program.
 func parseBcrypt(_, in string) (stored, error) {
 	digits, rest, ok := strings.Cut(in, "$")
-	n, err := strconv.Atoi(digits)
-	if !ok || err != nil || len(digits) != 2 || n < bcrypt.MinCost || n > maxBcrypt {
+	n, err := strconv.ParseUint(digits, 10, 8)
+	if !ok || err != nil || len(digits) != 2 || n < uint64(bcrypt.MinCost) || n > maxBcrypt {
 		return stored{}, fmt.Errorf("cost out of %02d to %02d", bcrypt.MinCost, maxBcrypt)
 	}
 	if len(rest) != bcryptSalt+31 || strings.Trim(rest, itoa64) != "" {
