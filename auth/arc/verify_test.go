@@ -149,7 +149,7 @@ func TestAuthResult(t *testing.T) {
 		want string
 	}{
 		{Result{Status: StatusNone}, "arc=none smtp.remote-ip=192.0.2.1"},
-		{Result{Status: StatusPass, OldestPass: 2}, "arc=pass smtp.remote-ip=192.0.2.1 header.oldest-pass=2"},
+		{Result{Status: StatusPass, OldestPass: 2}, "arc=pass header.oldest-pass=2 smtp.remote-ip=192.0.2.1"},
 		{Result{Status: StatusFail, Err: &SetError{2, nameSeal, dkim.ErrSignature}}, `arc=fail reason="i=2 signature did not verify" smtp.remote-ip=192.0.2.1`},
 		{Result{Status: StatusTempError, Err: fmt.Errorf("%w: x", dkim.ErrKeyUnavailable)}, `arc=fail reason="key unavailable" smtp.remote-ip=192.0.2.1`},
 	} {

@@ -111,7 +111,7 @@ func TestField(t *testing.T) {
 			"\tdkim=pass header.d=example.com header.i=@example.com header.s=sel\r\n" +
 			"\theader.a=rsa-sha256 header.b=\"ab/cdefg\";\r\n" +
 			"\tdmarc=pass header.from=example.com policy.dmarc=reject;\r\n" +
-			"\tarc=pass smtp.remote-ip=192.0.2.1 header.oldest-pass=0;\r\n" +
+			"\tarc=pass header.oldest-pass=0 smtp.remote-ip=192.0.2.1;\r\n" +
 			"\tiprev=pass (mail.example.com) policy.iprev=192.0.2.1;\r\n" +
 			"\tauth=pass smtp.auth=alice;\r\n" +
 			"\tdnswl=pass dns.zone=list.example policy.ip=127.0.5.2\r\n" +

@@ -44,7 +44,8 @@ func ARC(value, oldestPass string, remote netip.Addr) Result {
 		ip = remote.Unmap().String()
 	}
 	return Result{Method: MethodARC, Value: value, Props: props(
-		Prop{"smtp", "remote-ip", ip}, Prop{"header", "oldest-pass", oldestPass})}
+		// An IPv6 address is quoted; some readers lose what follows quotes.
+		Prop{"header", "oldest-pass", oldestPass}, Prop{"smtp", "remote-ip", ip})}
 }
 
 // IPRev is a result of the reverse lookup of an address (RFC 8601 §2.7.3); name
