@@ -185,7 +185,7 @@ func (u *Users) Apps(user string) ([]App, error) {
 	list := make([]App, 0, len(w.apps))
 	for _, a := range w.apps {
 		one := a.copied()
-		if use, ok := u.later.use(w.Name, a.ID); ok && use.at.After(one.LastUse) {
+		if use, ok := u.later.use(w.Name, a.ID); ok && !use.at.Before(one.LastUse) {
 			one.LastUse, one.LastAddr = use.at, use.addr
 		}
 		list = append(list, one)

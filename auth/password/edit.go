@@ -71,7 +71,10 @@ func (u *Users) set(user User, password, hash string, add bool) error {
 			return err
 		}
 	}
+	made := e
 	return u.edit(func(d *document) error {
+		e := new(entry)
+		*e = *made // it may be called again
 		// One user may be there under its bare or its full name.
 		for _, name := range u.spellings(e.Name) {
 			old := d.users[name]

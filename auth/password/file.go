@@ -1,6 +1,7 @@
 package password
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -133,16 +135,37 @@ func (u *Users) edit(change func(*document) error) error {
 		return err
 	}
 	defer unlock()
+	sweep(path)
+	// An editor knows nothing of the lock. What it has saved while the new file
+	// was being written is not to be lost.
+	for range editTries {
+		var done bool
+		if done, err = u.editOnce(path, change); done || err != nil {
+			return err
+		}
+	}
+	return ErrConflict
+}
+
+// ErrConflict: the file was changed by others again and again while it was to
+// be replaced.
+var ErrConflict = errors.New("password: file is being changed by another program")
+
+const editTries = 8
+
+// editOnce is not done when the file has been changed by somebody without the
+// lock.
+func (u *Users) editOnce(path string, change func(*document) error) (done bool, err error) {
 	doc := newDocument()
 	before, data, err := readIfChanged(path, stamp{}, false, time.Now())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return err
+		return false, err
 	default:
 		parsed, err := parse(u.path, data)
 		if err != nil {
-			return err // not to lose what we do not understand
+			return false, err // not to lose what we do not understand
 		}
 		if parsed.secret == nil {
 			parsed.secret = doc.secret
@@ -150,56 +173,92 @@ func (u *Users) edit(change func(*document) error) error {
 		doc = parsed
 	}
 	if err := change(doc); err != nil {
-		return err
+		return false, err
 	}
 	out := doc.encode()
 	if len(out) > maxFile {
-		return ErrTooBig
+		return false, ErrTooBig
 	}
-	if err := replace(path, out, before.info); err != nil {
-		return err
+	if bytes.Equal(out, data) {
+		return true, nil
+	}
+	if done, err = replace(path, out, before.info); !done || err != nil {
+		return false, err
 	}
 	u.reading.Lock()
 	defer u.reading.Unlock()
 	now := time.Now()
 	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	u.install(doc, nil, stamp{info: info, read: now, sum: sha256.Sum256(out)}, now)
-	return nil
+	return true, nil
 }
 
-// replace puts data in the place of a file, all or nothing, durably.
-func replace(path string, data []byte, old os.FileInfo) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*") // mode 0600
+// temporary begins the names of a file's temporary ones.
+func temporary(path string) string { return "." + filepath.Base(path) + ".tmp-" }
+
+// sweep removes what a crash has left. It needs the folder's lock: nobody else
+// is writing then.
+func sweep(path string) {
+	if !lockable {
+		return
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
-		return err
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary(path)) && e.Type().IsRegular() {
+			os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+}
+
+// replace puts data in the place of a file, all or nothing, durably. It is not
+// done when the file is no more the old one.
+func replace(path string, data []byte, old os.FileInfo) (done bool, err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, temporary(path)+"*") // mode 0600
+	if err != nil {
+		return false, err
 	}
 	defer func() {
-		if err != nil {
+		if !done {
 			f.Close()
 			os.Remove(f.Name())
 		}
 	}()
 	if _, err = f.Write(data); err != nil {
-		return err
+		return false, err
 	}
 	if old != nil {
 		keepOwner(f, old)
 		if err = f.Chmod(old.Mode().Perm() &^ 0o007); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err = f.Sync(); err != nil {
-		return err
+		return false, err
 	}
 	if err = f.Close(); err != nil {
-		return err
+		return false, err
+	}
+	if now, err := os.Stat(path); !unchanged(old, now, err) {
+		return false, nil
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
-		return err
+		return false, err
 	}
-	return syncFolder(dir)
+	return true, syncFolder(dir)
+}
+
+// unchanged tells by identity, size and time whether there is still what was
+// there: old, or nothing.
+func unchanged(old, now os.FileInfo, err error) bool {
+	if old == nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return err == nil && os.SameFile(old, now) && old.Size() == now.Size() && old.ModTime().Equal(now.ModTime())
 }

@@ -4,6 +4,9 @@ package password
 
 import "os"
 
+// lockable says whether lockFolder keeps other processes away.
+const lockable = false
+
 // lockFolder does nothing: only within this process do writers exclude each
 // other here.
 func lockFolder(string) (unlock func(), err error) { return func() {}, nil }

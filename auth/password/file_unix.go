@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// lockable says whether lockFolder keeps other processes away.
+const lockable = true
+
 // lockFolder waits for the lock by which programs that change a file in the
 // folder exclude each other. It ends with the process.
 func lockFolder(dir string) (unlock func(), err error) {

@@ -250,7 +250,7 @@ func (u *Users) writeUses() error {
 			next := *e
 			next.apps = slices.Clone(e.apps)
 			for i, a := range next.apps {
-				if last, ok := uses[useKey{name, a.ID}]; ok && last.at.After(a.LastUse) {
+				if last, ok := uses[useKey{name, a.ID}]; ok && !last.at.Before(a.LastUse) {
 					one := *a
 					one.LastUse, one.LastAddr = last.at, last.addr
 					next.apps[i] = &one
