@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -272,6 +274,47 @@ func TestARCTampered(t *testing.T) {
 	}
 	assert.Positive(t, counts[arc.StatusPass])
 	t.Logf("%v", counts)
+}
+
+// TestARCFailed: the seal of a chain that failed covers its own set alone (RFC
+// 8617 §5.1.2), whoever makes it. No library verifies such seals, so this does.
+func TestARCFailed(t *testing.T) {
+	t.Parallel()
+	peers := arcPeers(t)
+	hops, keys := arcHops(t, 2)
+	for by := range 3 {
+		msg := arcSeal(t, peers, by, hops[0], &arc.Result{Status: arc.StatusNone}, arcMessage(rand.New(rand.NewPCG(1, 1)))) + "x\r\n"
+		in, err := (&arc.Verifier{Resolver: keys}).Verify(context.Background(), strings.NewReader(msg))
+		require.NoError(t, err)
+		require.Equal(t, arc.StatusFail, in.Status)
+		msg = arcSeal(t, peers, by, hops[1], in, msg)
+		h := dkim.NewHeader(0, 0)
+		h.Take([]byte(msg))
+		require.NoError(t, h.Close())
+		newest := func(name string) []byte { return h.Fields(name)[0] }
+		sum := sha256.New()
+		for _, name := range []string{"arc-authentication-results", "arc-message-signature"} {
+			sum.Write(append(dkim.Relaxed.AppendHeader(nil, newest(name)), "\r\n"...))
+		}
+		seal := string(newest("arc-seal"))
+		colon := strings.IndexByte(seal, ':') + 1
+		tags, err := dkim.ParseTags(seal[colon:])
+		require.NoError(t, err)
+		cv, _ := tags.Get("cv")
+		require.Equal(t, "fail", cv)
+		for _, tag := range tags {
+			if tag.Name == "b" {
+				seal = seal[:colon+tag.Start] + seal[colon+tag.End:]
+			}
+		}
+		sum.Write(dkim.Relaxed.AppendHeader(nil, []byte(seal)))
+		b, _ := tags.Get("b")
+		sig, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(b), ""))
+		require.NoError(t, err)
+		record, err := dkim.ParseKeyRecord(keys["sel._domainkey."+hops[1].domain])
+		require.NoError(t, err)
+		assert.NoError(t, record.Verify(sum.Sum(nil), sig), "sealed by %d", by)
+	}
 }
 
 // arcTampered returns variants of a chain of three sets by what was done to it.

@@ -24,7 +24,8 @@ type Sealer struct {
 	// the other fields as for DKIM, but for Identifier and Expiry, which ARC does
 	// not have. Headers nil means dkim.DefaultHeaders and DKIM-Signature, as RFC
 	// 8617 §4.1.2 recommends; Authentication-Results and the fields of ARC itself
-	// may be listed neither there nor in Oversign.
+	// may be listed neither there nor in Oversign. Take an RSA key: a set has one
+	// signature only, and to many verifiers Ed25519 is unknown in ARC.
 	Signer *dkim.Signer
 }
 
@@ -38,9 +39,9 @@ type Sealer struct {
 // message as it came; put in.AuthResult among them.
 //
 // Errors are r's, ctx's, the key's, those of authres.Header.ARCField, ErrConfig,
-// ErrFinal, ErrFull, ErrUndecided, ErrChanged and ErrFolded, dkim.ErrFromCount, dkim.ErrBareNewline and
-// dkim.ErrHeaderTooLarge. With ErrFinal and ErrFull the message is sent without
-// another set.
+// ErrFinal, ErrFull, ErrUndecided, ErrChanged and ErrFolded, and of package dkim
+// ErrFromCount, ErrBareNewline and ErrHeaderTooLarge. With ErrFinal and ErrFull
+// the message is sent without another set.
 func (s *Sealer) Seal(ctx context.Context, in *Result, results *authres.Header, r io.Reader) ([]byte, error) {
 	g, err := s.NewSealing(in, results)
 	if err != nil {

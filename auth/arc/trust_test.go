@@ -66,6 +66,9 @@ func TestTrustedNot(t *testing.T) {
 		assert.Empty(t, all.Sets(r))
 	})
 	t.Run("testing", func(t *testing.T) {
+		signed := verify(t, z, sealed(t, z, 2))
+		signed.Sets[1].Message.Testing = true // by another key than the seal's
+		assert.Empty(t, all.Sets(signed))
 		test := hops(t, 2)
 		name := "sel._domainkey.hop2.example"
 		test[name] = strings.Replace(test[name], "v=DKIM1;", "v=DKIM1; t=y;", 1)
