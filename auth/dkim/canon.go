@@ -3,8 +3,10 @@ package dkim
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"hash"
+	"math/bits"
 )
 
 // Canonicalization is one of the two ways to bring a header or a body into the
@@ -160,7 +162,7 @@ type bodyCanon struct {
 	cr      bool  // the last piece ended in CR
 	closed  bool
 	n       int // octets of small waiting for the hashes
-	small   [512]byte
+	small   [2048]byte
 }
 
 // out writes p to the hashes; short pieces are gathered first, because a call
@@ -168,7 +170,7 @@ type bodyCanon struct {
 func (c *bodyCanon) out(p []byte) {
 	if c.n+len(p) > len(c.small) {
 		c.flush()
-		if len(p) > len(c.small)/4 {
+		if len(p) > len(c.small)/2 {
 			c.hash(p)
 			return
 		}
@@ -249,35 +251,54 @@ var special = [256]bool{' ': true, '\t': true, '\r': true}
 // of content and may hold single spaces and line ends that are followed by
 // content, which stay as they are.
 func (c *bodyCanon) writeRelaxed(p []byte) {
-	start, i := 0, 0
-	for i < len(p) {
-		b := p[i]
-		if !special[b] {
+	start := 0
+	if len(p) > 0 && special[p[0]] {
+		start = c.gap(p, 0)
+	}
+	for i := start; i < len(p); {
+		if i = skipPlain(p, i); i == len(p) {
+			break
+		}
+		switch b := p[i]; {
+		case b == ' ' && i+1 < len(p) && !special[p[i+1]]:
+			i += 2
+		case b == '\r' && i+1 < len(p) && p[i+1] != '\n': // a bare CR is content
 			i++
-			continue
-		}
-		if i > start {
-			if b == ' ' && i+1 < len(p) && !special[p[i+1]] {
-				i += 2
-				continue
+		case b == '\r' && i+2 < len(p) && !special[p[i+2]]:
+			i += 3
+		default:
+			c.content(p[start:i])
+			start = c.gap(p, i)
+			i = start
+			if i < len(p) {
+				i++ // the octet of content at which the gap ended
 			}
-			if b == '\r' && i+1 < len(p) && p[i+1] != '\n' {
-				i++ // a bare CR is content
-				continue
-			}
-			if b == '\r' && i+2 < len(p) && !special[p[i+2]] {
-				i += 3
-				continue
-			}
-		}
-		c.content(p[start:i])
-		start = c.gap(p, i)
-		i = start
-		if i < len(p) {
-			i++ // the octet of content at which the gap ended
 		}
 	}
 	c.content(p[start:])
+}
+
+// skipPlain returns the place of the first octet of p[i:] that is special, or
+// len(p). Spaces between two octets of content are not. It looks at eight
+// octets at a time: the high bit of each octet of the masks below says that the
+// octet is of a kind, and says so of others only above one that is.
+func skipPlain(p []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+9 <= len(p); i += 8 {
+		w, next := binary.LittleEndian.Uint64(p[i:]), binary.LittleEndian.Uint64(p[i+1:])
+		// Nothing below 16 but tab, LF and CR is in text, and LF follows CR.
+		controls := (w - 16*ones) &^ w & highs
+		blanks := w ^ ' '*ones
+		blanks = (blanks - ones) &^ blanks & highs
+		before := (next - 33*ones) &^ next & highs // control or space
+		if found := controls | blanks&before; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(p) && !special[p[i]] {
+		i++
+	}
+	return i
 }
 
 // gap consumes white space and line ends from p[i:] and returns the place of

@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"hash"
+	"hash/maphash"
 	"slices"
 )
 
@@ -25,9 +26,22 @@ type headerCollector struct {
 	done   bool
 	err    error
 	fields []headerField
-	ids    map[string]int32 // by name in lower case: place in last
-	last   []int32          // the bottommost field of each name
+	names  []headerName
+	index  []int32 // open addressing by hash: place in names + 1, 0 for free
+	cursor []int32 // of hashFields
+	line   []byte  // of hashFields
 }
+
+// headerName is a name that the header has.
+type headerName struct {
+	start, end int32 // where it stands first
+	last       int32 // the bottommost field
+	hash       uint32
+}
+
+// seed makes hashes of names unpredictable, so that nobody can send names that
+// collide.
+var seed = maphash.MakeSeed()
 
 // write takes the next piece and returns the part of it that belongs to the
 // body, once the header is complete. It copies in small steps, so that a body
@@ -78,13 +92,14 @@ func (h *headerCollector) close() {
 		h.err = h.split()
 	}
 	if h.err != nil {
-		h.buf, h.fields, h.ids, h.last = nil, nil, nil, nil
+		h.buf, h.fields, h.names, h.index = nil, nil, nil, nil
 	}
 }
 
 func (h *headerCollector) split() error {
-	h.ids = make(map[string]int32, 32)
-	h.fields = make([]headerField, 0, 48)
+	if h.fields == nil {
+		h.fields, h.names, h.index = make([]headerField, 0, 48), make([]headerName, 0, 48), make([]int32, 128)
+	}
 	for pos := 0; pos < len(h.buf); {
 		next := len(h.buf)
 		end := next
@@ -120,16 +135,74 @@ func (h *headerCollector) add(start, end int) {
 	var lower [80]byte
 	name := appendFieldName(lower[:0], h.buf[start:end])
 	if len(name) > 0 {
-		id, ok := h.ids[string(name)]
-		if ok {
-			f.prev = h.last[id]
-			h.last[id] = int32(len(h.fields))
+		n, slot, hash := h.find(name)
+		if n != nil {
+			f.prev = n.last
+			n.last = int32(len(h.fields))
 		} else {
-			h.ids[string(name)] = int32(len(h.last))
-			h.last = append(h.last, int32(len(h.fields)))
+			h.names = append(h.names, headerName{int32(start), int32(start + len(name)), int32(len(h.fields)), hash})
+			h.index[slot] = int32(len(h.names))
+			if len(h.names) > len(h.index)/2 {
+				h.grow()
+			}
 		}
 	}
 	h.fields = append(h.fields, f)
+}
+
+// find returns what is known of a name in lower case; nil if the header does
+// not have it, with the place in index where it belongs.
+func (h *headerCollector) find(name []byte) (n *headerName, slot int, hash uint32) {
+	if len(h.index) == 0 {
+		return nil, 0, 0
+	}
+	sum := maphash.Bytes(seed, name)
+	hash = uint32(sum >> 32)
+	mask := len(h.index) - 1
+	for slot = int(sum) & mask; h.index[slot] != 0; slot = (slot + 1) & mask {
+		n = &h.names[h.index[slot]-1]
+		if n.hash == hash && equalLower(h.buf[n.start:n.end], name) {
+			return n, slot, hash
+		}
+	}
+	return nil, slot, hash
+}
+
+// grow doubles the index.
+func (h *headerCollector) grow() {
+	h.index = make([]int32, 2*len(h.index))
+	for i := range h.names {
+		n := &h.names[i]
+		var lower [80]byte
+		_, slot, _ := h.find(appendLower(lower[:0], h.buf[n.start:n.end]))
+		h.index[slot] = int32(i + 1)
+	}
+}
+
+// equalLower reports whether b in lower case is lower.
+func equalLower(b, lower []byte) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func appendLower(dst, b []byte) []byte {
+	for _, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
 
 // appendFieldName appends the name of a field in lower case, or nothing where
@@ -158,8 +231,8 @@ func (h *headerCollector) raw(i int32) []byte {
 
 // named returns the fields of a name (in lower case), from the top.
 func (h *headerCollector) named(name string) (list []int32) {
-	if id, ok := h.ids[name]; ok {
-		for i := h.last[id]; i >= 0; i = h.fields[i].prev {
+	if n, _, _ := h.find([]byte(name)); n != nil {
+		for i := n.last; i >= 0; i = h.fields[i].prev {
 			list = append(list, i)
 		}
 		slices.Reverse(list)
@@ -167,22 +240,38 @@ func (h *headerCollector) named(name string) (list []int32) {
 	return list
 }
 
+// count is how many fields of a name (in lower case) there are.
+func (h *headerCollector) count(name string) (total int) {
+	if n, _, _ := h.find([]byte(name)); n != nil {
+		for i := n.last; i >= 0; i = h.fields[i].prev {
+			total++
+		}
+	}
+	return total
+}
+
 // hashFields writes the fields that names (in lower case) selects to w: for
 // each mention of a name the next field from the bottom, nothing where there is
 // none left (RFC 6376 §5.4.2).
 func (h *headerCollector) hashFields(w hash.Hash, c Canonicalization, names []string) {
-	cursor := slices.Clone(h.last)
-	buf := make([]byte, 0, 1024)
+	h.cursor = h.cursor[:0]
+	for i := range h.names {
+		h.cursor = append(h.cursor, h.names[i].last)
+	}
 	for _, name := range names {
-		id, ok := h.ids[name]
-		if !ok || cursor[id] < 0 {
+		var lower [80]byte
+		n, slot, _ := h.find(append(lower[:0], name...))
+		if n == nil {
 			continue
 		}
-		i := cursor[id]
-		cursor[id] = h.fields[i].prev
-		buf = c.AppendHeader(buf[:0], h.raw(i))
-		buf = append(buf, '\r', '\n')
-		w.Write(buf)
+		next := &h.cursor[h.index[slot]-1]
+		if *next < 0 {
+			continue
+		}
+		h.line = c.AppendHeader(h.line[:0], h.raw(*next))
+		h.line = append(h.line, '\r', '\n')
+		w.Write(h.line)
+		*next = h.fields[*next].prev
 	}
 }
 

@@ -217,7 +217,7 @@ func (s *Signing) Fields() ([]byte, error) {
 	if s.header.err != nil {
 		return nil, s.header.err
 	}
-	if len(s.header.named("from")) != 1 {
+	if s.header.count("from") != 1 {
 		return nil, ErrFromCount
 	}
 	s.body.Close()

@@ -199,7 +199,7 @@ func (n *Verification) start() {
 	}
 	// RFC 6376 §8.15: with two From fields the signed one may not be the one
 	// that is shown.
-	oneFrom := len(n.header.named("from")) == 1
+	oneFrom := n.header.count("from") == 1
 	limit := orDefault(n.v.MaxSignatures, DefaultMaxSignatures)
 	now := n.v.now().Unix()
 	n.checks = make([]check, len(fields))
