@@ -22,9 +22,11 @@ const maxKeyRecords = 4
 
 // keyLookup is a key on its way; records and err are set when done is closed.
 type keyLookup struct {
+	name    string
 	done    chan struct{}
 	records []*KeyRecord
 	err     error
+	one     [1]*KeyRecord // what records mostly is
 }
 
 func (k *keyLookup) wait(ctx context.Context) ([]*KeyRecord, error) {
@@ -41,11 +43,37 @@ func (k *keyLookup) wait(ctx context.Context) ([]*KeyRecord, error) {
 	}
 }
 
+// fetch is the goroutine of a lookup.
+func (k *keyLookup) fetch(ctx context.Context, v *Verifier) {
+	defer close(k.done)
+	k.records, k.err = v.lookupKey(ctx, k.name, k.one[:0])
+}
+
+// lookup sends for the key of a signature, once per key.
+func (n *Verification) lookup(s *signature) *keyLookup {
+	for _, k := range n.keys {
+		if k.name == s.keyName {
+			return k
+		}
+	}
+	if n.cancel == nil { // one budget for all keys
+		n.ctx, n.cancel = context.WithTimeout(n.ctx, orDefault(n.v.Timeout, DefaultTimeout))
+	}
+	k := &keyLookup{name: s.keyName, done: make(chan struct{})}
+	n.keys = append(n.keys, k)
+	go k.fetch(n.ctx, n.v)
+	return k
+}
+
 // LookupKey fetches the key records of a selector, usually one, at most four.
 // Errors are ErrKeyUnavailable, ErrNoKey, ErrKeySyntax and ErrKeyRecordSize;
 // where one record is usable, others that are not are passed over.
 func (v *Verifier) LookupKey(ctx context.Context, domain, selector string) ([]*KeyRecord, error) {
-	name := selector + "._domainkey." + domain
+	return v.lookupKey(ctx, selector+"._domainkey."+domain, nil)
+}
+
+// lookupKey is LookupKey by the name in DNS; it appends to records.
+func (v *Verifier) lookupKey(ctx context.Context, name string, records []*KeyRecord) ([]*KeyRecord, error) {
 	var txts []string
 	var err error
 	if r, ok := v.Resolver.(*net.Resolver); ok || v.Resolver == nil {
@@ -65,7 +93,6 @@ func (v *Verifier) LookupKey(ctx context.Context, domain, selector string) ([]*K
 		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
 	}
 	err = ErrNoKey
-	var records []*KeyRecord
 	for _, txt := range txts[:min(len(txts), 16)] {
 		if len(txt) > orDefault(v.MaxRecordBytes, DefaultMaxRecordBytes) {
 			err = ErrKeyRecordSize

@@ -1,14 +1,18 @@
 package dkim
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // KeyRecord is a public key as published in the DNS (RFC 6376 §3.6.1).
@@ -32,7 +36,8 @@ type KeyRecord struct {
 
 // ParseKeyRecord parses the text of a key record; errors are ErrKeySyntax.
 func ParseKeyRecord(txt string) (*KeyRecord, error) {
-	tags, err := ParseTags(txt)
+	var few [16]Tag
+	tags, err := parseTags(few[:0], txt)
 	if err != nil {
 		return nil, ErrKeySyntax
 	}
@@ -58,7 +63,7 @@ func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: no p", ErrKeySyntax)
 	}
-	if p = dropFWS(p); p == "" {
+	if strings.Trim(p, fws) == "" {
 		r.Revoked = true
 		return r, nil
 	}
@@ -72,7 +77,8 @@ func parsePublicKey(kind, text string) (crypto.PublicKey, error) {
 	if kind != "rsa" && kind != "ed25519" {
 		return nil, nil // RFC 6376 §3.6.1: unrecognised types are ignored
 	}
-	der, err := base64.StdEncoding.DecodeString(text)
+	var room [1024]byte // of an RSA key of 6144 bits
+	der, err := decodeBase64(room[:0], text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: p", ErrKeySyntax)
 	}
@@ -81,7 +87,10 @@ func parsePublicKey(kind, text string) (crypto.PublicKey, error) {
 		if len(der) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("%w: p", ErrKeySyntax)
 		}
-		return ed25519.PublicKey(der), nil
+		return ed25519.PublicKey(bytes.Clone(der)), nil
+	}
+	if key, ok := parseRSA(der); ok {
+		return key, nil
 	}
 	if pub, err := x509.ParsePKIXPublicKey(der); err == nil {
 		if key, ok := pub.(*rsa.PublicKey); ok {
@@ -97,6 +106,31 @@ func parsePublicKey(kind, text string) (crypto.PublicKey, error) {
 	}
 	return key, nil
 }
+
+// parseRSA reads the SubjectPublicKeyInfo of an RSA key as nearly all records
+// have it (RFC 3279 §2.3.1). What it does not take x509 may, or find wrong.
+func parseRSA(der []byte) (*rsa.PublicKey, bool) {
+	var info, algorithm, oid, null, key cryptobyte.String
+	var unused uint8
+	input := cryptobyte.String(der)
+	if !input.ReadASN1(&info, asn1.SEQUENCE) || !input.Empty() ||
+		!info.ReadASN1(&algorithm, asn1.SEQUENCE) ||
+		!algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || string(oid) != rsaEncryption ||
+		!algorithm.ReadASN1(&null, asn1.NULL) || !null.Empty() || !algorithm.Empty() ||
+		!info.ReadASN1(&key, asn1.BIT_STRING) || !info.Empty() ||
+		!key.ReadUint8(&unused) || unused != 0 ||
+		!key.ReadASN1(&key, asn1.SEQUENCE) {
+		return nil, false
+	}
+	k := &rsa.PublicKey{N: new(big.Int)}
+	if !key.ReadASN1Integer(k.N) || !key.ReadASN1Integer(&k.E) || !key.Empty() || k.N.Sign() <= 0 || k.E <= 0 {
+		return nil, false
+	}
+	return k, true
+}
+
+// rsaEncryption is 1.2.840.113549.1.1.1.
+const rsaEncryption = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
 
 // Bits is the size of the key, 0 where there is none.
 func (r *KeyRecord) Bits() int {

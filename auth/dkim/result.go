@@ -123,12 +123,16 @@ func statusOf(err error) Status {
 	return StatusPermError
 }
 
-const prefixLength = 8
+// How long the prefixes of results may be.
+const (
+	prefixLength = 8
+	maxPrefix    = 32
+)
 
 // setPrefixes gives the results prefixes of one length at which they differ.
 func setPrefixes(results []Result, texts []string) {
 	length := prefixLength
-	for ; length < 32; length += 4 {
+	for ; length < maxPrefix && len(texts) > 1; length += 4 {
 		seen := make(map[string]bool, len(texts))
 		for _, t := range texts {
 			seen[t[:min(length, len(t))]] = true

@@ -3,7 +3,6 @@ package dkim
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"hash"
 	"math"
@@ -31,7 +30,9 @@ type signature struct {
 	length         int64    // l= or -1
 	expires        int64    // x= or -1
 	b, bh          []byte
-	bText          string // b= without white space
+	keyName        string // of the key record in DNS
+	bText          string // b= without white space, the first 32 characters
+	hashed         [48]byte
 }
 
 // parseSignature parses a raw field, without final CRLF. On error the signature
@@ -42,7 +43,8 @@ func parseSignature(field []byte) (*signature, error) {
 		return s, fmt.Errorf("%w: longer than %d octets", ErrSyntax, maxSignatureField)
 	}
 	body := bytes.IndexByte(field, ':') + 1
-	tags, err := ParseTags(string(field[body:]))
+	var few [16]Tag
+	tags, err := parseTags(few[:0], string(field[body:]))
 	if err != nil {
 		return s, err
 	}
@@ -50,7 +52,7 @@ func parseSignature(field []byte) (*signature, error) {
 		t := &tags[i]
 		if t.Name == "b" {
 			s.bStart, s.bEnd = body+t.Start, body+t.End
-			s.bText = dropFWS(t.Value)
+			s.bText = prefixOf(t.Value, maxPrefix)
 		}
 	}
 	if err := s.identify(tags); err != nil {
@@ -73,7 +75,7 @@ func (s *signature) identify(tags Tags) error {
 	if s.selector, ok2 = canonicalDomain(sel, 1); !ok2 {
 		return ErrDomain
 	}
-	if len(s.keyName()) > 253 {
+	if s.keyName = s.selector + "._domainkey." + s.domain; len(s.keyName) > 253 {
 		return ErrDomain
 	}
 	s.identifier, s.idDomain = "@"+s.domain, s.domain
@@ -91,8 +93,6 @@ func (s *signature) identify(tags Tags) error {
 	}
 	return nil
 }
-
-func (s *signature) keyName() string { return s.selector + "._domainkey." + s.domain }
 
 func (s *signature) fill(tags Tags) error {
 	for _, name := range [...]string{"v", "a", "b", "bh", "h"} {
@@ -119,7 +119,7 @@ func (s *signature) fill(tags Tags) error {
 		return ErrQueryMethod
 	}
 	h, _ := tags.Get("h")
-	s.headers = strings.Split(strings.ToLower(dropFWS(h)), ":")
+	s.headers = strings.Split(lowerNoFWS(h), ":")
 	for _, name := range s.headers {
 		if name == "from" {
 			return nil
@@ -141,11 +141,12 @@ func (s *signature) fillHashes(tags Tags) error {
 		}
 	}
 	var err error
-	if s.b, err = base64.StdEncoding.DecodeString(s.bText); err != nil || len(s.b) == 0 {
+	b, _ := tags.Get("b")
+	if s.b, err = decodeBase64(nil, b); err != nil || len(s.b) == 0 {
 		return fmt.Errorf("%w: b", ErrSyntax)
 	}
 	bh, _ := tags.Get("bh")
-	if s.bh, err = base64.StdEncoding.DecodeString(dropFWS(bh)); err != nil || len(s.bh) != sha256.Size {
+	if s.bh, err = decodeBase64(s.hashed[:0], bh); err != nil || len(s.bh) != sha256.Size {
 		return fmt.Errorf("%w: bh", ErrSyntax)
 	}
 	return nil

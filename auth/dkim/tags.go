@@ -1,7 +1,9 @@
 package dkim
 
 import (
+	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -34,8 +36,10 @@ func (t Tags) Get(name string) (string, bool) {
 // ParseTags parses a tag list: the body of a DKIM-Signature field, folded or
 // not, or a key record. Duplicate names, control characters and more than 64
 // tags are ErrSyntax; empty items are skipped.
-func ParseTags(s string) (Tags, error) {
-	tags := make(Tags, 0, 12)
+func ParseTags(s string) (Tags, error) { return parseTags(make(Tags, 0, 12), s) }
+
+// parseTags is ParseTags into tags, which is empty.
+func parseTags(tags Tags, s string) (Tags, error) {
 	for pos := 0; pos <= len(s); {
 		end := strings.IndexByte(s[pos:], ';')
 		if end < 0 {
@@ -72,21 +76,73 @@ func ParseTags(s string) (Tags, error) {
 
 func isFWS(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-func trimFWS(s string) string { return strings.Trim(s, " \t\r\n") }
+func trimFWS(s string) string {
+	for len(s) > 0 && isFWS(s[0]) {
+		s = s[1:]
+	}
+	for len(s) > 0 && isFWS(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
 
 // dropFWS removes all folding white space, as base64 values and lists allow it
 // anywhere.
 func dropFWS(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r < 0x80 && isFWS(byte(r)) }) < 0 {
+	if strings.IndexAny(s, fws) < 0 {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	var b strings.Builder
+	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
 		if !isFWS(s[i]) {
-			b = append(b, s[i])
+			b.WriteByte(s[i])
 		}
 	}
-	return string(b)
+	return b.String()
+}
+
+const fws = " \t\r\n"
+
+// lowerNoFWS is dropFWS in lower case.
+func lowerNoFWS(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isFWS(c):
+		case c >= 0x80:
+			return strings.ToLower(dropFWS(s))
+		case 'A' <= c && c <= 'Z':
+			b.WriteByte(c + 'a' - 'A')
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// prefixOf is the first n octets of s without white space.
+func prefixOf(s string, n int) string {
+	if head := s[:min(n, len(s))]; strings.IndexAny(head, fws) < 0 {
+		return head
+	}
+	s = dropFWS(s)
+	return s[:min(n, len(s))]
+}
+
+// decodeBase64 appends what s stands for to dst; white space in it is skipped.
+func decodeBase64(dst []byte, s string) ([]byte, error) {
+	var room [1024]byte
+	text := room[:0]
+	for i := 0; i < len(s); i++ {
+		if !isFWS(s[i]) {
+			text = append(text, s[i])
+		}
+	}
+	dst = slices.Grow(dst, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(dst[len(dst):cap(dst)], text)
+	return dst[:len(dst)+n], err
 }
 
 func isTagName(s string) bool {

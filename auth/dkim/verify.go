@@ -116,7 +116,7 @@ type Verification struct {
 	own    headerCollector // unless the caller gathers the header
 	body   BodyHasher
 	checks []check
-	keys   map[string]*keyLookup
+	keys   []*keyLookup
 
 	started, finished bool
 	results           []Result
@@ -203,7 +203,6 @@ func (n *Verification) start() {
 	limit := orDefault(n.v.MaxSignatures, DefaultMaxSignatures)
 	now := n.v.now().Unix()
 	n.checks = make([]check, len(fields))
-	n.keys = make(map[string]*keyLookup, min(limit, len(fields)))
 	for i, f := range fields {
 		c := &n.checks[i]
 		if i >= limit {
@@ -222,25 +221,6 @@ func (n *Verification) start() {
 			c.key = n.lookup(c.sig)
 		}
 	}
-}
-
-// lookup sends for the key of a signature, once per key.
-func (n *Verification) lookup(s *signature) *keyLookup {
-	name := s.keyName()
-	if k, ok := n.keys[name]; ok {
-		return k
-	}
-	if n.cancel == nil { // one budget for all keys
-		n.ctx, n.cancel = context.WithTimeout(n.ctx, orDefault(n.v.Timeout, DefaultTimeout))
-	}
-	k := &keyLookup{done: make(chan struct{})}
-	n.keys[name] = k
-	ctx, v := n.ctx, n.v
-	go func() {
-		defer close(k.done)
-		k.records, k.err = v.LookupKey(ctx, s.domain, s.selector)
-	}()
-	return k
 }
 
 // Results ends the message and returns one Result per signature, from the top
