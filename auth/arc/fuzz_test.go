@@ -86,6 +86,13 @@ func FuzzVerify(f *testing.F) {
 				rest = rest[k:]
 			}
 			require.Equal(t, whole, n.Result())
+			if !lf {
+				h := dkim.NewHeader(v.MaxHeaderBytes, 0)
+				body := h.Take(msg)
+				shared := v.NewBodyVerification(context.Background(), h)
+				_, _ = shared.Write(body)
+				require.Equal(t, whole, shared.Result())
+			}
 			require.Equal(t, whole.Err == nil, whole.Status == StatusNone || whole.Status == StatusPass)
 			require.Len(t, whole.Sets, whole.Instance)
 			require.NotEqual(t, StatusTempError, whole.Status)
