@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/posta-mail/posta/auth/authres"
 	"github.com/posta-mail/posta/dns"
 )
 
@@ -18,16 +19,20 @@ import (
 const (
 	// DefaultTimeout is for how long lists are waited for.
 	DefaultTimeout = 5 * time.Second
+	// DefaultParallel is how many lists are asked at once.
+	DefaultParallel = 16
 	// MaxReason is how many octets of a list's reason are kept.
 	MaxReason = 512
-	// maxAnswers is how many addresses of an answer are looked at.
+	// maxAnswers bounds Result.Answers.
 	maxAnswers = 64
 )
 
 // Reasons why a list has nothing to say. Match them with errors.Is.
 var (
-	// ErrList: the list answered with an error code, 127.255.255.x: the
-	// resolver is refused, asks too often, or the zone is misspelt.
+	// ErrList: the list answered with an error code: the resolver is refused,
+	// asks too often, or the zone is misspelt. These are 127.255.255.x; 127.0.0.1,
+	// which some lists use so, unless a Code has it as its Network; and Codes with
+	// Refused.
 	ErrList = errors.New("dnsbl: the list answers with an error")
 	// ErrAnswer: the answer is outside 127.0.0.0/8: not the list's, but that of
 	// whoever owns its name now, or of a resolver that makes answers up (RFC
@@ -39,6 +44,9 @@ var (
 	ErrDead = errors.New("dnsbl: the list lacks its test entry")
 	// ErrEverything: the list has what no list may have: it answers everything.
 	ErrEverything = errors.New("dnsbl: the list answers everything")
+	// ErrName: no question can be made of the list's Zone, or of the domain below
+	// it.
+	ErrName = errors.New("dnsbl: not a domain name")
 )
 
 // Kind is what a list is about.
@@ -52,8 +60,11 @@ const (
 
 // List is a list in DNS. Only Zone is needed.
 type List struct {
-	// Zone is the list's name.
+	// Zone is where the list is in DNS: at most 150 octets. Some lists have one for
+	// each customer, which is a secret then.
 	Zone string
+	// Name is what String says in place of Zone; empty: Zone.
+	Name string
 	// Kind is what it is about.
 	Kind Kind
 	// Allow says that it lists those that are good (RFC 5782 §1, RFC 8904).
@@ -63,6 +74,9 @@ type List struct {
 	// Codes are the answers that count and what they mean; others do not.
 	// Empty: all of 127.0.0.0/8 but the error codes.
 	Codes []Code
+	// NoTestEntries says that the list lacks the entries that it must have by RFC
+	// 5782 §5: Probe asks only for those that it must not have.
+	NoTestEntries bool
 	// Weight is what a listing counts in Score, if its Code says nothing else.
 	// 0: 1.
 	Weight int
@@ -81,9 +95,21 @@ type Code struct {
 	Meaning string
 	// Weight is what it counts in Score. 0: the list's.
 	Weight int
+	// Refused says that the list so says that it does not answer, as
+	// list.dnswl.org does by 127.0.0.255.
+	Refused bool
+}
+
+// String is the list's Name, or its Zone.
+func (l *List) String() string {
+	if l.Name != "" {
+		return l.Name
+	}
+	return l.Zone
 }
 
 // Resolver is what a Checker looks up; *net.Resolver and *dns.Resolver have it.
+// Lookups must end when their context does.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 	LookupTXT(ctx context.Context, name string) ([]string, error)
@@ -99,26 +125,30 @@ type Checker struct {
 	// Timeout is for how long all lists together are waited for. 0:
 	// DefaultTimeout.
 	Timeout time.Duration
+	// Parallel is how many lookups are under way at a time, and how many
+	// goroutines. 0: DefaultParallel.
+	Parallel int
 
 	mu  sync.Mutex
-	ill map[int]error // by place in Lists, since the last Probe
+	ill []state // by place in Lists, since the last Probe
 }
 
 // Result is what a list says.
 type Result struct {
 	// List is the one that was asked.
 	List List
-	// Name is what was looked up.
+	// Name is what was looked up. It holds the list's Zone.
 	Name string
 	// Listed: it is in the list.
 	Listed bool
-	// Answers are those that count.
+	// Answers are those that count, in their order; at most 64.
 	Answers []netip.Addr
 	// Meanings are those of the list's Codes, in their order.
 	Meanings []string
 	// Weight is what the listing counts, 0 if it is none.
 	Weight int
-	// Reason is the list's own text; it may hold any octets: quote it.
+	// Reason is the list's own text: printable ASCII, with "?" for whatever else
+	// there was, but the words of a stranger.
 	Reason string
 	// Err is why the list has nothing to say; a listing without a reason has
 	// none.
@@ -127,32 +157,36 @@ type Result struct {
 
 // Addr asks the lists of addresses that are well, all at once. The results are
 // in their order, one for each list that has such addresses. It blocks until
-// all have answered or the time is up.
+// all have answered or the time is up. Of loopback, private, link-local and
+// multicast addresses no list knows anything: they are not asked.
 func (c *Checker) Addr(ctx context.Context, addr netip.Addr) []Result {
 	addr = addr.Unmap().WithZone("")
-	if !addr.IsValid() {
+	if !addr.IsGlobalUnicast() || addr.IsPrivate() {
 		return nil
 	}
-	return c.ask(ctx, false, func(l *List) string {
-		if l.Kind != Addresses || addr.Is4() && l.NoIPv4 || addr.Is6() && l.NoIPv6 {
-			return ""
-		}
-		return reversed(addr)
+	f := v4
+	if addr.Is6() {
+		f = v6
+	}
+	what := reversed(addr)
+	return c.ask(ctx, func(i int) (string, bool) {
+		return what, c.Lists[i].has(f) && c.illness(i, f) == nil
 	})
 }
 
-// Domain asks the lists of domains about a name, likewise. A name that cannot be
-// is in no list.
+// Domain asks the lists of domains about a name, likewise. It is looked up as it
+// is, U-labels as A-labels: lists of registered domains want no host names. A
+// name that cannot be is in no list, nor is an address.
 func (c *Checker) Domain(ctx context.Context, domain string) []Result {
 	name, err := dns.CanonicalName(domain)
-	if err != nil || name == "." {
+	if err != nil || !wellFormed(name) {
 		return nil
 	}
-	return c.ask(ctx, false, func(l *List) string {
-		if l.Kind != Domains {
-			return ""
-		}
-		return name
+	if _, err := netip.ParseAddr(name); err == nil {
+		return nil
+	}
+	return c.ask(ctx, func(i int) (string, bool) {
+		return name, c.Lists[i].has(names) && c.illness(i, names) == nil
 	})
 }
 
@@ -170,31 +204,22 @@ func Score(results []Result) int {
 	return score
 }
 
-// AuthResult is the result of an allow list for an Authentication-Results field
-// (RFC 8904).
-func (r *Result) AuthResult() authres.Result {
-	res := authres.Result{Method: authres.MethodDNSWL, Value: "none"}
+// DNSWL is what Authentication-Results says of an allow list (RFC 8904): "pass",
+// "none", "temperror" or "permerror". authres.DNSWL makes a result of it.
+func (r *Result) DNSWL() string {
 	switch {
 	case r.Listed:
-		res.Value = "pass"
+		return "pass"
 	case errors.Is(r.Err, ErrDNS):
-		res.Value = "temperror"
+		return "temperror"
 	case r.Err != nil:
-		res.Value = "permerror"
+		return "permerror"
 	}
-	res.Props = append(res.Props, authres.Prop{Type: "dns", Property: "zone", Value: r.List.Zone})
-	if len(r.Answers) > 0 {
-		res.Props = append(res.Props, authres.Prop{Type: "policy", Property: "ip", Value: r.Answers[0].String()})
-	}
-	if r.Reason != "" {
-		res.Props = append(res.Props, authres.Prop{Type: "policy", Property: "txt", Value: r.Reason})
-	}
-	return res
+	return "none"
 }
 
-// ask asks the lists for which name returns one, and of those that are ill only
-// if all is true.
-func (c *Checker) ask(ctx context.Context, all bool, name func(*List) string) []Result {
+// ask asks the lists for which name says so, about what it says.
+func (c *Checker) ask(ctx context.Context, name func(i int) (string, bool)) []Result {
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -203,25 +228,28 @@ func (c *Checker) ask(ctx context.Context, all bool, name func(*List) string) []
 	defer cancel()
 	results := make([]Result, 0, len(c.Lists))
 	for i := range c.Lists {
-		l := &c.Lists[i]
-		what := name(l)
-		if what == "" || !all && c.illness(i) != nil {
-			continue
+		if what, ok := name(i); ok {
+			l := c.Lists[i]
+			results = append(results, Result{List: l, Name: what + "." + strings.TrimSuffix(l.Zone, ".")})
 		}
-		results = append(results, Result{List: *l, Name: what + "." + strings.TrimSuffix(l.Zone, ".")})
+	}
+	parallel := c.Parallel
+	if parallel <= 0 {
+		parallel = DefaultParallel
+	}
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(results); i = int(next.Add(1)) - 1 {
+			c.look(ctx, &results[i])
+		}
 	}
 	var wg sync.WaitGroup
-	for i := range results {
-		wg.Go(func() { c.look(ctx, &results[i]) })
+	for range min(parallel, len(results)) - 1 {
+		wg.Go(work)
 	}
+	work()
 	wg.Wait()
 	return results
-}
-
-func (c *Checker) illness(i int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ill[i]
 }
 
 func (c *Checker) resolver() Resolver {
@@ -233,35 +261,59 @@ func (c *Checker) resolver() Resolver {
 
 // look asks one list.
 func (c *Checker) look(ctx context.Context, r *Result) {
-	if len(r.Name) > 253 {
-		return // RFC 1035 §2.3.4: there is no such name
+	zone := strings.TrimSuffix(r.List.Zone, ".")
+	if len(zone) > maxZone || !wellFormed(zone) || len(r.Name) > maxName {
+		r.Err = fmt.Errorf("%w: %.300q", ErrName, r.Name)
+		return
+	}
+	if err := ctx.Err(); err != nil {
+		r.Err = fmt.Errorf("%w: %w", ErrDNS, err)
+		return
 	}
 	addrs, err := c.resolver().LookupNetIP(ctx, "ip4", r.Name+".")
 	var de *net.DNSError
 	switch {
+	case err == nil || len(addrs) > 0:
 	case errors.As(err, &de) && de.IsNotFound:
 		return
-	case err != nil:
+	default:
 		r.Err = fmt.Errorf("%w: %w", ErrDNS, err)
 		return
 	}
-	for _, a := range addrs[:min(len(addrs), maxAnswers)] {
-		r.take(a.Unmap())
+	addrs = slices.Clone(addrs) // the order that servers give is none
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, a := range addrs {
+		r.take(a)
 	}
 	if r.Listed = len(r.Answers) > 0; !r.Listed {
 		return
 	}
 	r.Err = nil
-	if r.List.Reasons {
+	if r.List.Reasons && ctx.Err() == nil {
 		if texts, err := c.resolver().LookupTXT(ctx, r.Name+"."); err == nil && len(texts) > 0 {
-			r.Reason = texts[0][:min(len(texts[0]), MaxReason)]
+			r.Reason = clean(texts[0])
 		}
 	}
+}
+
+// clean makes printable ASCII of a text and cuts it.
+func clean(s string) string {
+	b := []byte(s[:min(len(s), MaxReason)])
+	for i, c := range b {
+		if c < ' ' || c > '~' {
+			b[i] = '?'
+		}
+	}
+	return string(b)
 }
 
 var (
 	loopback   = netip.MustParsePrefix("127.0.0.0/8")
 	errorCodes = netip.MustParsePrefix("127.255.255.0/24")
+	one        = netip.MustParseAddr("127.0.0.1")
 )
 
 // take takes an answer into account.
@@ -270,26 +322,51 @@ func (r *Result) take(a netip.Addr) {
 	case !loopback.Contains(a): // RFC 5782 §2.1
 		r.Err = fmt.Errorf("%w: %s", ErrAnswer, a)
 		return
-	case errorCodes.Contains(a):
+	case r.List.refusal(a):
 		r.Err = fmt.Errorf("%w: %s", ErrList, a)
 		return
 	case len(r.List.Codes) == 0:
-		r.Answers = append(r.Answers, a)
-		r.Weight = max(r.Weight, r.List.weight(0))
+		r.count(a)
+		r.Weight = r.List.weight(0)
 		return
 	}
 	counts := false
-	for _, code := range r.List.Codes {
+	for i := range r.List.Codes {
+		code := &r.List.Codes[i]
 		if !code.has(a) {
 			continue
 		}
 		counts = true
-		r.Meanings = append(r.Meanings, code.Meaning)
+		if !slices.Contains(r.Meanings, code.Meaning) {
+			r.Meanings = append(r.Meanings, code.Meaning)
+		}
 		r.Weight = max(r.Weight, r.List.weight(code.Weight))
 	}
 	if counts {
+		r.count(a)
+	}
+}
+
+func (r *Result) count(a netip.Addr) {
+	if len(r.Answers) < maxAnswers {
 		r.Answers = append(r.Answers, a)
 	}
+}
+
+// refusal says whether an answer within 127.0.0.0/8 is an error code.
+func (l *List) refusal(a netip.Addr) bool {
+	if errorCodes.Contains(a) {
+		return true
+	}
+	named := false
+	for i := range l.Codes {
+		c := &l.Codes[i]
+		if c.Refused && c.has(a) {
+			return true
+		}
+		named = named || c.Network.IsSingleIP() && c.Network.Addr() == a
+	}
+	return a == one && !named
 }
 
 func (c *Code) has(a netip.Addr) bool {
@@ -308,11 +385,4 @@ func (l *List) weight(code int) int {
 		return l.Weight
 	}
 	return 1
-}
-
-// reversed is an address as lists have it: octets (RFC 5782 §2.1) or nibbles
-// (§2.4) from the last to the first.
-func reversed(a netip.Addr) string {
-	name := strings.TrimSuffix(dns.ReverseName(a), ".")
-	return strings.TrimSuffix(strings.TrimSuffix(name, ".in-addr.arpa"), ".ip6.arpa")
 }

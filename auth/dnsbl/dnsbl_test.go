@@ -38,7 +38,7 @@ func TestLists(t *testing.T) {
 		"66.100.51.198.error.example":    a("127.255.255.254"),
 		"66.100.51.198.hijacked.example": a("203.0.113.1"),
 		"66.100.51.198.both.example":     a("127.255.255.252", "127.0.0.2"),
-		"66.100.51.198.white.example":    a("127.0.0.1"),
+		"66.100.51.198.white.example":    a("127.0.9.3"),
 		"bad.example.d.example":          a("127.0.1.2"),
 	})
 	resolver.Fail("66.100.51.198.down.example", "A", testdns.ServFail)
@@ -71,7 +71,7 @@ func TestLists(t *testing.T) {
 		"not a list":     {list: dnsbl.List{Zone: "hijacked.example"}, asked: true, err: dnsbl.ErrAnswer},
 		"down":           {list: dnsbl.List{Zone: "down.example"}, asked: true, err: dnsbl.ErrDNS},
 		"of domains":     {list: dnsbl.List{Zone: "d.example", Kind: dnsbl.Domains}},
-		"long":           {list: dnsbl.List{Zone: strings.Repeat("a123456.", 31) + "x"}, asked: true},
+		"long":           {list: dnsbl.List{Zone: strings.Repeat("a123456.", 31) + "x"}, asked: true, err: dnsbl.ErrName},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checker := &dnsbl.Checker{Resolver: resolver, Lists: []dnsbl.List{c.list}}
@@ -98,9 +98,9 @@ func TestLists(t *testing.T) {
 	results := checker.Addr(t.Context(), four)
 	assert.Equal(t, -2, dnsbl.Score(results))
 	assert.Len(t, results[0].Reason, dnsbl.MaxReason)
-	field, err := (&authres.Header{ServID: "x.example", Results: []authres.Result{results[1].AuthResult()}}).Field()
+	field, err := (&authres.Header{ServID: "x.example", Results: []authres.Result{authres.DNSWL(results[1].DNSWL(), results[1].List.String(), results[1].Answers[0], results[1].Reason, "")}}).Field()
 	require.NoError(t, err)
-	assert.Contains(t, field, "dnswl=pass dns.zone=white.example policy.ip=127.0.0.1")
+	assert.Contains(t, field, "dnswl=pass dns.zone=white.example policy.ip=127.0.9.3")
 	assert.True(t, checker.Domain(t.Context(), "Bad.Example.")[0].Listed)
 	assert.False(t, checker.Domain(t.Context(), "good.example")[0].Listed)
 	for _, bad := range []string{"", ".", "a..b", strings.Repeat("a", 64)} {
@@ -127,7 +127,7 @@ func TestProbe(t *testing.T) {
 	resolver := testdns.NewResolver(zone)
 	resolver.Fail("2.0.0.127.down.example", "A", testdns.ServFail)
 	c := &dnsbl.Checker{Resolver: resolver}
-	want := []error{nil, dnsbl.ErrEverything, dnsbl.ErrDead, nil, dnsbl.ErrEverything, nil, dnsbl.ErrList, dnsbl.ErrAnswer, nil, nil}
+	want := []error{nil, dnsbl.ErrEverything, dnsbl.ErrDead, nil, dnsbl.ErrEverything, nil, dnsbl.ErrList, dnsbl.ErrAnswer, dnsbl.ErrDNS, nil}
 	c.Lists = []dnsbl.List{{Zone: "well.example"}, {Zone: "all.example"}, {Zone: "dead.example"}, {Zone: "names.example", Kind: dnsbl.Domains}, {Zone: "allnames.example", Kind: dnsbl.Domains},
 		{Zone: "six.example", NoIPv4: true}, {Zone: "refused.example"}, {Zone: "hijacked.example"}, {Zone: "down.example"},
 		{Zone: "codes.example", Codes: []dnsbl.Code{{Network: netip.MustParsePrefix("127.0.0.2/32")}}}}
@@ -146,8 +146,14 @@ func TestProbe(t *testing.T) {
 	resolver.Remove("1.0.0.127.all.example")
 	resolver.Fail("2.0.0.127.well.example", "A", testdns.ServFail)
 	health := c.Probe(t.Context())
-	assert.NoError(t, health[0].Err)
+	assert.ErrorIs(t, health[0].Err, dnsbl.ErrDNS)
 	assert.NoError(t, health[1].Err)
+	// For a while is forgiven; down.example was so before.
+	assert.Equal(t, []string{"well.example", "all.example", "codes.example"}, asked())
+	resolver.Fail("2.0.0.127.well.example", "A", testdns.None)
+	resolver.Fail("2.0.0.127.down.example", "A", testdns.None)
+	resolver.Set("2.0.0.127.down.example", a("127.0.0.2"))
+	c.Probe(t.Context())
 	assert.Equal(t, []string{"well.example", "all.example", "down.example", "codes.example"}, asked())
 }
 

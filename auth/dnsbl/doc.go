@@ -10,6 +10,6 @@
 // only within 127.0.0.0/8, and its error codes (127.255.255.x) are reported and
 // not taken for a listing. Lists die, and some then answer everything: Probe
 // finds those by the test entries that every list must have, and they are not
-// asked again until a later Probe finds them well. Run it at start and once in
-// a while.
+// asked again until a later Probe finds them well. Run it, or Watch, at start
+// and every hour or so.
 package dnsbl

@@ -116,7 +116,7 @@ func (r *Results) client() (Disposition, bool) {
 		d.Code, d.Enhanced, d.Reason = 554, [3]int{5, 7, 1}, "Your address is on a block list"
 		for _, l := range r.Lists {
 			if l.Listed && !l.List.Allow {
-				d.Reason = "Your address is on the block list " + l.List.Zone
+				d.Reason = "Your address is on the block list " + l.List.String()
 				break
 			}
 		}

@@ -57,7 +57,7 @@ func (r *Results) AuthResults() []authres.Result {
 	}
 	for i := range r.Lists {
 		if l := &r.Lists[i]; l.List.Allow && l.Listed {
-			all = append(all, l.AuthResult())
+			all = append(all, authres.DNSWL(l.DNSWL(), l.List.String(), l.Answers[0], l.Reason, ""))
 		}
 	}
 	all = append(all, r.signatures()...)
