@@ -30,6 +30,7 @@ import (
 //	mail=n      anna's INBOX has n small messages; bob's too
 //	eml=file    and then the messages of testdata/file, separated by "\n----\n"
 //	tls         STARTTLS is offered; secure: and passwords are not taken without
+//	sasl        every mechanism there is, see ableAuth; fewer: some are disabled
 //	box=name    anna has this mailbox too
 //	max=n       MaxMessageBytes; conns=n: MaxConnsPerAccount
 //	accounts=a  there are these accounts too, of carol and team
@@ -104,7 +105,13 @@ func dialogueConfig(t *testing.T, name string) testscript.Config {
 			return c, prelude(c, script, last)
 		}
 	}
-	return testscript.Config{Dial: dial, TLS: &tls.Config{RootCAs: authority.Pool(), ServerName: "mail.test"}}
+	trusting := &tls.Config{RootCAs: authority.Pool(), ServerName: "mail.test"}
+	if has("sasl") {
+		anna, err := authority.Issue("anna.test")
+		require.NoError(t, err)
+		trusting.Certificates = []tls.Certificate{anna}
+	}
+	return testscript.Config{Dial: dial, TLS: trusting}
 }
 
 // configure sets the fields of a server as a dialogue wants them.
@@ -128,6 +135,14 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.MaxNesting, s.MaxSearchTerms, s.MaxFetchItems = number("nesting"), number("terms"), number("items")
 	s.MaxBadCommands, s.MaxLoginFailures = number("bad"), number("failures")
 	s.MaxAppendMessages, s.MaxAppendBytes = number("batch"), int64(number("total"))
+	if has("sasl") {
+		a, _ := certificates()
+		s.Auth, s.ChannelBinding = ableAuth{}, true
+		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: a.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	}
+	if has("fewer") {
+		s.DisableAuth, s.ChannelBinding = []string{"login", "XOAUTH2", "SCRAM-SHA-1", "ANONYMOUS"}, false
+	}
 	if has("noauth") {
 		s.Auth = nil
 	}

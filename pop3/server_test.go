@@ -131,6 +131,7 @@ func testTLS(t testing.TB) (server, client *tls.Config) {
 func TestDialogues(t *testing.T) {
 	serverTLS, clientTLS := testTLS(t)
 	testscript.RunDir(t, "testdata/*.txt", func(t *testing.T, name string) testscript.Config {
+		clientTLS := clientTLS
 		st := testStore(t)
 		s := &Server{Hostname: "pop.example.org", Store: st, Auth: testAuth{}, Governor: &auth.Governor{Off: true}}
 		implicit := false
@@ -140,6 +141,11 @@ func TestDialogues(t *testing.T) {
 				s.TLSConfig = serverTLS
 			case "implicit":
 				s.TLSConfig, s.ImplicitTLS, implicit = serverTLS, true, true
+			case "sasl":
+				s.Auth, s.ChannelBinding = ableAuth{}, true
+				s.TLSConfig, clientTLS = certifiedTLS(t, serverTLS, clientTLS)
+			case "fewer":
+				s.DisableAuth, s.ChannelBinding = []string{"login", "XOAUTH2", "SCRAM-SHA-1", "ANONYMOUS"}, false
 			case "insecure":
 				s.InsecureAuth = true
 			case "noauth":

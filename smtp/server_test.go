@@ -195,6 +195,7 @@ func testTLS(t testing.TB) (server, client *tls.Config) {
 func TestDialogues(t *testing.T) {
 	serverTLS, clientTLS := testTLS(t)
 	testscript.RunDir(t, "testdata/*.txt", func(t *testing.T, name string) testscript.Config {
+		clientTLS := clientTLS
 		s := &Server{Hostname: "mx.example.org", Handler: &testHandler{}, Governor: &auth.Governor{Off: true}}
 		for _, o := range serverOptions(t, name) {
 			switch o {
@@ -204,6 +205,11 @@ func TestDialogues(t *testing.T) {
 				s.TLSConfig = serverTLS
 			case "auth":
 				s.Auth = testAuth{}
+			case "sasl":
+				s.Auth, s.ChannelBinding = ableAuth{}, true
+				s.TLSConfig, clientTLS = certifiedTLS(t, serverTLS, clientTLS)
+			case "fewer":
+				s.DisableAuth, s.ChannelBinding = []string{"login", "XOAUTH2", "SCRAM-SHA-1", "ANONYMOUS"}, false
 			case "insecure":
 				s.InsecureAuth = true
 			case "require":

@@ -13,6 +13,10 @@
 //	EOF                        the server has closed the connection
 //	CLOSE                      close the connection
 //	TLS                        make the client's side of a handshake
+//	SCRAM SHA-256 secret n,,n=anna,r=abc ${first}
+//	                           send SCRAM's proof for this password after these
+//	                           messages, the second in base64, and keep the
+//	                           server's as ${signature}
 //	ANY                        the S: and S~ lines up to END come in any order
 //
 // Literals of IMAP are written as they are, and counted: a C:, S: or S~ line
@@ -154,7 +158,7 @@ func (d *dialogue) conn(id string) (*peer, error) {
 }
 
 var (
-	directive = regexp.MustCompile(`^(\d*)(C:|C-|C\*|S:|S~|S\*|S=|S-|EOF|CLOSE|TLS)(?: (.*))?$`)
+	directive = regexp.MustCompile(`^(\d*)(C:|C-|C\*|S:|S~|S\*|S=|S-|EOF|CLOSE|TLS|SCRAM)(?: (.*))?$`)
 	variable  = regexp.MustCompile(`\$\{(\w+)\}`)
 )
 
@@ -208,6 +212,8 @@ func (d *dialogue) do(line string) error {
 		err = c.Close()
 	case "TLS":
 		err = d.startTLS(c)
+	case "SCRAM":
+		err = d.scram(c, arg)
 	}
 	return err
 }
