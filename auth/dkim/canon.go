@@ -84,6 +84,18 @@ type BodyHash struct {
 	sum   [sha256.Size]byte
 }
 
+// reset makes the hasher ready for another body; what was made for this one is
+// kept for that.
+func (b *BodyHasher) reset() {
+	for _, c := range b.canons {
+		if c != nil {
+			c.free = append(c.free, c.sinks...)
+			c.held, c.n, c.total, c.sinks = 0, 0, 0, c.sinks[:0]
+			c.space, c.cr, c.closed = false, false, false
+		}
+	}
+}
+
 // Add asks for a hash over the first limit octets of the canonical body, or
 // over all of it where limit is negative (l= of RFC 6376 §3.5). It must be
 // called before the first Write.
@@ -105,7 +117,8 @@ func (b *BodyHasher) Add(c Canonicalization, limit int64) *BodyHash {
 			return h
 		}
 	}
-	h := &BodyHash{h: sha256.New(), limit: limit, canon: canon}
+	h := canon.spare()
+	h.limit = limit
 	canon.sinks = append(canon.sinks, h)
 	return h
 }
@@ -114,7 +127,7 @@ func (b *BodyHasher) Add(c Canonicalization, limit int64) *BodyHash {
 func (b *BodyHasher) Write(p []byte) (int, error) {
 	if len(p) > 0 {
 		for _, c := range b.canons {
-			if c != nil {
+			if c != nil && len(c.sinks) > 0 {
 				c.write(p)
 			}
 		}
@@ -156,6 +169,7 @@ var blankLines = bytes.Repeat(crlf, 1024)
 type bodyCanon struct {
 	relaxed bool
 	sinks   []*BodyHash
+	free    []*BodyHash // of another body
 	total   int64
 	held    int64 // line ends held back
 	space   bool  // relaxed: white space held back, after the line ends
@@ -163,6 +177,18 @@ type bodyCanon struct {
 	closed  bool
 	n       int // octets of small waiting for the hashes
 	small   [2048]byte
+}
+
+// spare returns a hash that is not in use.
+func (c *bodyCanon) spare() *BodyHash {
+	n := len(c.free)
+	if n == 0 {
+		return &BodyHash{h: sha256.New(), canon: c}
+	}
+	h := c.free[n-1]
+	c.free = c.free[:n-1]
+	h.h.Reset()
+	return h
 }
 
 // out writes p to the hashes; short pieces are gathered first, because a call

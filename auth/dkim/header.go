@@ -32,6 +32,13 @@ type headerCollector struct {
 	line   []byte  // of hashFields
 }
 
+// reset makes a collector ready for another message; what it holds is kept for
+// that.
+func (h *headerCollector) reset() {
+	clear(h.index)
+	*h = headerCollector{buf: h.buf[:0], fields: h.fields[:0], names: h.names[:0], index: h.index, cursor: h.cursor, line: h.line}
+}
+
 // headerName is a name that the header has.
 type headerName struct {
 	start, end int32 // where it stands first
@@ -97,7 +104,7 @@ func (h *headerCollector) close() {
 }
 
 func (h *headerCollector) split() error {
-	if h.fields == nil {
+	if h.index == nil {
 		h.fields, h.names, h.index = make([]headerField, 0, 48), make([]headerName, 0, 48), make([]int32, 128)
 	}
 	for pos := 0; pos < len(h.buf); {
@@ -238,6 +245,12 @@ func (h *headerCollector) named(name string) (list []int32) {
 		slices.Reverse(list)
 	}
 	return list
+}
+
+// from returns the bottommost field of a name (in lower case), which there is.
+func (h *headerCollector) from(name string) int32 {
+	n, _, _ := h.find([]byte(name))
+	return n.last
 }
 
 // count is how many fields of a name (in lower case) there are.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
 
 // Resolver is what a Verifier needs of the DNS; *net.Resolver has it. The
@@ -26,10 +27,13 @@ type keyLookup struct {
 	done    chan struct{}
 	records []*KeyRecord
 	err     error
-	one     [1]*KeyRecord // what records mostly is
+	first   KeyRecord // what records mostly is
+	one     [1]*KeyRecord
+	room    [300]byte // of an RSA key of 2048 bits
 }
 
-func (k *keyLookup) wait(ctx context.Context) ([]*KeyRecord, error) {
+// wait waits for a key, until the deadline.
+func (n *Verification) wait(k *keyLookup) ([]*KeyRecord, error) {
 	select {
 	case <-k.done:
 		return k.records, k.err
@@ -38,15 +42,19 @@ func (k *keyLookup) wait(ctx context.Context) ([]*KeyRecord, error) {
 	select {
 	case <-k.done:
 		return k.records, k.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, ctx.Err())
+	case <-n.ctx.Done():
+		err := n.ctx.Err()
+		if !time.Now().Before(n.deadline) {
+			err = context.DeadlineExceeded
+		}
+		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
 	}
 }
 
 // fetch is the goroutine of a lookup.
 func (k *keyLookup) fetch(ctx context.Context, v *Verifier) {
 	defer close(k.done)
-	k.records, k.err = v.lookupKey(ctx, k.name, k.one[:0])
+	k.records, k.err = v.lookupKey(ctx, k.name, k)
 }
 
 // lookup sends for the key of a signature, once per key.
@@ -57,9 +65,15 @@ func (n *Verification) lookup(s *signature) *keyLookup {
 		}
 	}
 	if n.cancel == nil { // one budget for all keys
-		n.ctx, n.cancel = context.WithTimeout(n.ctx, orDefault(n.v.Timeout, DefaultTimeout))
+		timeout := orDefault(n.v.Timeout, DefaultTimeout)
+		n.ctx, n.cancel = context.WithCancel(n.ctx)
+		n.deadline, n.timer = time.Now().Add(timeout), time.AfterFunc(timeout, n.cancel)
 	}
-	k := &keyLookup{name: s.keyName, done: make(chan struct{})}
+	k := &n.first
+	if len(n.keys) > 0 {
+		k = new(keyLookup)
+	}
+	k.name, k.done = s.keyName, make(chan struct{})
 	n.keys = append(n.keys, k)
 	go k.fetch(n.ctx, n.v)
 	return k
@@ -69,11 +83,11 @@ func (n *Verification) lookup(s *signature) *keyLookup {
 // Errors are ErrKeyUnavailable, ErrNoKey, ErrKeySyntax and ErrKeyRecordSize;
 // where one record is usable, others that are not are passed over.
 func (v *Verifier) LookupKey(ctx context.Context, domain, selector string) ([]*KeyRecord, error) {
-	return v.lookupKey(ctx, selector+"._domainkey."+domain, nil)
+	return v.lookupKey(ctx, selector+"._domainkey."+domain, new(keyLookup))
 }
 
-// lookupKey is LookupKey by the name in DNS; it appends to records.
-func (v *Verifier) lookupKey(ctx context.Context, name string, records []*KeyRecord) ([]*KeyRecord, error) {
+// lookupKey is LookupKey by the name in DNS; it takes the room in k.
+func (v *Verifier) lookupKey(ctx context.Context, name string, k *keyLookup) ([]*KeyRecord, error) {
 	var txts []string
 	var err error
 	if r, ok := v.Resolver.(*net.Resolver); ok || v.Resolver == nil {
@@ -93,13 +107,16 @@ func (v *Verifier) lookupKey(ctx context.Context, name string, records []*KeyRec
 		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
 	}
 	err = ErrNoKey
+	records, r := k.one[:0], &k.first
 	for _, txt := range txts[:min(len(txts), 16)] {
 		if len(txt) > orDefault(v.MaxRecordBytes, DefaultMaxRecordBytes) {
 			err = ErrKeyRecordSize
 			continue
 		}
-		r, bad := ParseKeyRecord(txt)
-		if bad != nil {
+		if r == nil {
+			r = new(KeyRecord)
+		}
+		if bad := r.parse(txt, k.room[:0]); bad != nil {
 			if err == ErrNoKey {
 				err = bad
 			}
@@ -108,6 +125,7 @@ func (v *Verifier) lookupKey(ctx context.Context, name string, records []*KeyRec
 		if records = append(records, r); len(records) == maxKeyRecords {
 			break
 		}
+		r = nil
 	}
 	if len(records) > 0 {
 		return records, nil

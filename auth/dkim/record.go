@@ -36,16 +36,25 @@ type KeyRecord struct {
 
 // ParseKeyRecord parses the text of a key record; errors are ErrKeySyntax.
 func ParseKeyRecord(txt string) (*KeyRecord, error) {
+	r := new(KeyRecord)
+	if err := r.parse(txt, nil); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// parse is ParseKeyRecord into r. room is for the key as it is published.
+func (r *KeyRecord) parse(txt string, room []byte) error {
 	var few [16]Tag
 	tags, err := parseTags(few[:0], txt)
 	if err != nil {
-		return nil, ErrKeySyntax
+		return ErrKeySyntax
 	}
 	// RFC 6376 §3.6.1: v= is optional, but then first and DKIM1.
 	if v, ok := tags.Get("v"); ok && (v != "DKIM1" || tags[0].Name != "v") {
-		return nil, fmt.Errorf("%w: v", ErrKeySyntax)
+		return fmt.Errorf("%w: v", ErrKeySyntax)
 	}
-	r := &KeyRecord{Type: "rsa"}
+	*r = KeyRecord{Type: "rsa"}
 	if k, ok := tags.Get("k"); ok {
 		r.Type = strings.ToLower(k)
 	}
@@ -61,23 +70,20 @@ func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	r.Notes, _ = tags.Get("n")
 	p, ok := tags.Get("p")
 	if !ok {
-		return nil, fmt.Errorf("%w: no p", ErrKeySyntax)
+		return fmt.Errorf("%w: no p", ErrKeySyntax)
 	}
 	if strings.Trim(p, fws) == "" {
 		r.Revoked = true
-		return r, nil
+		return nil
 	}
-	if r.Key, err = parsePublicKey(r.Type, p); err != nil {
-		return nil, err
-	}
-	return r, nil
+	r.Key, err = parsePublicKey(r.Type, p, room)
+	return err
 }
 
-func parsePublicKey(kind, text string) (crypto.PublicKey, error) {
+func parsePublicKey(kind, text string, room []byte) (crypto.PublicKey, error) {
 	if kind != "rsa" && kind != "ed25519" {
 		return nil, nil // RFC 6376 §3.6.1: unrecognised types are ignored
 	}
-	var room [1024]byte // of an RSA key of 6144 bits
 	der, err := decodeBase64(room[:0], text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: p", ErrKeySyntax)
@@ -122,7 +128,12 @@ func parseRSA(der []byte) (*rsa.PublicKey, bool) {
 		!key.ReadASN1(&key, asn1.SEQUENCE) {
 		return nil, false
 	}
-	k := &rsa.PublicKey{N: new(big.Int)}
+	room := new(struct {
+		key rsa.PublicKey
+		n   big.Int
+	})
+	k := &room.key
+	k.N = &room.n
 	if !key.ReadASN1Integer(k.N) || !key.ReadASN1Integer(&k.E) || !key.Empty() || k.N.Sign() <= 0 || k.E <= 0 {
 		return nil, false
 	}

@@ -38,15 +38,21 @@ type signature struct {
 // parseSignature parses a raw field, without final CRLF. On error the signature
 // returned is still not nil and holds what is needed to report it.
 func parseSignature(field []byte) (*signature, error) {
-	s := &signature{field: field, length: -1, expires: -1, headerC: Simple, bodyC: Simple}
+	s := new(signature)
+	return s, s.parse(field)
+}
+
+// parse is parseSignature into s, whose buffers it takes.
+func (s *signature) parse(field []byte) error {
+	*s = signature{field: field, length: -1, expires: -1, headerC: Simple, bodyC: Simple, b: s.b[:0]}
 	if len(field) > maxSignatureField {
-		return s, fmt.Errorf("%w: longer than %d octets", ErrSyntax, maxSignatureField)
+		return fmt.Errorf("%w: longer than %d octets", ErrSyntax, maxSignatureField)
 	}
 	body := bytes.IndexByte(field, ':') + 1
 	var few [16]Tag
 	tags, err := parseTags(few[:0], string(field[body:]))
 	if err != nil {
-		return s, err
+		return err
 	}
 	for i := range tags {
 		t := &tags[i]
@@ -56,9 +62,9 @@ func parseSignature(field []byte) (*signature, error) {
 		}
 	}
 	if err := s.identify(tags); err != nil {
-		return s, err
+		return err
 	}
-	return s, s.fill(tags)
+	return s.fill(tags)
 }
 
 // identify takes over who signs; it comes first so that a broken signature can
@@ -75,10 +81,12 @@ func (s *signature) identify(tags Tags) error {
 	if s.selector, ok2 = canonicalDomain(sel, 1); !ok2 {
 		return ErrDomain
 	}
-	if s.keyName = s.selector + "._domainkey." + s.domain; len(s.keyName) > 253 {
+	both := s.selector + "._domainkey." + s.domain + "@" + s.domain
+	at := len(both) - len(s.domain) - 1
+	if s.keyName, s.identifier = both[:at], both[at:]; len(s.keyName) > 253 {
 		return ErrDomain
 	}
-	s.identifier, s.idDomain = "@"+s.domain, s.domain
+	s.idDomain = s.domain
 	if i, ok := tags.Get("i"); ok {
 		at := strings.LastIndexByte(i, '@')
 		if at < 0 {
@@ -142,7 +150,7 @@ func (s *signature) fillHashes(tags Tags) error {
 	}
 	var err error
 	b, _ := tags.Get("b")
-	if s.b, err = decodeBase64(nil, b); err != nil || len(s.b) == 0 {
+	if s.b, err = decodeBase64(s.b, b); err != nil || len(s.b) == 0 {
 		return fmt.Errorf("%w: b", ErrSyntax)
 	}
 	bh, _ := tags.Get("bh")
@@ -153,24 +161,16 @@ func (s *signature) fillHashes(tags Tags) error {
 }
 
 func (s *signature) fillNumbers(tags Tags) error {
-	signed := int64(-1)
-	for _, n := range [...]struct {
-		name   string
-		digits int
-		to     *int64
-	}{{"l", 76, &s.length}, {"t", 12, &signed}, {"x", 12, &s.expires}} {
-		v, ok := tags.Get(n.name)
-		if !ok {
-			continue
-		}
-		if len(v) == 0 || len(v) > n.digits || strings.Trim(v, "0123456789") != "" {
-			return fmt.Errorf("%w: %s", ErrSyntax, n.name)
-		}
-		num, err := strconv.ParseInt(v, 10, 64)
-		if err != nil {
-			num = math.MaxInt64 // all digits, so out of range
-		}
-		*n.to = num
+	var signed int64
+	var err error
+	if s.length, err = number(tags, "l", 76); err != nil {
+		return err
+	}
+	if signed, err = number(tags, "t", 12); err != nil {
+		return err
+	}
+	if s.expires, err = number(tags, "x", 12); err != nil {
+		return err
 	}
 	if signed >= 0 && s.expires >= 0 && s.expires <= signed {
 		return fmt.Errorf("%w: x not after t", ErrSyntax) // RFC 6376 §3.5
@@ -178,13 +178,31 @@ func (s *signature) fillNumbers(tags Tags) error {
 	return nil
 }
 
+// number is the value of a tag of up to so many digits, -1 if there is none.
+func number(tags Tags, name string, digits int) (int64, error) {
+	v, ok := tags.Get(name)
+	if !ok {
+		return -1, nil
+	}
+	if len(v) == 0 || len(v) > digits || strings.Trim(v, "0123456789") != "" {
+		return -1, fmt.Errorf("%w: %s", ErrSyntax, name)
+	}
+	num, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		num = math.MaxInt64 // all digits, so out of range
+	}
+	return num, nil
+}
+
 // hashSelf writes the field itself with an empty b= and without final CRLF, the
-// last thing that is signed (RFC 6376 §3.7).
-func (s *signature) hashSelf(w hash.Hash) {
-	buf := make([]byte, 0, len(s.field))
-	buf = append(buf, s.field[:s.bStart]...)
-	buf = append(buf, s.field[s.bEnd:]...)
-	w.Write(s.headerC.AppendHeader(nil, buf))
+// last thing that is signed (RFC 6376 §3.7). It returns room, which may have
+// grown.
+func (s *signature) hashSelf(w hash.Hash, room []byte) []byte {
+	room = append(append(room[:0], s.field[:s.bStart]...), s.field[s.bEnd:]...)
+	n := len(room)
+	room = s.headerC.AppendHeader(room, room)
+	w.Write(room[n:])
+	return room
 }
 
 // listHas reports whether a colon-separated list has an item.

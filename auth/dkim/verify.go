@@ -6,7 +6,9 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -111,30 +113,66 @@ type Verification struct {
 	v      *Verifier
 	ctx    context.Context
 	cancel context.CancelFunc
+	// Of the lookups, all together.
+	deadline time.Time
+	timer    *time.Timer
+
 	lf     *lfConverter
 	header *headerCollector
-	own    headerCollector // unless the caller gathers the header
-	body   BodyHasher
-	checks []check
 	keys   []*keyLookup
+	few    [2]*keyLookup // what keys mostly is
+	first  keyLookup     // the first of them
+	*workspace
 
 	started, finished bool
 	results           []Result
 }
 
+// workspace is what a Verification needs until it has its results; the next one
+// takes it over.
+type workspace struct {
+	own    headerCollector // unless the caller gathers the header
+	body   BodyHasher
+	checks []check
+	sigs   []signature
+	sum    hash.Hash // over header fields
+	digest [sha256.Size]byte
+	room   []byte // of a signature that is hashed
+}
+
+var workspaces = sync.Pool{New: func() any { return &workspace{sum: sha256.New()} }}
+
+// maxKept is up to which size in octets buffers are kept.
+const maxKept = 64 << 10
+
+// release gives the workspace to the next message.
+func (w *workspace) release() {
+	if cap(w.own.buf) > maxKept || cap(w.room) > maxKept || cap(w.own.line) > maxKept || len(w.own.index) > 1024 || cap(w.sigs) > DefaultMaxSignatures {
+		return
+	}
+	w.own.reset()
+	w.body.reset()
+	clear(w.checks)
+	for i := range w.sigs {
+		w.sigs[i] = signature{b: w.sigs[i].b}
+	}
+	workspaces.Put(w)
+}
+
 // check is one signature on its way to a Result.
 type check struct {
-	sig  *signature // nil when not even parsed
-	err  error
-	body *BodyHash
-	key  *keyLookup
+	field int32
+	sig   *signature // nil when not even parsed
+	err   error
+	body  *BodyHash
+	key   *keyLookup
 }
 
 // NewVerification starts the check of a message: write the message to it as it
 // comes, then ask Results; or Close to give up. ctx bounds the key lookups,
 // which begin as soon as the header is complete.
 func (v *Verifier) NewVerification(ctx context.Context) *Verification {
-	n := &Verification{v: v, ctx: ctx}
+	n := v.verification(ctx)
 	n.header = &n.own
 	n.header.maxBytes = orDefault(v.MaxHeaderBytes, defaultHeaderBytes)
 	n.header.maxFields = orDefault(v.MaxHeaderFields, defaultHeaderFields)
@@ -144,11 +182,18 @@ func (v *Verifier) NewVerification(ctx context.Context) *Verification {
 	return n
 }
 
+func (v *Verifier) verification(ctx context.Context) *Verification {
+	n := &Verification{v: v, ctx: ctx, workspace: workspaces.Get().(*workspace)}
+	n.keys = n.few[:0]
+	return n
+}
+
 // NewBodyVerification starts the check of a message whose header the caller has
 // gathered, complete: only its body is to be written. The limits of the header
 // and AcceptLF are then the caller's.
 func (v *Verifier) NewBodyVerification(ctx context.Context, h *Header) *Verification {
-	n := &Verification{v: v, ctx: ctx, header: &h.c}
+	n := v.verification(ctx)
+	n.header = &h.c
 	_ = h.Close()
 	n.start()
 	return n
@@ -181,7 +226,12 @@ func (n *Verification) Write(p []byte) (int, error) {
 func (n *Verification) Close() error {
 	n.finished = true
 	if n.cancel != nil {
+		n.timer.Stop()
 		n.cancel()
+	}
+	if n.workspace != nil {
+		n.release()
+		n.workspace = nil
 	}
 	return nil
 }
@@ -189,12 +239,13 @@ func (n *Verification) Close() error {
 // start parses the signatures of a complete header and sends for the keys.
 func (n *Verification) start() {
 	n.started = true
+	n.checks = n.checks[:0]
 	if n.header.err != nil {
-		n.checks = []check{{err: n.header.err}}
+		n.checks = append(n.checks, check{err: n.header.err})
 		return
 	}
-	fields := n.header.named(fieldName)
-	if len(fields) == 0 {
+	total := n.header.count(fieldName)
+	if total == 0 {
 		return
 	}
 	// RFC 6376 §8.15: with two From fields the signed one may not be the one
@@ -202,14 +253,23 @@ func (n *Verification) start() {
 	oneFrom := n.header.count("from") == 1
 	limit := orDefault(n.v.MaxSignatures, DefaultMaxSignatures)
 	now := n.v.now().Unix()
-	n.checks = make([]check, len(fields))
-	for i, f := range fields {
+	n.checks = slices.Grow(n.checks, total)[:total]
+	if most := min(total, limit); cap(n.sigs) < most {
+		n.sigs = make([]signature, most)
+	}
+	n.sigs = n.sigs[:cap(n.sigs)]
+	next := n.header.from(fieldName)
+	for i := total - 1; i >= 0; i, next = i-1, n.header.fields[next].prev {
+		n.checks[i] = check{field: next}
+	}
+	for i := range n.checks {
 		c := &n.checks[i]
 		if i >= limit {
 			c.err = ErrTooManySignatures
 			continue
 		}
-		c.sig, c.err = parseSignature(n.header.raw(f))
+		c.sig = &n.sigs[i]
+		c.err = c.sig.parse(n.header.raw(c.field))
 		switch {
 		case c.err != nil:
 		case !oneFrom:
@@ -236,7 +296,8 @@ func (n *Verification) Results() []Result {
 	}
 	n.body.Close()
 	n.results = make([]Result, len(n.checks))
-	texts := make([]string, 0, len(n.checks))
+	var few [DefaultMaxSignatures]string
+	texts := few[:0]
 	for i := range n.checks {
 		n.results[i] = n.evaluate(&n.checks[i])
 		if s := n.checks[i].sig; s != nil {
@@ -269,7 +330,7 @@ func (n *Verification) evaluate(c *check) Result {
 // the key tells.
 func (n *Verification) verify(c *check, r *Result) error {
 	s := c.sig
-	records, keyErr := c.key.wait(n.ctx)
+	records, keyErr := n.wait(c.key)
 	// RFC 6376 §3.5 l=: never more than there is.
 	total := c.body.Total()
 	r.Partial = s.length >= 0 && s.length < total
@@ -330,8 +391,8 @@ func (v *Verifier) acceptable(k *KeyRecord, s *signature) error {
 
 // headerHash hashes the signed fields, then the signature's own (RFC 6376 §3.7).
 func (n *Verification) headerHash(s *signature) []byte {
-	h := sha256.New()
-	n.header.hashFields(h, s.headerC, s.headers)
-	s.hashSelf(h)
-	return h.Sum(nil)
+	n.sum.Reset()
+	n.header.hashFields(n.sum, s.headerC, s.headers)
+	n.room = s.hashSelf(n.sum, n.room)
+	return n.sum.Sum(n.digest[:0])
 }
