@@ -105,7 +105,6 @@ func (c *Checker) check(ctx context.Context, ip netip.Addr, helo, local, domain 
 		voidsLeft:   limit(c.VoidLookups, 2),
 		mxHosts:     limit(c.MXAddresses, 10),
 		ptrNames:    limit(c.PTRNames, 10),
-		trace:       make([]Step, 0, 16),
 	}
 	if e.resolver == nil {
 		e.resolver = net.DefaultResolver
@@ -113,11 +112,11 @@ func (c *Checker) check(ctx context.Context, ip netip.Addr, helo, local, domain 
 	if ip.Is6() {
 		e.network = "ip6"
 	}
-	o := e.checkHost(name, 0)
+	o := e.checkHost(name, -1)
 	res.Status, res.Mechanism, res.Err = o.status, o.mechanism, o.err
-	res.Lookups, res.VoidLookups, res.Trace = e.lookups, e.voids, e.trace
 	if o.status == Fail && !o.exp.IsZero() {
-		res.Explanation = e.explain(o.exp, o.domain)
+		res.Explanation = e.explain(o)
 	}
+	res.Lookups, res.VoidLookups, res.trace = e.lookups, e.voids, e.record
 	return res
 }

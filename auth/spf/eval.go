@@ -29,7 +29,9 @@ type evaluation struct {
 	ptrDone bool     // names and ptrVoid are set
 	names   []string // of ip, validated
 	ptrVoid bool     // ip has no names at all
-	trace   []Step
+
+	record
+	visit, term int // under evaluation
 }
 
 // outcome is the result of check_host for one domain.
@@ -39,80 +41,90 @@ type outcome struct {
 	err       error
 	exp       Macro  // of the record that decided
 	domain    string // that owns it
+	visit     int    // of that
 }
 
 func problem(s Status, err error) outcome { return outcome{status: s, err: err} }
 
-// checkHost is check_host of RFC 7208 §4 for a domain in canonical form.
-func (e *evaluation) checkHost(domain string, depth int) outcome {
+// checkHost is check_host of RFC 7208 §4 for a domain in canonical form, to which
+// a term of the visit parent leads.
+func (e *evaluation) checkHost(domain string, parent int) outcome {
+	me, via := len(e.visits), e.term
+	e.visits = append(e.visits, visit{domain: domain, parent: parent, via: via, last: -1, found: "found"})
+	if parent >= 0 {
+		e.visits[me].depth = e.visits[parent].depth + 1
+	}
+	e.visit, e.term = me, termTXT
+	o := e.evaluate(domain, me)
+	e.visit, e.term = parent, via
+	return o
+}
+
+func (e *evaluation) evaluate(domain string, me int) outcome {
 	rec, o := e.fetch(domain)
-	e.step(depth, domain, "TXT", o)
 	if rec == nil {
+		e.visits[me].found = "none"
+		if o.err != nil {
+			e.visits[me].found = describe(o)
+		}
 		return o
 	}
-	o = outcome{status: Neutral, domain: domain, exp: rec.Exp} // §4.7: neutral by default
+	e.visits[me].rec = rec
+	o = outcome{status: Neutral, domain: domain, exp: rec.Exp, visit: me} // §4.7: neutral by default
 	hasAll := false
 	for i := range rec.Directives {
 		d := &rec.Directives[i]
 		hasAll = hasAll || d.Kind == All
-		match, bad := e.match(d, domain, depth)
+		e.term, e.visits[me].last = i, i
+		match, bad := e.match(d, domain, me)
 		switch {
 		case bad != nil:
-			e.step(depth, domain, d.Text, *bad)
+			e.visits[me].outcome = describe(*bad)
 			bad.mechanism = d.Text
 			return *bad
 		case match:
+			e.visits[me].outcome = "match"
 			o.status, o.mechanism = d.Status, d.Text
-			e.step(depth, domain, d.Text, outcome{status: Pass})
 			return o
 		}
-		e.step(depth, domain, d.Text, outcome{})
+	}
+	if len(rec.Directives) > 0 {
+		e.visits[me].outcome = "no match"
 	}
 	if rec.Redirect.IsZero() || hasAll || e.neverMatches(rec.Redirect) { // §6.1
 		return o
 	}
-	term := "redirect=" + rec.Redirect.String()
-	if !e.count() {
-		return outcome{status: PermError, err: ErrLookupLimit, mechanism: term}
-	}
-	target, ok := e.target(rec.Redirect, domain)
-	if !ok {
-		return outcome{status: PermError, err: ErrNoPolicy, mechanism: term}
-	}
-	o = e.checkHost(target, depth+1)
-	if o.status == None { // §6.1
-		o = outcome{status: PermError, err: ErrNoPolicy}
+	e.term = termRedirect
+	o = e.redirect(rec.Redirect, domain, me)
+	e.visits[me].redirect = o.status.String()
+	if o.err != nil {
+		e.visits[me].redirect = describe(o)
 	}
 	if o.mechanism == "" {
-		o.mechanism = term
+		o.mechanism = "redirect=" + rec.Redirect.String()
 	}
 	return o
 }
 
-// step adds to the trace. Of an outcome of match, None means no match and Pass match.
-func (e *evaluation) step(depth int, domain, term string, o outcome) {
-	if len(e.trace) >= maxTrace {
-		return
+// redirect is §6.1.
+func (e *evaluation) redirect(to Macro, domain string, me int) outcome {
+	if !e.count() {
+		return problem(PermError, ErrLookupLimit)
 	}
-	var text string
-	switch {
-	case o.err != nil:
-		text = o.status.String() + ": " + o.err.Error()
-	case term == "TXT" && o.status == None:
-		text = "none"
-	case term == "TXT":
-		text = "found"
-	case o.status == Pass:
-		text = "match"
-	default:
-		text = "no match"
+	target, ok := e.target(to, domain)
+	if !ok {
+		return problem(PermError, ErrNoPolicy)
 	}
-	e.trace = append(e.trace, Step{Depth: depth, Domain: domain, Term: term, Outcome: text})
+	o := e.checkHost(target, me)
+	if o.status == None {
+		o = problem(PermError, ErrNoPolicy)
+	}
+	return o
 }
 
 // fetch gets and parses the policy of a domain (§4.4–4.6).
 func (e *evaluation) fetch(domain string) (*Record, outcome) {
-	txts, err := e.resolver.LookupTXT(e.ctx, domain+".")
+	txts, err := e.lookupTXT(domain)
 	if err != nil && len(txts) == 0 {
 		if notFound(err) {
 			return nil, outcome{}
@@ -173,7 +185,7 @@ func (e *evaluation) void() *outcome {
 }
 
 // match evaluates one mechanism. An outcome ends the whole check.
-func (e *evaluation) match(d *Directive, domain string, depth int) (bool, *outcome) {
+func (e *evaluation) match(d *Directive, domain string, me int) (bool, *outcome) {
 	switch d.Kind {
 	case All:
 		return true, nil
@@ -200,7 +212,7 @@ func (e *evaluation) match(d *Directive, domain string, depth int) (bool, *outco
 			o := problem(PermError, ErrNoPolicy)
 			return false, &o
 		}
-		return e.include(target, depth)
+		return e.include(target, me)
 	}
 	if !ok { // no question can be made of it: it does not exist (§4.8)
 		return false, nil
@@ -239,8 +251,8 @@ func isASCII(s string) bool {
 }
 
 // include is §5.2.
-func (e *evaluation) include(target string, depth int) (bool, *outcome) {
-	o := e.checkHost(target, depth+1)
+func (e *evaluation) include(target string, me int) (bool, *outcome) {
+	o := e.checkHost(target, me)
 	switch o.status {
 	case Pass:
 		return true, nil
@@ -250,19 +262,6 @@ func (e *evaluation) include(target string, depth int) (bool, *outcome) {
 		o = problem(PermError, ErrNoPolicy)
 	}
 	return false, &o
-}
-
-// addresses looks up the host's addresses of the client's family.
-func (e *evaluation) addresses(host, network string) (ips []netip.Addr, void bool, bad *outcome) {
-	ips, err := e.resolver.LookupNetIP(e.ctx, network, host+".")
-	switch {
-	case err == nil || len(ips) > 0:
-		return ips, len(ips) == 0, nil
-	case notFound(err):
-		return nil, true, nil
-	}
-	o := problem(TempError, e.cause(err))
-	return nil, false, &o
 }
 
 // covers reports whether one of the addresses shares the prefix with the client.
@@ -297,7 +296,7 @@ func (e *evaluation) address(d *Directive, target string) (bool, *outcome) {
 // mx is §5.4. Too many hosts are an error even when one of the first would match:
 // the order of equals is the server's whim, the result must not be.
 func (e *evaluation) mx(d *Directive, target string) (bool, *outcome) {
-	mxs, err := e.resolver.LookupMX(e.ctx, target+".")
+	mxs, err := e.lookupMX(target)
 	if err != nil && len(mxs) == 0 {
 		if notFound(err) {
 			return false, e.void()
@@ -360,7 +359,7 @@ func (e *evaluation) validated() []string {
 		return e.names
 	}
 	e.ptrDone = true
-	names, err := e.resolver.LookupAddr(e.ctx, e.ip.String())
+	names, err := e.lookupPTR()
 	e.ptrVoid = len(names) == 0 && (err == nil || notFound(err))
 	for _, n := range names[:min(len(names), e.ptrNames)] {
 		n = strings.TrimSuffix(n, ".")
@@ -438,24 +437,38 @@ const maxExplanation = 450 // fits a reply line of RFC 5321 §4.5.3.1.5 with its
 
 // explain fetches and expands the explanation (§6.2). Anything wrong with it
 // makes it empty.
-func (e *evaluation) explain(exp Macro, domain string) string {
+func (e *evaluation) explain(o outcome) string {
+	e.visit, e.term = o.visit, termExp
+	text, why := e.explanation(o.exp, o.domain)
+	v := &e.visits[o.visit]
+	v.exp, v.told = o.exp.String(), why
+	return text
+}
+
+func (e *evaluation) explanation(exp Macro, domain string) (text, why string) {
 	name, ok := e.target(exp, domain)
-	if !ok || e.neverMatches(exp) || e.ctx.Err() != nil {
-		return ""
+	if !ok || e.neverMatches(exp) {
+		return "", "not a name"
 	}
-	txts, err := e.resolver.LookupTXT(e.ctx, name+".")
-	if err != nil || len(txts) != 1 || !printable(txts[0]) {
-		return ""
+	if e.ctx.Err() != nil {
+		return "", "no time left"
+	}
+	txts, err := e.lookupTXT(name)
+	if err != nil || len(txts) != 1 {
+		return "", "not one text"
+	}
+	if !printable(txts[0]) || len(txts[0]) > maxRecord {
+		return "", "not plain text"
 	}
 	m, reason := parseMacro(txts[0], anyMacro)
 	if reason != "" {
-		return ""
+		return "", reason
 	}
-	text := m.expand(e.values(domain))
+	text = m.expand(e.values(domain))
 	if !printable(text) { // a macro brought in what the client sent
-		return ""
+		return "", "not plain text with this sender"
 	}
-	return text[:min(len(text), maxExplanation)]
+	return text[:min(len(text), maxExplanation)], "found"
 }
 
 // printable: US-ASCII without controls (§6.2).

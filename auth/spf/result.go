@@ -57,7 +57,7 @@ func (i Identity) String() string {
 	return "mailfrom"
 }
 
-// Result is the outcome of one check.
+// Result is the outcome of one check. Trace and Explain tell how it came about.
 type Result struct {
 	// Status is the result.
 	Status Status
@@ -84,24 +84,9 @@ type Result struct {
 	// Lookups counts the terms that needed the DNS, VoidLookups those of them
 	// that found nothing (RFC 7208 §4.6.4).
 	Lookups, VoidLookups int
-	// Trace tells people how the result came about: at most 200 steps.
-	Trace []Step
-}
 
-// Step is one term as it was evaluated.
-type Step struct {
-	// Depth is 0 for the checked domain's record, 1 for what it includes or
-	// redirects to, and so on.
-	Depth int
-	// Domain owns the record.
-	Domain string
-	// Term is the term as published; "TXT" stands for fetching the record.
-	Term string
-	// Outcome is "match", "no match", a Status, or what went wrong.
-	Outcome string
+	trace record
 }
-
-const maxTrace = 200
 
 // Reasons in Result.Err, for errors.Is. A record that does not parse gives a
 // *SyntaxError, a failed lookup the resolver's error.

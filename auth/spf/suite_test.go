@@ -147,7 +147,7 @@ func runCase(t *testing.T, r spf.Resolver, c suiteCase) {
 	checker := &spf.Checker{Resolver: r}
 	res := checker.Check(t.Context(), netip.MustParseAddr(c.Host), c.Helo, c.Mailfrom)
 	trace := ""
-	for _, s := range res.Trace {
+	for _, s := range res.Trace() {
 		trace += fmt.Sprintf("\n%+v", s)
 	}
 	assert.Contains(t, c.Result, res.Status.String(), "%v%s", res.Err, trace)

@@ -124,7 +124,7 @@ func show(out io.Writer, r *verify.Results) (status int, err error) {
 		line("client", r.IPRev.Status, "%s %s %s", r.IPRev.IP, r.IPRev.Name, why(r.IPRev.Err))
 	}
 	line("SPF", r.SPF.Status, "%q may be sent from there: %s %s", r.Envelope.MailFrom, r.SPF.Mechanism, why(r.SPF.Err))
-	for _, s := range r.SPF.Trace {
+	for _, s := range r.SPF.Trace() {
 		fmt.Fprintf(out, "         %s%s %s: %s\n", strings.Repeat("  ", s.Depth), s.Domain, s.Term, s.Outcome)
 	}
 	if len(r.DKIM) == 0 {
