@@ -436,7 +436,12 @@ func (m *modelClient) merge(known []modelMessage, r *modelResync, named bool) {
 
 // learn fetches what is not known.
 func (m *modelClient) learn() {
-	first := slices.IndexFunc(m.messages, func(x modelMessage) bool { return x.uid == 0 || !x.known || m.condStor && x.modSeq == 0 })
+	unknown := func(x modelMessage) bool { return x.uid == 0 || !x.known || m.condStor && x.modSeq == 0 }
+	if !slices.ContainsFunc(m.messages, unknown) {
+		return
+	}
+	m.unpark() // which may tell that they are gone
+	first := slices.IndexFunc(m.messages, unknown)
 	if first < 0 {
 		return
 	}

@@ -84,6 +84,7 @@ func (s *session) stillHere() bool {
 	if still := s.wait.still; still.IsZero() || time.Now().Before(still) {
 		return true
 	}
+	s.settle()
 	s.keepAlive()
 	s.out.put("* OK Still here\r\n")
 	return s.out.flush() == nil
