@@ -151,7 +151,7 @@ func (u *Users) AddApp(user string, a App) (made App, secret string, err error) 
 	secret = randomText(appGroups)
 	text, _ := compact(secret, appGroups)
 	one := &app{App: App{Name: a.Name, Scopes: slices.Clone(a.Scopes), Created: time.Now().UTC().Truncate(time.Second)}}
-	if one.keys, err = u.derive(secret, w.name, w.secret, w.shown()); err != nil {
+	if one.keys, err = u.derive(secret, w.name, w.secret, w.allShown()); err != nil {
 		return App{}, "", err
 	}
 	err = u.change(user, func(d *document, e *entry) error {

@@ -33,6 +33,7 @@ func parseSHACrypt(name, in string) (stored, error) {
 	if !ok || len(salt) > 16 || len(sum) != (size*8+5)/6 || strings.Trim(sum, itoa64) != "" {
 		return stored{}, errors.New("salt or hash of SHA-crypt")
 	}
+	c.b = uint32(len(salt))
 	return stored{cost: c, salt: []byte(salt), hash: []byte(sum)}, nil
 }
 

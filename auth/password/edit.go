@@ -150,7 +150,7 @@ func (u *Users) hash(e *entry, password string) error {
 	}
 	var like keys
 	if w.entry != nil && len(w.apps) > 0 {
-		like = w.shown()
+		like = w.allShown()
 	}
 	e.keys, err = u.derive(password, w.name, w.secret, like)
 	return err

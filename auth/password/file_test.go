@@ -210,6 +210,7 @@ func TestFileSecret(t *testing.T) {
 	require.NoError(t, cheap(File(path)).Add("carol", "one"))
 	b, err := File(path).SCRAMKeys(t.Context(), auth.Request{}, "eve", "SHA-256")
 	require.NoError(t, err)
+	a.More, b.More = nil, nil // functions
 	assert.Equal(t, a, b)
 }
 
@@ -274,7 +275,7 @@ func FuzzParse(f *testing.F) {
 			// What we write ourselves means the same.
 			mine, err := parseEntry(encodeEntry(e))
 			require.NoError(t, err)
-			mine.text = e.text
+			mine.text, mine.at = e.text, e.at
 			require.Equal(t, e, mine)
 		}
 	})

@@ -41,6 +41,7 @@ type document struct {
 	secret []byte
 	lines  []string // without the header
 	users  map[string]*entry
+	list   []*entry     // in any order: see who.like
 	costs  census[cost] // of the users' passwords
 	scram  census[scramCost]
 	keyed  map[string]int // how many users have all their keys for a hash
@@ -50,6 +51,7 @@ type document struct {
 type entry struct {
 	User
 	text     string // the line
+	at       int    // in the document's list
 	hash     stored
 	keys     keys
 	apps     []*app
@@ -112,6 +114,7 @@ func parse(path string, data []byte) (*document, error) {
 			}
 			d.users[e.Name] = e
 			d.lines = append(d.lines, e.text)
+			e.at, d.list = len(d.list), append(d.list, e)
 			d.count(e, 1)
 		}
 	}
@@ -243,9 +246,11 @@ func (d *document) put(e *entry) {
 	e.text = encodeEntry(e)
 	if old := d.users[e.Name]; old != nil {
 		d.lines[slices.Index(d.lines, old.text)] = e.text
+		e.at, d.list[old.at] = old.at, e
 		d.count(old, -1)
 	} else {
 		d.lines = append(d.lines, e.text)
+		e.at, d.list = len(d.list), append(d.list, e)
 	}
 	d.users[e.Name] = e
 	d.count(e, 1)
@@ -257,6 +262,10 @@ func (d *document) drop(e *entry) {
 	i := slices.Index(d.lines, e.text)
 	d.lines = slices.Delete(d.lines, i, i+1)
 	delete(d.users, e.Name)
+	last := len(d.list) - 1
+	d.list[e.at] = d.list[last]
+	d.list[e.at].at = e.at
+	d.list[last], d.list = nil, d.list[:last]
 	d.count(e, -1)
 	d.settle()
 }
@@ -264,7 +273,7 @@ func (d *document) drop(e *entry) {
 // count adds a user to the counts, or takes one out.
 func (d *document) count(e *entry, n int) {
 	d.costs.add(e.hash.cost, n)
-	if k, ok := e.shown()["SHA-256"]; ok {
+	if k, ok := e.shown("SHA-256"); ok {
 		d.scram.add(scramCost{k.Iterations, len(k.Salt)}, n)
 	}
 	for _, s := range scramSizes {

@@ -52,7 +52,7 @@ func (u *Users) slot(ctx context.Context) (func(), error) {
 // verify tells whether password is the one that stored was made from. The
 // cache may know.
 func (u *Users) verify(ctx context.Context, name, password string, st stored) (bool, error) {
-	return u.cache.do(ctx, u.cache.key(name, password, st.text, st.scheme, string(st.hash)), func() (bool, error) {
+	return u.cache.do(ctx, u.cache.key(name, password, st.scheme, string(st.id[:])), func() (bool, error) {
 		leave, err := u.slot(ctx)
 		if err != nil {
 			return false, err

@@ -137,7 +137,7 @@ func (u *Users) make(job *renewal) (err error) {
 	if job.hash.weaker(u.cost()) {
 		job.hash = newStored(u.cost(), job.password)
 	}
-	like := job.before.shown()
+	like := job.before.allShown()
 	if len(job.before.apps) == 0 {
 		for h, k := range like {
 			k.Iterations = max(k.Iterations, u.iterations())

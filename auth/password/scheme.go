@@ -44,7 +44,8 @@ type cost struct {
 // stored is what is kept of one password. It is not changed once it is made.
 type stored struct {
 	cost
-	text string // as it stands in the file
+	text string   // as it stands in the file
+	id   [32]byte // tells one text from another, in a fixed length
 	// foreign: made by another program, of the password as it was sent and not
 	// prepared.
 	foreign    bool
@@ -58,9 +59,12 @@ type scheme struct {
 	// sum hashes as st was; nil is no match. It is called with the password of
 	// at most MaxPassword octets.
 	sum func(st stored, password []byte) ([]byte, error)
-	// salt is the size of the salt that an unknown user is given; 0: saltSize.
+	// salt is the size of the salt that an unknown user is given; 0: saltSize;
+	// ofCost: cost.b, as with these schemes a longer salt is more work.
 	salt int
 }
+
+const ofCost = -1
 
 // schemes are those that can be checked, by the name between the first two $.
 // New passwords are always argon2id.
@@ -72,15 +76,15 @@ var schemes = map[string]scheme{
 	"2a":            {parse: parseBcrypt, sum: sumBcrypt, salt: bcryptSalt},
 	"2b":            {parse: parseBcrypt, sum: sumBcrypt, salt: bcryptSalt},
 	"2y":            {parse: parseBcrypt, sum: sumBcrypt, salt: bcryptSalt},
-	"5":             {parse: parseSHACrypt, sum: sumSHACrypt},
-	"6":             {parse: parseSHACrypt, sum: sumSHACrypt},
+	"5":             {parse: parseSHACrypt, sum: sumSHACrypt, salt: ofCost},
+	"6":             {parse: parseSHACrypt, sum: sumSHACrypt, salt: ofCost},
 	"pbkdf2":        {parse: parsePBKDF2, sum: sumPBKDF2},
 	"pbkdf2-sha256": {parse: parsePBKDF2, sum: sumPBKDF2},
 	"pbkdf2-sha512": {parse: parsePBKDF2, sum: sumPBKDF2},
 	"1":             {parse: parseDovecotPBKDF2, sum: sumPBKDF2},
-	"ssha":          {parse: parseSalted, sum: sumSalted},
-	"ssha256":       {parse: parseSalted, sum: sumSalted},
-	"ssha512":       {parse: parseSalted, sum: sumSalted},
+	"ssha":          {parse: parseSalted, sum: sumSalted, salt: ofCost},
+	"ssha256":       {parse: parseSalted, sum: sumSalted, salt: ofCost},
+	"ssha512":       {parse: parseSalted, sum: sumSalted, salt: ofCost},
 }
 
 // prefixes are Dovecot's and RFC 2307's names of schemes, with what the rest must
@@ -147,6 +151,7 @@ func finish(name, in, text string) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
+	st.id = sha256.Sum256([]byte(text))
 	st.scheme, st.text, st.foreign = name, text, name != "argon2id" || text[0] == '{'
 	return st, nil
 }
@@ -157,19 +162,23 @@ func newStored(c cost, prepared string) stored {
 	st.hash, _ = argon2id(st, []byte(prepared))
 	st.text = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.a, c.b, c.c,
 		b64.EncodeToString(st.salt), b64.EncodeToString(st.hash))
+	st.id = sha256.Sum256([]byte(st.text))
 	return st
 }
 
 // letters are good for the salt of every scheme.
-const letters = "2/4cnf7VSjvB0DeqQzZr1lhW5OyTgKxu"
+const letters = "2/4cnf7VSjvB0DeqQzZr1lhW5OyTgKxuW3sPq8mEaXt6YkGdRoNbUi9HLJwCFMvI"
 
 // decoy is a hash of that cost. Whether a password fits it means nothing.
 func decoy(c cost) stored {
 	size := schemes[c.scheme].salt
-	if size == 0 {
+	switch size {
+	case 0:
 		size = saltSize
+	case ofCost:
+		size = int(c.b)
 	}
-	return stored{cost: c, foreign: c.scheme != "argon2id", salt: []byte(letters[:size]), hash: []byte(letters)}
+	return stored{cost: c, foreign: c.scheme != "argon2id", salt: []byte(letters[:size]), hash: []byte(letters[:hashSize])}
 }
 
 // matches does the work that st costs. The password is of the form that
@@ -349,7 +358,7 @@ func parseSalted(name, in string) (stored, error) {
 	if err != nil || len(all) <= size || len(all) > size+64 {
 		return stored{}, errors.New("salt or hash is badly written, too short or too long")
 	}
-	return stored{salt: all[size:], hash: all[:size]}, nil
+	return stored{cost: cost{b: uint32(len(all) - size)}, salt: all[size:], hash: all[:size]}, nil
 }
 
 func sumSalted(st stored, password []byte) ([]byte, error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,39 +118,62 @@ func (u *Users) SCRAMKeys(_ context.Context, req auth.Request, user, hash string
 	if err != nil {
 		return sasl.SCRAMKeys{}, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
-	// Everybody has as many, as each costs time when the proof is checked.
-	k.More = make([]sasl.SCRAMPair, MaxApps)
-	for i := range k.More {
-		k.More[i] = sasl.SCRAMPair{StoredKey: k.StoredKey, ServerKey: k.ServerKey}
+	e, known := w.like, w.entry != nil
+	shown, has := e.shown(hash)
+	if known && has {
+		k.Salt, k.Iterations = shown.Salt, shown.Iterations
 	}
-	if w.entry == nil {
-		return k, nil
-	}
-	shown, ok := w.shown()[hash]
-	if !ok {
-		return k, nil
-	}
-	k.Salt, k.Iterations = shown.Salt, shown.Iterations
-	if own, ok := w.keys[hash]; ok && !w.AppsOnly {
+	if own := e.keys[hash]; known && own.StoredKey != nil && !e.AppsOnly {
 		k.StoredKey, k.ServerKey = own.StoredKey, own.ServerKey
 	}
-	for i, a := range w.apps {
-		of, ok := a.keys[hash]
-		if ok && a.allows(req.Service) && of.Iterations == k.Iterations && string(of.Salt) == string(k.Salt) {
-			k.More[i] = sasl.SCRAMPair{StoredKey: of.StoredKey, ServerKey: of.ServerKey, Matched: func() error { return u.used(w.Name, a, req) }}
+	// Everybody has as many, as each costs time, here and when the proof is
+	// checked.
+	k.More = make([]sasl.SCRAMPair, MaxApps)
+	for i := range k.More {
+		a := u.noApp
+		if i < len(e.apps) {
+			a = e.apps[i]
 		}
+		of := a.keys[hash]
+		if !a.allows(req.Service) || of.Iterations != k.Iterations || string(of.Salt) != string(k.Salt) || !known {
+			of = u.noApp.keys[hash]
+		}
+		k.More[i] = sasl.SCRAMPair{StoredKey: of.StoredKey, ServerKey: of.ServerKey, Matched: func() error { return u.used(e.Name, a, req) }}
 	}
 	return k, nil
 }
 
 // shown are the keys whose salt and iterations clients see.
-func (e *entry) shown() keys {
-	shown := make(keys)
-	for _, a := range e.apps {
-		maps.Copy(shown, a.keys)
+func (e *entry) shown(hash string) (sasl.SCRAMKeys, bool) {
+	if k, ok := e.keys[hash]; ok {
+		return k, true
 	}
-	maps.Copy(shown, e.keys)
-	return shown
+	for _, a := range e.apps {
+		if k, ok := a.keys[hash]; ok {
+			return k, true
+		}
+	}
+	return sasl.SCRAMKeys{}, false
+}
+
+// allShown are they for every hash.
+func (e *entry) allShown() keys {
+	all := make(keys)
+	for _, s := range scramSizes {
+		if k, ok := e.shown(s.hash); ok {
+			all[s.hash] = k
+		}
+	}
+	return all
+}
+
+// nothing are keys that fit no password.
+func nothing() keys {
+	k := make(keys)
+	for _, s := range scramSizes {
+		k[s.hash] = sasl.SCRAMKeys{Salt: randomBytes(saltSize), Iterations: sasl.MinIterations, StoredKey: randomBytes(s.size), ServerKey: randomBytes(s.size)}
+	}
+	return k
 }
 
 // Authorize implements auth.SCRAMAuthenticator.

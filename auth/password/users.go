@@ -2,6 +2,7 @@ package password
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"os"
@@ -75,6 +76,8 @@ type Users struct {
 	slots    chan struct{}
 	queued   atomic.Int64
 	decoy    []byte // random: the secret of a list that has none
+	nobody   *entry // stands for unknown users where equal work is needed
+	noApp    *app   // and for app passwords that a user doesn't have
 	check    func(st stored, password string) bool
 
 	mu      sync.RWMutex // guards the next group
@@ -120,6 +123,7 @@ func (u *Users) setup() {
 		u.cache = newCache(orDefault(u.CacheTTL, 10*time.Minute), positive(u.CacheEntries, 4096))
 		u.slots = make(chan struct{}, positive(u.MaxHashing, min(8, runtime.GOMAXPROCS(0))))
 		u.decoy = randomBytes(32)
+		u.nobody, u.noApp = &entry{keys: nothing()}, &app{keys: nothing()}
 		if u.check == nil {
 			u.check = stored.matches
 		}
@@ -190,7 +194,7 @@ func (u *Users) own(ctx context.Context, w *who, password string) (bool, error) 
 	if err != nil {
 		return false, auth.ErrCredentials
 	}
-	st := decoy(w.cost)
+	st := decoy(w.cost) // for everybody: equal time
 	if w.entry != nil {
 		st = w.hash
 	}
@@ -226,6 +230,9 @@ func (u *Users) identity(e *entry, authzid string) (*auth.Identity, error) {
 type who struct {
 	*entry        // nil: unknown
 	name   string // canonical
+	// like is the user, and for an unknown one somebody: what is done with it is
+	// done for the time it takes.
+	like   *entry
 	secret []byte
 	cost   cost // that of a check of an unknown user's password
 	scram  scramCost
@@ -257,12 +264,17 @@ func (u *Users) find(user string) (*who, error) {
 	if kind, ok := u.doc.scram.draw(w.secret, "scram", w.name); ok {
 		w.scram = kind
 	}
+	w.like = u.nobody
+	if n := len(u.doc.list); n > 0 {
+		sum := keyed(w.secret, "like", w.name, "")
+		w.like = u.doc.list[binary.BigEndian.Uint64(sum)%uint64(n)]
+	}
 	if err != nil {
 		return w, nil // no name at all
 	}
 	for _, n := range u.spellings(name) {
 		if e := u.doc.users[n]; e != nil {
-			w.entry = e
+			w.entry, w.like = e, e
 			break
 		}
 	}

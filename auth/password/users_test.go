@@ -195,6 +195,7 @@ func TestSCRAMKeys(t *testing.T) {
 	keys := func(name string) sasl.SCRAMKeys {
 		k, err := u.SCRAMKeys(t.Context(), auth.Request{}, name, "SHA-256")
 		require.NoError(t, err)
+		k.More = nil // functions
 		return k
 	}
 	known, eve := keys("bob"), keys("eve")
