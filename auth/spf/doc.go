@@ -2,8 +2,15 @@
 // the Sender Policy Framework (RFC 7208) with the internationalised names of
 // RFC 8616.
 //
-// Checker.Check does a whole check and returns a Result, which can write itself
-// as a Received-SPF field. Parse reads one record without any lookup, for tools
+// Checker.Check does a whole check:
+//
+//	res := new(spf.Checker).Check(ctx, ip, helo, mailFrom)
+//	fmt.Println(res.Status, res.Explanation)
+//	fmt.Print(res.Explain())
+//
+// The Result can write itself
+// as a Received-SPF field, which ParseReceived reads, and can Explain itself to
+// people. Parse reads one record without any lookup, for tools
 // that show or test what a domain publishes.
 //
 // The lookups go through a small Resolver interface. *net.Resolver fits; so does
