@@ -16,7 +16,7 @@ import (
 
 // handshake returns both ends' view of a TLS connection, and the server's
 // certificate.
-func handshake(t *testing.T, version uint16) (client, server *tls.ConnectionState, shown *x509.Certificate) {
+func handshake(t testing.TB, version uint16) (client, server *tls.ConnectionState, shown *x509.Certificate) {
 	t.Helper()
 	ca, err := testcert.NewAuthority()
 	require.NoError(t, err)
@@ -141,5 +141,21 @@ func TestBindingTypes(t *testing.T) {
 		}
 		require.Equal(t, want, strings.Join(types, " "))
 		require.Empty(t, sasl.ServerBindings(nil, shown))
+	}
+}
+
+// What every EHLO and CAPABILITY cost.
+func BenchmarkMechanisms(b *testing.B) {
+	_, tls12, shown := handshake(b, tls.VersionTLS12)
+	_, tls13, _ := handshake(b, tls.VersionTLS13)
+	for name, p := range map[string]Peer{"plain text": clear, "TLS 1.2": {TLS: tls12, Certificate: shown}, "TLS 1.3": {TLS: tls13, Certificate: shown}} {
+		b.Run(name, func(b *testing.B) {
+			l := NewLogin(hashes{names: []string{"SHA-256", "SHA-512"}}, nil, false)
+			l.ChannelBinding, l.Disable = true, []string{"LOGIN", "XOAUTH2"}
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NotEmpty(b, l.Mechanisms(p))
+			}
+		})
 	}
 }

@@ -32,11 +32,15 @@ type Exchange struct {
 // ErrEncryptionRequired for one that would be under TLS. It does not block.
 func (l *Login) Start(ctx context.Context, req Request) (*Exchange, error) {
 	req.Mechanism = strings.ToUpper(req.Mechanism) // RFC 4422 §3.1: registered in upper case
-	m, err := l.find(req)
+	if l == nil || l.Auth == nil {
+		return nil, ErrMechanism
+	}
+	o := l.offer(req.Peer)
+	m, err := l.find(req.Mechanism, o)
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{login: l, req: req, ctx: ctx, plus: l.offersPlus(req.Peer)}
+	x := &Exchange{login: l, req: req, ctx: ctx, plus: l.offersPlus(o)}
 	if x.server, err = m.server(x); err != nil {
 		return nil, classify(err)
 	}

@@ -16,12 +16,33 @@ import (
 // it.
 type mechanism struct {
 	name string
-	able func(Authenticator) bool // whether the Authenticator can serve it
+	able func(*offer) bool // whether the Authenticator can serve it
 	// secret: what the client sends is as good as a password, which needs TLS.
 	secret bool
 	// fits reports whether it is for this connection, if that matters.
-	fits   func(*Login, Peer) bool
+	fits   func(*offer) bool
 	server func(*Exchange) (gosasl.Server, error)
+}
+
+// offer is what a list of mechanisms depends on.
+type offer struct {
+	auth      Authenticator
+	tls       *tls.ConnectionState
+	hashes    []string // for which there are SCRAM keys
+	binds     bool     // a client can bind its proof to the connection
+	plaintext bool     // secrets may be sent
+}
+
+func (l *Login) offer(p Peer) *offer {
+	o := &offer{auth: l.Auth, tls: p.TLS, binds: l.binds(p), plaintext: l.PlaintextAllowed(p)}
+	if _, ok := l.Auth.(SCRAMAuthenticator); ok {
+		if h, ok := l.Auth.(SCRAMHasher); ok {
+			o.hashes = h.SCRAMHashes()
+		} else {
+			o.hashes = []string{"SHA-256"}
+		}
+	}
+	return o
 }
 
 // mechanisms are all there are, strongest first: clients take the first they know.
@@ -29,9 +50,9 @@ var mechanisms = []mechanism{
 	{sasl.External, implements[ExternalAuthenticator], false, certified, func(x *Exchange) (gosasl.Server, error) {
 		return sasl.NewExternalServer(x.external), nil
 	}},
-	{sasl.SCRAMSHA512 + sasl.Plus, hasKeys("SHA-512"), false, (*Login).binds, scramServer("SHA-512", true)},
-	{sasl.SCRAMSHA256 + sasl.Plus, hasKeys("SHA-256"), false, (*Login).binds, scramServer("SHA-256", true)},
-	{sasl.SCRAMSHA1 + sasl.Plus, hasKeys("SHA-1"), false, (*Login).binds, scramServer("SHA-1", true)},
+	{sasl.SCRAMSHA512 + sasl.Plus, hasKeys("SHA-512"), false, bindable, scramServer("SHA-512", true)},
+	{sasl.SCRAMSHA256 + sasl.Plus, hasKeys("SHA-256"), false, bindable, scramServer("SHA-256", true)},
+	{sasl.SCRAMSHA1 + sasl.Plus, hasKeys("SHA-1"), false, bindable, scramServer("SHA-1", true)},
 	{sasl.SCRAMSHA512, hasKeys("SHA-512"), false, nil, scramServer("SHA-512", false)},
 	{sasl.SCRAMSHA256, hasKeys("SHA-256"), false, nil, scramServer("SHA-256", false)},
 	{sasl.SCRAMSHA1, hasKeys("SHA-1"), false, nil, scramServer("SHA-1", false)},
@@ -52,22 +73,19 @@ var mechanisms = []mechanism{
 	}},
 }
 
-func implements[I Authenticator](a Authenticator) bool {
-	_, ok := a.(I)
+func implements[I Authenticator](o *offer) bool {
+	_, ok := o.auth.(I)
 	return ok
 }
 
-// certified: the client has shown a certificate that its chain proves.
-func certified(_ *Login, p Peer) bool { return p.TLS != nil && len(p.TLS.VerifiedChains) > 0 }
-
-func hasKeys(hash string) func(Authenticator) bool {
-	return func(a Authenticator) bool {
-		if h, ok := a.(SCRAMHasher); ok {
-			return implements[SCRAMAuthenticator](a) && slices.Contains(h.SCRAMHashes(), hash)
-		}
-		return hash == "SHA-256" && implements[SCRAMAuthenticator](a)
-	}
+func hasKeys(hash string) func(*offer) bool {
+	return func(o *offer) bool { return slices.Contains(o.hashes, hash) }
 }
+
+// certified: the client has shown a certificate that its chain proves.
+func certified(o *offer) bool { return o.tls != nil && len(o.tls.VerifiedChains) > 0 }
+
+func bindable(o *offer) bool { return o.binds }
 
 // binds reports whether a client can bind its proof to the connection. Behind a
 // proxy it is not certain that client and server are the ends of one TLS
@@ -91,16 +109,17 @@ func scramServer(hash string, plus bool) func(*Exchange) (gosasl.Server, error) 
 
 // offersPlus reports whether any mechanism with channel binding is offered: a
 // client that has seen one does not send the flag "y", whatever it then chooses.
-func (l *Login) offersPlus(p Peer) bool {
-	return l.binds(p) && slices.ContainsFunc(mechanisms, func(m mechanism) bool {
-		return strings.HasSuffix(m.name, sasl.Plus) && l.enabled(m)
+func (l *Login) offersPlus(o *offer) bool {
+	return o.binds && slices.ContainsFunc(mechanisms, func(m mechanism) bool {
+		return strings.HasSuffix(m.name, sasl.Plus) && l.offers(&m, o)
 	})
 }
 
-// enabled reports whether the operator leaves a mechanism on and the
-// Authenticator can serve it.
-func (l *Login) enabled(m mechanism) bool {
-	return m.able(l.Auth) && !slices.ContainsFunc(l.Disable, func(name string) bool { return strings.EqualFold(name, m.name) })
+// offers reports whether the operator leaves a mechanism on, the Authenticator can
+// serve it, and the connection is one for it.
+func (l *Login) offers(m *mechanism, o *offer) bool {
+	return m.able(o) && (m.fits == nil || m.fits(o)) &&
+		!slices.ContainsFunc(l.Disable, func(name string) bool { return strings.EqualFold(name, m.name) })
 }
 
 // PlaintextAllowed reports whether a password may be sent over this
@@ -115,10 +134,10 @@ func (l *Login) Mechanisms(p Peer) []string {
 	if l == nil || l.Auth == nil {
 		return nil
 	}
-	plaintext := l.PlaintextAllowed(p)
+	o := l.offer(p)
 	names := make([]string, 0, len(mechanisms))
-	for _, m := range mechanisms {
-		if (plaintext || !m.secret) && (m.fits == nil || m.fits(l, p)) && l.enabled(m) {
+	for i := range mechanisms {
+		if m := &mechanisms[i]; (o.plaintext || !m.secret) && l.offers(m, o) {
 			names = append(names, m.name)
 		}
 	}
@@ -126,22 +145,15 @@ func (l *Login) Mechanisms(p Peer) []string {
 }
 
 // find returns the mechanism that a client has named.
-func (l *Login) find(req Request) (mechanism, error) {
-	if l == nil || l.Auth == nil {
-		return mechanism{}, ErrMechanism
-	}
-	i := slices.IndexFunc(mechanisms, func(m mechanism) bool { return m.name == req.Mechanism })
-	if i < 0 {
-		return mechanism{}, ErrMechanism
-	}
-	m := mechanisms[i]
+func (l *Login) find(name string, o *offer) (*mechanism, error) {
+	i := slices.IndexFunc(mechanisms, func(m mechanism) bool { return m.name == name })
 	switch {
-	case !l.enabled(m), m.fits != nil && !m.fits(l, req.Peer):
-		return mechanism{}, ErrMechanism
-	case m.secret && !l.PlaintextAllowed(req.Peer):
-		return mechanism{}, ErrEncryptionRequired
+	case i < 0 || !l.offers(&mechanisms[i], o):
+		return nil, ErrMechanism
+	case mechanisms[i].secret && !o.plaintext:
+		return nil, ErrEncryptionRequired
 	}
-	return m, nil
+	return &mechanisms[i], nil
 }
 
 func (x *Exchange) password(authzid, user, password string) (err error) {
