@@ -2,6 +2,7 @@ package password
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -256,9 +257,118 @@ func TestFileConcurrent(t *testing.T) {
 	assert.Len(t, list, 21)
 }
 
+// full is a line with every field.
+func full(t testing.TB) string {
+	t.Helper()
+	u := cheap(Memory())
+	u.MoreSCRAM = []string{"SHA-1"}
+	require.NoError(t, u.Set(User{Name: "bob", Account: "b", Senders: []string{"@x"}, Groups: []string{"g"}, AppsOnly: true}, "secret"))
+	for _, scopes := range [][]auth.Service{nil, {auth.IMAP, auth.ManageSieve}} {
+		_, secret, err := u.AddApp("bob", App{Name: "a b,c;d|e", Scopes: scopes})
+		require.NoError(t, err)
+		_, err = u.Password(t.Context(), from(auth.IMAP, "2001:db8::1"), "", "bob", secret)
+		require.NoError(t, err)
+	}
+	require.NoError(t, u.Flush(t.Context()))
+	o := NewTOTP()
+	_, err := u.SetTOTP("bob", o, o.Code(time.Now()))
+	require.NoError(t, err)
+	return u.doc.lines[0]
+}
+
+// All of a user's fields come back as they were.
+func TestFullEntry(t *testing.T) {
+	text := full(t)
+	e, err := parseEntry(text)
+	require.NoError(t, err)
+	assert.Equal(t, text, encodeEntry(e))
+	assert.Len(t, e.apps, 2)
+	assert.Equal(t, "a b,c;d|e", e.apps[0].Name)
+	assert.Equal(t, []auth.Service{auth.IMAP, auth.ManageSieve}, e.apps[1].Scopes)
+	assert.True(t, e.AppsOnly)
+	assert.Len(t, e.recovery, recoveryCodes)
+
+	_, err = parse("f", []byte(magic+" 1\n"+text+"\n"))
+	var format *FormatError
+	require.ErrorAs(t, err, &format)
+	assert.Contains(t, format.Reason, "need the secret")
+
+	// A field that is damaged is an error, and shows no secret.
+	for _, field := range strings.Fields(text)[1:] {
+		for at := strings.Index(field, "=") + 1; at < len(field); at += 7 {
+			damaged := strings.Replace(text, field, field[:at]+"!"+field[at+1:], 1)
+			if e, err := parseEntry(damaged); err == nil {
+				assert.NotContains(t, field, "totp=")
+				_, err = parseEntry(encodeEntry(e))
+				assert.NoError(t, err)
+			} else {
+				assert.NotContains(t, err.Error(), base32Secret.EncodeToString(secretIn(text)))
+			}
+		}
+	}
+}
+
+func secretIn(text string) []byte {
+	e, _ := parseEntry(text)
+	return e.second.Secret
+}
+
+func TestEntryErrors(t *testing.T) {
+	bob, hash := line(t, "bob"), base64.StdEncoding.EncodeToString(make([]byte, 32))
+	one := func(fields string) string { return "apps=" + fields }
+	many := strings.TrimSuffix(strings.Repeat("aaaaaa;x;;;;;"+hash+";,", 2), ",")
+	var all []string
+	for i := range MaxApps + 1 {
+		all = append(all, fmt.Sprintf("aaaaa%c;x;;;;;%s;", alphabet[i], hash))
+	}
+	require.NoError(t, errOf(parseEntry(bob+" "+one("aaaaaa;x;imap+pop;2026-01-02T03:04:05Z;2026-01-02T03:04:05+01:00;192.0.2.1;"+hash+";"))))
+	require.NoError(t, errOf(parseEntry(bob+" "+one(strings.Join(all[:MaxApps], ",")))))
+	for _, bad := range []string{
+		one(""), one("aaaaaa"), one("aaaaaa;x;;;;;;"), one("aaaaa;x;;;;;" + hash + ";"), one("AAAAAA;x;;;;;" + hash + ";"),
+		one("aaaaaa;;;;;;" + hash + ";"), one("aaaaaa;x%0A;;;;;" + hash + ";"), one("aaaaaa;x;xmpp;;;;" + hash + ";"), one("aaaaaa;x;;yesterday;;;" + hash + ";"),
+		one("aaaaaa;x;;;never;;" + hash + ";"), one("aaaaaa;x;;;;fe80::1%eth0;" + hash + ";"), one("aaaaaa;x;;;;1.2.3;" + hash + ";"), one("aaaaaa;x;;;;;" + hash + ";SCRAM"),
+		one(many), one(strings.Join(all, ",")), "apps-only=no", "apps-only=",
+		"totp=", "totp=SHA1:6:30:GEZDGNBVGY3TQOJQ", "totp=MD5:6:30:GEZDGNBVGY3TQOJQ:0", "totp=SHA1:6:0:GEZDGNBVGY3TQOJQ:0", "totp=SHA1:6:30:GEZDGNBVGY3TQOJQ:-1", "totp=SHA1:6:30:GE:0",
+		"recovery=", "recovery=AAAA", "recovery=" + strings.TrimSuffix(strings.Repeat(hash+",", recoveryCodes+1), ","),
+		"scram=SCRAM-SHA-1$4096:c2FsdHNhbHQ=$YQ==:YQ==",
+	} {
+		_, err := parseEntry(bob + " " + bad)
+		assert.Error(t, err, bad)
+	}
+	_, err := parseKeys(strings.Repeat(strings.Split(bob, "scram=")[1]+",", 2)[:2*len(strings.Split(bob, "scram=")[1])+1], ",")
+	assert.ErrorContains(t, err, "twice")
+}
+
+func errOf(_ *entry, err error) error { return err }
+
+// Whatever an app password is called, the file says nothing else.
+func FuzzAppName(f *testing.F) {
+	for _, name := range []string{"Bob's phone", "a;b,c d%20|", "x senders=@", "\u2028", "\u00a0", "=\t"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		u := cheap(Memory())
+		u.Iterations = -1
+		require.NoError(t, u.Add("bob", "x"))
+		a, _, err := u.AddApp("bob", App{Name: name})
+		if err != nil {
+			require.ErrorIs(t, err, ErrName)
+			return
+		}
+		d, err := parse("f", u.doc.encode())
+		require.NoError(t, err)
+		require.Len(t, d.users, 1)
+		e := d.users["bob"]
+		require.Len(t, e.apps, 1)
+		require.Equal(t, a, e.apps[0].App)
+		require.Nil(t, e.Senders)
+	})
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("posta-users 1 secret=MDEyMzQ1Njc4OWFiY2RlZg==\n# x\n" + line(f, "bob@example.org") + " account=a%20b senders=@x,y@z groups=\n")
 	f.Add("posta-users 1\n" + line(f, "bob") + "\n\n" + line(f, "b\u00fc@b\u00fccher.example"))
+	f.Add("posta-users 1 secret=MDEyMzQ1Njc4OWFiY2RlZg==\n" + full(f))
 	f.Add("# nothing\n")
 	f.Add("bob password=$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA")
 	f.Fuzz(func(t *testing.T, text string) {
