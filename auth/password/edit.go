@@ -35,6 +35,25 @@ func (u *Users) Add(name, password string) error {
 	return u.set(User{Name: name}, password, "", true)
 }
 
+// SetPassword gives a user another password and leaves all else as it is: app
+// passwords and a second step too. Errors wrap ErrName, ErrUnknown or ErrPassword, or
+// are those of the file.
+func (u *Users) SetPassword(name, password string) error {
+	u.setup()
+	w, err := u.known(name)
+	if err != nil {
+		return err
+	}
+	made := &entry{User: User{Name: w.Name}}
+	if err := u.hash(made, password); err != nil {
+		return err
+	}
+	return u.change(w.Name, func(_ *document, e *entry) error {
+		e.hash, e.keys = made.hash, made.keys
+		return nil
+	})
+}
+
 // SetHash is Set for a password of which only a hash is known, as another program
 // has stored it: in the forms that the package's documentation lists, with
 // or without Dovecot's prefix. An Argon2id hash is taken to be of the password
@@ -47,8 +66,8 @@ func (u *Users) SetHash(user User, hash string) error {
 	return u.set(user, "", hash, false)
 }
 
-// Set adds a user or replaces the one of that name. An empty password keeps
-// the present one; then the user must exist (else ErrUnknown). Other errors
+// Set adds a user or replaces the one of that name, whose app passwords and
+// second step stay. An empty password keeps the present one; then the user must exist (else ErrUnknown). Other errors
 // are those of Add.
 func (u *Users) Set(user User, password string) error {
 	return u.set(user, password, "", false)

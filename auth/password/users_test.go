@@ -124,6 +124,18 @@ func TestEdit(t *testing.T) {
 			require.ErrorIs(t, u.Set(User{Name: "carol", Groups: []string{"\xff"}}, "x"), ErrName)
 			require.ErrorIs(t, u.Set(User{Name: "carol", Groups: make([]string, 100000)}, "x"), ErrName)
 
+			require.NoError(t, u.SetPassword("BOB@example.org", "three"))
+			id, err = check(t, u, "", "bob@example.org", "three")
+			require.NoError(t, err)
+			assert.Equal(t, "b", id.Account)
+			assert.Len(t, id.Groups, 4)
+			_, err = check(t, u, "", "bob@example.org", "two")
+			require.ErrorIs(t, err, auth.ErrCredentials)
+			_, err = scram(t, u, auth.Request{}, "SHA-256", "bob@example.org", "three")
+			require.NoError(t, err)
+			require.ErrorIs(t, u.SetPassword("eve", "x"), ErrUnknown)
+			require.ErrorIs(t, u.SetPassword("bob@example.org", ""), ErrPassword)
+
 			require.NoError(t, u.Add("alice", "x"))
 			list, err := u.List()
 			require.NoError(t, err)

@@ -462,3 +462,55 @@ func BenchmarkSCRAMServer(b *testing.B) {
 		require.True(b, done)
 	}
 }
+
+// A proof may have been made with any of the passwords of a user.
+func TestSCRAMMore(t *testing.T) {
+	salt, refused := []byte("0123456789abcdef"), errors.New("revoked")
+	var matched []string
+	keys := func(string) (SCRAMKeys, error) {
+		k, err := DeriveSCRAMKeys("SHA-256", "own", salt, MinIterations)
+		for _, p := range []string{"phone", "laptop", "revoked"} {
+			more, err := DeriveSCRAMKeys("SHA-256", p, salt, MinIterations)
+			require.NoError(t, err)
+			k.More = append(k.More, SCRAMPair{StoredKey: more.StoredKey, ServerKey: more.ServerKey, Matched: func() error {
+				if matched = append(matched, p); p == "revoked" {
+					return refused
+				}
+				return nil
+			}})
+		}
+		k.More = append(k.More, SCRAMPair{StoredKey: []byte("short")})
+		return k, err
+	}
+	try := func(password string) error {
+		server, err := NewSCRAMServer("SHA-256", keys, func(string, string) error { matched = append(matched, "authorized"); return nil })
+		require.NoError(t, err)
+		client, err := NewSCRAMClient("SHA-256", "", "bob", password)
+		require.NoError(t, err)
+		_, m, err := client.Start()
+		require.NoError(t, err)
+		for {
+			challenge, done, err := server.Next(m)
+			if err != nil {
+				return err
+			}
+			m, err = client.Next(challenge)
+			require.NoError(t, err, "the server's signature is of the same password")
+			if done {
+				require.True(t, client.(Verifier).Verified())
+				return nil
+			}
+		}
+	}
+	for password, want := range map[string][]string{"own": {"authorized"}, "phone": {"phone", "authorized"}, "laptop": {"laptop", "authorized"}} {
+		matched = nil
+		require.NoError(t, try(password))
+		require.Equal(t, want, matched)
+	}
+	matched = nil
+	require.ErrorIs(t, try("revoked"), refused)
+	require.Equal(t, []string{"revoked"}, matched)
+	matched = nil
+	require.ErrorIs(t, try("wrong"), ErrProof)
+	require.Empty(t, matched)
+}

@@ -223,7 +223,8 @@ func serve(ctx context.Context, c *config, log *slog.Logger, out io.Writer) erro
 	// Last, so that what the servers still take in is delivered as far as it goes.
 	services = append(services, agent)
 	printUsage(c, shown, out)
-	return posta.Run(ctx, services...)
+	err = posta.Run(ctx, services...)
+	return errors.Join(err, users.Flush(context.WithoutCancel(ctx)))
 }
 
 // openListeners comes first: nothing is made in the data folder, and no
@@ -347,7 +348,12 @@ func changeUsers(c *config, args []string, in io.Reader, out io.Writer) error {
 		if err := os.MkdirAll(c.data, 0o700); err != nil {
 			return err
 		}
-		return users.Set(password.User{Name: address(c, args[1])}, strings.TrimRight(line, "\r\n"))
+		name, secret := address(c, args[1]), strings.TrimRight(line, "\r\n")
+		err = users.SetPassword(name, secret)
+		if errors.Is(err, password.ErrUnknown) || errors.Is(err, os.ErrNotExist) {
+			err = users.Add(name, secret)
+		}
+		return err
 	case len(args) == 2 && args[0] == "remove":
 		return users.Remove(address(c, args[1]))
 	}
