@@ -8,10 +8,9 @@
 //	fmt.Println(res.Status, res.Explanation)
 //	fmt.Print(res.Explain())
 //
-// The Result can write itself
-// as a Received-SPF field, which ParseReceived reads, and can Explain itself to
-// people. Parse reads one record without any lookup, for tools
-// that show or test what a domain publishes.
+// The Result can write itself as a Received-SPF field, which ParseReceived reads,
+// and explain itself to people. Parse reads one record without any lookup, for
+// tools that show or test what a domain publishes.
 //
 // The lookups go through a small Resolver interface. *net.Resolver fits; so does
 // the resolver of package dns, which has a cache.
