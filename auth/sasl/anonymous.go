@@ -43,16 +43,20 @@ func (s *anonymousServer) Next(response []byte) ([]byte, bool, error) {
 	return nil, true, nil
 }
 
-// checkTrace applies RFC 4505 §2 and §3: the characters that its profile of
-// stringprep prohibits are controls, private use, surrogates and the like.
+// checkTrace applies RFC 4505 §2 and the profile of its §3: what SASLprep prohibits
+// but spaces (RFC 3454 table C.1.2) and ideographic descriptions (C.7).
 func checkTrace(b []byte) error {
 	if err := checkText(b, false); err != nil {
 		return err
 	}
 	for _, r := range string(b) {
-		if unicode.In(r, unicode.Cc, unicode.Co, unicode.Cs) || r&0xfffe == 0xfffe || r == unicode.ReplacementChar {
+		allowed := unicode.Is(otherSpace, r) && r != 0x200b || r >= 0x2ff0 && r <= 0x2ffb
+		if unicode.Is(prohibited, r) && !allowed || r&0xfffe == 0xfffe {
 			return fmt.Errorf("%w: %U in trace information", ErrMalformed, r)
 		}
+	}
+	if !directionOK(string(b)) {
+		return fmt.Errorf("%w: mixed directions in trace information", ErrMalformed)
 	}
 	if utf8.RuneCount(b) > maxTrace {
 		return fmt.Errorf("%w: trace information is longer than %d characters", ErrMalformed, maxTrace)

@@ -55,7 +55,7 @@ func ServerBindings(state *tls.ConnectionState, shown *x509.Certificate) []Chann
 }
 
 // exporterBinding is tls-exporter. Go refuses to export from TLS 1.2 without the
-// extended master secret, as RFC 9266 §2 demands.
+// extended master secret, as RFC 9266 §4 demands.
 func exporterBinding(state *tls.ConnectionState) (b ChannelBinding, err error) {
 	if state == nil || !state.HandshakeComplete || state.Version < tls.VersionTLS12 {
 		return ChannelBinding{}, ErrBinding

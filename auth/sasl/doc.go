@@ -9,6 +9,14 @@
 // No value of this package is safe for concurrent use: each belongs to one
 // exchange on one connection.
 //
+// # Channel binding
+//
+// SCRAM's -PLUS ties a login to the TLS connection, so that whoever sits between
+// two connections can't pass it on. Clients use tls-exporter under TLS 1.3,
+// tls-unique under TLS 1.2, and tls-server-end-point where neither is to be had;
+// servers take each of them ([ServerBindings]). A server that offers -PLUS refuses
+// a client that believes it does not (RFC 5802 §6), and c= is verified always.
+//
 // # Preparing names and passwords
 //
 // RFC 5802 §2.2 and RFC 4616 §2 ask for SASLprep (RFC 4013), and peers that

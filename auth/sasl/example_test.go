@@ -39,3 +39,17 @@ func ExampleNewSCRAMClient() {
 	// welcome bob
 	// <nil> true
 }
+
+// A client's three lines: what it has, what the server offers, and the strongest
+// mechanism that fits.
+func ExampleCredentials() {
+	who := sasl.Credentials{User: "bob", Password: "pencil"}
+	client, err := who.Client([]string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1"}, nil, false)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	name, _, err := client.Start()
+	fmt.Println(name, err)
+	// Output: SCRAM-SHA-256 <nil>
+}

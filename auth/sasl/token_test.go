@@ -91,7 +91,7 @@ func TestTokenError(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	for trace, ok := range map[string]bool{
 		"": true, "sirhc": true, "bob@example.org": true, "b\u00fccher": true, strings.Repeat("\u00fc", 255): true,
-		strings.Repeat("x", 256): false, "a\x00b": false, "a\x07": false, "\u0085": false, "\ue000": false, "\ufffe": false, "\xff": false,
+		strings.Repeat("x", 256): false, "a\x00b": false, "a\x07": false, "\u0085": false, "\ue000": false, "\ufdd0": false, "\u2028": false, "\U000e0041": false, "a \u00a0b": true, "\u2ff0": true, "\u05d0b": false, "\u05d0": true, "\ufffe": false, "\xff": false,
 	} {
 		got := "not called"
 		s := NewAnonymousServer(func(trace string) error { got = trace; return nil })
