@@ -1,0 +1,147 @@
+package dmarc
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/posta-mail/posta/message"
+)
+
+// Failure is a failure report (RFC 9991, in the format of RFC 5965 and RFC
+// 6591): what became of one message. It shows somebody's mail to somebody else:
+// whoever sends such reports must have decided to (RFC 9991 §7).
+type Failure struct {
+	// Reporter is the software, Arrived when the message came, Source from where.
+	Reporter string
+	Arrived  time.Time
+	Source   netip.Addr
+	// MailFrom and RcptTo are the envelope's; either may be left out.
+	MailFrom, RcptTo string
+	// AuthResults is the value of an Authentication-Results field.
+	AuthResults string
+	// Domain is the domain that is reported about, ID identifies the message.
+	Domain, ID string
+	// Alignment names the identifiers that were not aligned: "dkim", "spf",
+	// "dkim, spf" or "none" (RFC 9991 §4).
+	Alignment string
+	// Delivered says what became of the message: "delivered", "policy",
+	// "reject" or "other" (RFC 6591 §3.2.2); empty leaves it out.
+	Delivered string
+	// Header is the message's header; a report has it without the message's
+	// body. See Redact.
+	Header []byte
+}
+
+// redacted are the fields that a redacted header keeps with their values: what
+// says who sent the message and how, and nothing of its content or readers.
+const redacted = " from sender date message-id received dkim-signature authentication-results return-path mime-version content-type " +
+	"arc-seal arc-message-signature arc-authentication-results list-id list-unsubscribe x-mailer user-agent "
+
+// Redact returns a header in which the values of all other fields, and the
+// local parts of the authors' addresses, are replaced (RFC 6590).
+func Redact(header []byte) []byte {
+	h := message.ParseHeader(header)
+	var out []byte
+	for f := range h.Fields() {
+		name := strings.ToLower(f.Name())
+		switch {
+		case name == "":
+		case name == "from" || name == "sender" || name == "return-path":
+			out = append(out, f.Name()+": "+hideLocal(f.Value())+"\r\n"...)
+		case strings.Contains(redacted, " "+name+" "):
+			out = append(out, bytes.TrimRight(f.Raw(), "\r\n")...)
+			out = append(out, "\r\n"...)
+		default:
+			out = append(out, f.Name()+": REDACTED\r\n"...)
+		}
+	}
+	return out
+}
+
+// hideLocal keeps of addresses their domains.
+func hideLocal(value string) string {
+	list, _ := message.ParseAddressList(strings.NewReplacer("\r", "", "\n", "").Replace(value))
+	var out []string
+	for _, a := range list {
+		if a.IsMailbox() && a.Host != message.NoHost {
+			out = append(out, "redacted@"+oneLine(a.Host))
+		}
+	}
+	if len(out) == 0 {
+		return "REDACTED"
+	}
+	return strings.Join(out, ", ")
+}
+
+// Part is the machine-readable part of the report, message/feedback-report (RFC
+// 5965 §3), with CRLF.
+func (f *Failure) Part() []byte {
+	var b bytes.Buffer
+	put := func(name, value string) {
+		if value = oneLine(value); value != "" {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
+	}
+	put("Feedback-Type", "auth-failure")
+	put("User-Agent", f.Reporter)
+	put("Version", "1")
+	put("Auth-Failure", "dmarc") // RFC 9991 §4
+	put("Identity-Alignment", f.Alignment)
+	put("Authentication-Results", f.AuthResults)
+	put("Original-Mail-From", f.MailFrom)
+	put("Original-Rcpt-To", f.RcptTo)
+	if !f.Arrived.IsZero() {
+		put("Arrival-Date", message.FormatDate(f.Arrived))
+	}
+	if f.Source.IsValid() {
+		put("Source-IP", f.Source.String())
+	}
+	put("Reported-Domain", f.Domain)
+	put("Original-Envelope-Id", f.ID)
+	put("Delivery-Result", f.Delivered)
+	return b.Bytes()
+}
+
+// oneLine keeps a value from becoming a field of its own.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7F {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// maxFailure is how much of a failure report is read.
+const maxFailure = 1 << 20
+
+// ParseFailure reads the machine-readable part of a failure report. The error is
+// ErrReport for what is none, and ErrReportLimit for one over 1 MiB; values that
+// cannot be read are zero. Header is not set: it is in a part of its own.
+func ParseFailure(part []byte) (*Failure, error) {
+	if len(part) > maxFailure {
+		return nil, ErrReportLimit
+	}
+	fields, err := textproto.NewReader(bufio.NewReader(io.MultiReader(bytes.NewReader(bytes.TrimSpace(part)), strings.NewReader("\r\n\r\n")))).ReadMIMEHeader()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrReport, err)
+	}
+	if !strings.EqualFold(strings.TrimSpace(fields.Get("Feedback-Type")), "auth-failure") {
+		return nil, fmt.Errorf("%w: not about authentication", ErrReport)
+	}
+	f := &Failure{
+		Reporter: fields.Get("User-Agent"), MailFrom: fields.Get("Original-Mail-From"), RcptTo: fields.Get("Original-Rcpt-To"),
+		AuthResults: fields.Get("Authentication-Results"), Domain: strings.ToLower(fields.Get("Reported-Domain")), ID: fields.Get("Original-Envelope-Id"),
+		Alignment: fields.Get("Identity-Alignment"), Delivered: fields.Get("Delivery-Result"),
+	}
+	f.Source, _ = netip.ParseAddr(strings.TrimSpace(fields.Get("Source-IP")))
+	f.Arrived, _ = message.ParseDate(fields.Get("Arrival-Date"))
+	return f, nil
+}
