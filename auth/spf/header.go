@@ -30,6 +30,9 @@ func (r Result) ReceivedSPF(receiver string) string {
 	pair("envelope-from", r.Sender)
 	pair("helo", r.HELO)
 	pair("identity", r.Identity.String())
+	if r.Mechanism == "" && r.Status == Neutral {
+		pair("mechanism", "default") // §9.1
+	}
 	pair("mechanism", r.Mechanism)
 	if r.Err != nil {
 		pair("problem", r.Err.Error())

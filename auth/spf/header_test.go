@@ -47,6 +47,15 @@ func TestReceivedSPF(t *testing.T) {
 		"\tproblem=\"spf: more than one record\"", r.ReceivedSPF(""))
 }
 
+// Where nothing matched the mechanism is "default" (RFC 7208 §9.1).
+func TestReceivedSPFDefault(t *testing.T) {
+	for status, want := range map[spf.Status]string{spf.Neutral: "default", spf.None: "", spf.TempError: ""} {
+		got, err := spf.ParseReceived(spf.Result{Status: status, Domain: "example.com"}.ReceivedSPF("mx.example.org"))
+		assert.NoError(t, err)
+		assert.Equal(t, want, got.Mechanism, status)
+	}
+}
+
 func TestReceivedSPFHostile(t *testing.T) {
 	for _, s := range []string{
 		"a\r\nInjected: yes", "a)b(c\\", `a"b\`, "\x00\x7f\u0085\u2028", "ü@bücher.example", "\xff\xfe",
