@@ -127,7 +127,8 @@ type ExternalAuthenticator interface {
 	Authenticator
 	// External returns the certificate's identity, or the one authzid asks to
 	// act as (else ErrForbidden). It is called only when req.Peer.TLS has a
-	// verified chain.
+	// verified chain. Where a proxy speaks TLS for its clients (req.Peer.Proxy)
+	// the certificate is the proxy's: it should be nobody's.
 	External(ctx context.Context, req Request, authzid string) (*Identity, error)
 }
 

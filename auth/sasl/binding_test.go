@@ -4,11 +4,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,5 +165,68 @@ func TestXOAuth2(t *testing.T) {
 	for _, bad := range [][2]string{{"", "tok"}, {"a\x01b", "tok"}, {"a", "to k"}, {"a", ""}} {
 		_, _, err := NewXOAuth2Client(bad[0], bad[1]).Start()
 		require.ErrorIs(t, err, ErrMalformed)
+	}
+}
+
+// tls-server-end-point takes the hash of the certificate's own signature, of 256
+// bits at least (RFC 5929 §4.1), and a client falls back to it.
+func TestEndPointBinding(t *testing.T) {
+	raw := []byte("certificate")
+	sum256, sum384, sum512 := sha256.Sum256(raw), sha512.Sum384(raw), sha512.Sum512(raw)
+	for algorithm, want := range map[x509.SignatureAlgorithm][]byte{
+		x509.MD5WithRSA: sum256[:], x509.SHA1WithRSA: sum256[:], x509.ECDSAWithSHA1: sum256[:],
+		x509.SHA256WithRSA: sum256[:], x509.SHA256WithRSAPSS: sum256[:], x509.ECDSAWithSHA256: sum256[:],
+		x509.SHA384WithRSA: sum384[:], x509.ECDSAWithSHA384: sum384[:], x509.SHA384WithRSAPSS: sum384[:],
+		x509.SHA512WithRSA: sum512[:], x509.ECDSAWithSHA512: sum512[:], x509.SHA512WithRSAPSS: sum512[:],
+		x509.PureEd25519: nil, x509.UnknownSignatureAlgorithm: nil,
+	} {
+		cert := &x509.Certificate{Raw: raw, SignatureAlgorithm: algorithm}
+		// No handshake has made this state: there is nothing else to bind to.
+		state := &tls.ConnectionState{Version: tls.VersionTLS12, HandshakeComplete: true, TLSUnique: []byte("x"), PeerCertificates: []*x509.Certificate{cert}}
+		b, err := EndPointBinding(cert)
+		all := ServerBindings(state, cert)
+		c, clientErr := Credentials{User: "u", Password: "p"}.Client([]string{SCRAMSHA256 + Plus}, state, true)
+		if want == nil {
+			require.ErrorIs(t, err, ErrBinding, "%v", algorithm)
+			require.Empty(t, all)
+			require.ErrorIs(t, clientErr, ErrNoMechanism)
+			continue
+		}
+		require.NoError(t, err, "%v", algorithm)
+		require.Equal(t, ChannelBinding{"tls-server-end-point", want}, b)
+		require.Equal(t, []ChannelBinding{b}, all)
+		require.NoError(t, clientErr)
+		name, first, err := c.Start()
+		require.NoError(t, err)
+		require.Equal(t, SCRAMSHA256+Plus, name)
+		require.True(t, strings.HasPrefix(string(first), "p=tls-server-end-point,,n=u,"), "%s", first)
+	}
+	_, err := EndPointBinding(nil)
+	require.ErrorIs(t, err, ErrBinding)
+}
+
+// A client with something to bind to tells so where -PLUS is not offered, and
+// chooses the better hash; -PLUS with a lesser hash goes before.
+func TestStrongest(t *testing.T) {
+	for offered, want := range map[string]string{
+		"SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512":           "SCRAM-SHA-512 y",
+		"SCRAM-SHA-512 SCRAM-SHA-1-PLUS":                    "SCRAM-SHA-1-PLUS p",
+		"SCRAM-SHA-1-PLUS scram-sha-512-plus SCRAM-SHA-256": "SCRAM-SHA-512-PLUS p",
+		"SCRAM-SHA-3-PLUS SCRAM-SHA-256 PLAIN":              "SCRAM-SHA-256 y",
+		"PLAIN":                                             "",
+	} {
+		has := func(name string) bool {
+			return slices.ContainsFunc(strings.Fields(offered), func(o string) bool { return strings.EqualFold(o, name) })
+		}
+		m, ok := strongest(has, bound)
+		require.Equal(t, want != "", ok, offered)
+		if ok {
+			got := "SCRAM-" + m.hash + " y"
+			if m.plus {
+				got = "SCRAM-" + m.hash + "-PLUS p"
+			}
+			require.Equal(t, want, got, offered)
+			require.Equal(t, bound, m.binding)
+		}
 	}
 }

@@ -92,8 +92,9 @@ type scramChoice struct {
 	binding ChannelBinding
 }
 
-// strongest chooses among the SCRAM mechanisms that are offered: one with channel
-// binding before one with a better hash (RFC 7677 §1).
+// strongest chooses among the SCRAM mechanisms that are offered: the best hash
+// (RFC 7677 §1), but any with channel binding before those without, or somebody in
+// between could take the better one's -PLUS off the list and go unnoticed.
 func strongest(has func(name string) bool, binding ChannelBinding) (scramChoice, bool) {
 	hashes := []string{"SHA-512", "SHA-256", "SHA-1"}
 	plus := func(hash string) bool { return has("SCRAM-" + hash + Plus) }
