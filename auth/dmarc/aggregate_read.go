@@ -65,24 +65,24 @@ func (rd *Reader) Read(r io.Reader, each func(*Row) error) (*Aggregate, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(whole)
 		if err != nil {
-			return nil, reportError(err)
+			return nil, in.reportError(err)
 		}
-		return rd.expanded(z, each)
+		return rd.expanded(in, z, each)
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		data, err := io.ReadAll(whole)
 		if err != nil {
 			return nil, err
 		}
-		return rd.zip(data, each)
+		return rd.zip(in, data, each)
 	}
-	return rd.expanded(whole, each)
+	return rd.expanded(in, whole, each)
 }
 
 // zip reads the one file in a zip file. What is inside of that is not opened.
-func (rd *Reader) zip(data []byte, each func(*Row) error) (*Aggregate, error) {
+func (rd *Reader) zip(in *limited, data []byte, each func(*Row) error) (*Aggregate, error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		return nil, reportError(err)
+		return nil, in.reportError(err)
 	}
 	var report *zip.File
 	for _, f := range z.File {
@@ -99,14 +99,14 @@ func (rd *Reader) zip(data []byte, each func(*Row) error) (*Aggregate, error) {
 	}
 	f, err := report.Open()
 	if err != nil {
-		return nil, reportError(err)
+		return nil, in.reportError(err)
 	}
 	defer f.Close()
-	return rd.expanded(f, each)
+	return rd.expanded(in, f, each)
 }
 
-func (rd *Reader) expanded(r io.Reader, each func(*Row) error) (*Aggregate, error) {
-	p := &reportParser{each: each, rows: rd.MaxRows}
+func (rd *Reader) expanded(in *limited, r io.Reader, each func(*Row) error) (*Aggregate, error) {
+	p := &reportParser{in: in, each: each, rows: rd.MaxRows}
 	if p.rows <= 0 {
 		p.rows = DefaultMaxRows
 	}
@@ -136,39 +136,40 @@ func orLimit(n, def int64) int64 {
 	return n
 }
 
-// reportError makes what a decoder says an ErrReport; limits and the reader's
-// own errors are kept.
-func reportError(err error) error {
-	var corrupt *xml.SyntaxError
-	switch {
-	case errors.Is(err, ErrReport):
+// reportError makes an error that the report has caused an ErrReport; those of
+// the reader are kept.
+func (l *limited) reportError(err error) error {
+	if errors.Is(err, ErrReport) || l.err != nil && errors.Is(err, l.err) {
 		return err
-	case errors.As(err, &corrupt), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, zip.ErrFormat), errors.Is(err, zip.ErrAlgorithm), errors.Is(err, zip.ErrChecksum),
-		strings.HasPrefix(err.Error(), "flate:"), strings.HasPrefix(err.Error(), "xml:"):
-		return fmt.Errorf("%w: %w", ErrReport, err)
 	}
-	return err
+	return fmt.Errorf("%w: %w", ErrReport, err)
 }
 
 // limited ends with ErrReportLimit instead of reading more.
 type limited struct {
 	r    io.Reader
 	left int64
+	err  error // of r, but for io.EOF
 }
 
 func (l *limited) Read(p []byte) (int, error) {
 	if l.left <= 0 {
-		// Is there more?
-		var one [1]byte
+		var one [1]byte // is there more?
 		if n, err := l.r.Read(one[:]); n == 0 && err != nil {
-			return 0, err
+			return 0, l.note(err)
 		}
 		return 0, ErrReportLimit
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)
-	return n, err
+	return n, l.note(err)
+}
+
+func (l *limited) note(err error) error {
+	if err != nil && err != io.EOF {
+		l.err = err
+	}
+	return err
 }
 
 // tokens bounds what the XML decoder must hold: the octets from one "<" to the
@@ -228,6 +229,7 @@ func (t *tokens) take(c byte) error {
 // reportParser reads the elements of a report, wherever they are from.
 type reportParser struct {
 	d    *xml.Decoder
+	in   *limited
 	each func(*Row) error
 	rows int // left
 	a    Aggregate
@@ -244,7 +246,7 @@ func (p *reportParser) run() error {
 			return nil
 		}
 		if err != nil {
-			return reportError(err)
+			return p.in.reportError(err)
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:
