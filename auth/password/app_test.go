@@ -208,6 +208,28 @@ func TestSaltStays(t *testing.T) {
 	same("gone")
 }
 
+// A client with an app password that has no keys must not be led to SCRAM.
+func TestSCRAMHashesOfApps(t *testing.T) {
+	u := cheap(Memory())
+	u.MoreSCRAM = []string{"SHA-512"}
+	require.NoError(t, u.Set(User{Name: "bob", AppsOnly: true}, "secret"))
+	_, _, err := u.AddApp("bob", App{Name: "x"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"SHA-512", "SHA-256"}, u.SCRAMHashes())
+	u.MoreSCRAM = nil
+	a, _, err := u.AddApp("bob", App{Name: "y"})
+	require.NoError(t, err)
+	u.MoreSCRAM = []string{"SHA-512"}
+	assert.Equal(t, []string{"SHA-256"}, u.SCRAMHashes())
+	require.NoError(t, u.RevokeApp("bob", a.ID))
+	assert.Equal(t, []string{"SHA-512", "SHA-256"}, u.SCRAMHashes())
+
+	missing := File(filepath.Join(t.TempDir(), "users"))
+	assert.Equal(t, []string{"SHA-256"}, missing.SCRAMHashes(), "no file yet")
+	missing.Iterations = -1
+	assert.Empty(t, missing.SCRAMHashes())
+}
+
 // Last uses are written all in one, not with each login, and by Flush.
 func TestLastUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

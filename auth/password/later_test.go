@@ -116,9 +116,11 @@ func TestRenewIterations(t *testing.T) {
 	_, secret, err := u.AddApp("bob", App{Name: "x"})
 	require.NoError(t, err)
 	u.Iterations = 6000
+	before := u.doc.users["bob"]
 	_, err = check(t, u, "", "bob", "secret")
 	require.NoError(t, err)
 	require.NoError(t, u.Flush(t.Context()))
+	assert.Same(t, before, u.doc.users["bob"])
 	for _, p := range []string{"secret", secret} {
 		_, err = scram(t, u, auth.Request{}, "SHA-256", "bob", p)
 		require.NoError(t, err)
@@ -147,6 +149,7 @@ func TestRenewLosesNoEdit(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	fresh := cheap(Memory())
+	fresh.Iterations = -1 // without keys, as before
 	require.NoError(t, fresh.Add("bob", "new password"))
 	lines := strings.Split(string(data), "\n")
 	lines[1] = fresh.doc.lines[0]
@@ -159,6 +162,7 @@ func TestRenewLosesNoEdit(t *testing.T) {
 	_, err = check(t, other, "", "bob", "correct horse")
 	require.ErrorIs(t, err, auth.ErrCredentials)
 	assert.False(t, other.doc.users["carol"].hash.foreign, "the other one is written")
+	require.NoError(t, other.Flush(t.Context()))
 }
 
 // Many migrated users on one morning: few writings.
