@@ -24,6 +24,10 @@ import (
 //	EOF                        the server has closed the connection
 //	CLOSE                      close the connection
 //	TLS                        make the client's side of a handshake
+//	SCRAM SHA-256 secret n,,n=anna,r=abc ${first}
+//	                           send SCRAM's proof for the password after these
+//	                           messages, the second in base64, and keep the
+//	                           server's as ${signature}
 //	ANY                        the S: and S~ lines up to END come in any order
 //
 // In a block of ANY a line is the first response left that is this text, or else
