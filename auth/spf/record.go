@@ -24,8 +24,16 @@ const (
 	Exists                  // §5.7
 )
 
-var kinds = map[string]Kind{
-	"all": All, "include": Include, "a": A, "mx": MX, "ptr": PTR, "ip4": IP4, "ip6": IP6, "exists": Exists,
+var kindNames = [...]string{All: "all", Include: "include", A: "a", MX: "mx", PTR: "ptr", IP4: "ip4", IP6: "ip6", Exists: "exists"}
+
+// kindOf is 0 for what is no mechanism.
+func kindOf(name string) Kind {
+	for k, n := range kindNames {
+		if len(n) == len(name) && n != "" && strings.EqualFold(n, name) {
+			return Kind(k)
+		}
+	}
+	return 0
 }
 
 // Record is a parsed policy (RFC 7208 §4.6.1).
@@ -115,11 +123,10 @@ func (r *Record) parseTerm(term string) error {
 	if name, value, ok := strings.Cut(term, "="); ok && isModifierName(name) {
 		return r.parseModifier(term, name, value)
 	}
-	d, err := parseDirective(term)
-	if err != nil {
-		return err
+	r.Directives = append(r.Directives, Directive{Status: Pass, Bits4: 32, Bits6: 128, Text: term})
+	if reason := r.Directives[len(r.Directives)-1].parse(); reason != "" {
+		return syntaxError(term, reason)
 	}
-	r.Directives = append(r.Directives, d)
 	return nil
 }
 
@@ -159,30 +166,29 @@ func (r *Record) parseModifier(term, name, value string) error {
 	return nil
 }
 
-func parseDirective(term string) (Directive, error) {
-	d := Directive{Status: Pass, Bits4: 32, Bits6: 128, Text: term}
-	rest := term
-	switch term[0] {
+// parse reads the directive's text; the reason is empty if that is well.
+func (d *Directive) parse() (reason string) {
+	rest := d.Text
+	switch rest[0] {
 	case '+':
-		rest = term[1:]
+		rest = rest[1:]
 	case '-':
-		d.Status, rest = Fail, term[1:]
+		d.Status, rest = Fail, rest[1:]
 	case '~':
-		d.Status, rest = SoftFail, term[1:]
+		d.Status, rest = SoftFail, rest[1:]
 	case '?':
-		d.Status, rest = Neutral, term[1:]
+		d.Status, rest = Neutral, rest[1:]
 	}
 	end := strings.IndexAny(rest, ":/")
 	if end < 0 {
 		end = len(rest)
 	}
 	name, arg := rest[:end], rest[end:]
-	d.Kind = kinds[strings.ToLower(name)]
-	reason := ""
+	d.Kind = kindOf(name)
 	switch d.Kind {
 	case All:
 		if arg != "" {
-			reason = "all takes no argument"
+			return "all takes no argument"
 		}
 	case IP4, IP6:
 		d.Network, reason = parseNetwork(d.Kind, arg)
@@ -197,10 +203,7 @@ func parseDirective(term string) (Directive, error) {
 	default:
 		reason = "unknown mechanism"
 	}
-	if reason != "" {
-		return d, syntaxError(term, reason)
-	}
-	return d, nil
+	return reason
 }
 
 func (d *Directive) parseDomain(arg string, required bool) (reason string) {
