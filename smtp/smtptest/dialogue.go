@@ -22,6 +22,10 @@ const patience = 10 * time.Second
 //	S: 250 2.0.0 OK            the next line is exactly this
 //	S~ 250 .*queued as (\w+)   the next line matches all of this expression
 //	S* 250 .*                  lines follow until one matches; it is the last read
+//	SCRAM SHA-256 secret n,,n=anna,r=abc ${first}
+//	                           send SCRAM's proof for the password after these
+//	                           messages, the second in base64, and keep the
+//	                           server's as ${signature}
 //	EOF                        the server has closed the connection
 //	CLOSE                      close the connection
 //	TLS                        make the client's side of a handshake
