@@ -32,3 +32,34 @@ func ExampleParse() {
 	// Output:
 	// spf: syntax error in "a:192.0.2.1": an IP address where a domain name belongs: use ip4 or ip6
 }
+
+// How a result came about, for people.
+func ExampleResult_Explain() {
+	checker := &spf.Checker{
+		Resolver: testdns.NewResolver(testdns.Zone{
+			"example.org":      {TXT: []string{"v=spf1 mx include:_spf.example.net -all"}, MX: []string{"10 mx.example.org"}},
+			"mx.example.org":   {A: []string{"192.0.2.1"}},
+			"_spf.example.net": {TXT: []string{"v=spf1 ip4:198.51.100.0/24 ~all"}},
+		}),
+	}
+	res := checker.Check(context.Background(), netip.MustParseAddr("198.51.100.7"), "client.example.net", "user@example.org")
+	fmt.Print(res.Explain())
+	// Output:
+	// pass: mailfrom user@example.org from 198.51.100.7
+	//   record of example.org: found
+	//     ? TXT example.org: "v=spf1 mx include:_spf.example.net -all"
+	//   mx: no match
+	//     ? MX example.org: mx.example.org.
+	//     ? A mx.example.org: 192.0.2.1
+	//   include:_spf.example.net: match
+	//     record of _spf.example.net: found
+	//       ? TXT _spf.example.net: "v=spf1 ip4:198.51.100.0/24 ~all"
+	//     ip4:198.51.100.0/24: match
+	// decided by include:_spf.example.net, terms with lookups: 2, of these without result: 0
+}
+
+func ExampleParseReceived() {
+	r, err := spf.ParseReceived("fail (mx.example.org: no) client-ip=192.0.2.1; envelope-from=\"a@example.com\"; identity=mailfrom")
+	fmt.Println(r.Status, r.ClientIP, r.Sender, r.Comment, err)
+	// Output: fail 192.0.2.1 a@example.com mx.example.org: no <nil>
+}
