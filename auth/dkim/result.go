@@ -3,6 +3,7 @@ package dkim
 import (
 	"errors"
 	"strings"
+	"time"
 )
 
 // Status is the outcome for one signature in the words of RFC 8601 §2.7.1.
@@ -55,6 +56,12 @@ type Result struct {
 	// Testing: the key says t=y. RFC 6376 §3.6.1 wants such mail treated as
 	// unsigned.
 	Testing bool
+	// Strict: the key says t=s, so that the domain of Identifier must be Domain
+	// itself (RFC 6376 §3.6.1).
+	Strict bool
+	// Signed is t= and Expires is x=, zero where there is none or where it is
+	// later than the year 9999.
+	Signed, Expires time.Time
 	// Expired: x= has passed.
 	Expired bool
 	// SignaturePrefix is the beginning of b=, at least eight characters and as
@@ -109,6 +116,15 @@ var outcomes = []struct {
 	{ErrKeyRecordSize, StatusPolicy},
 	{ErrTooManySignatures, StatusPolicy},
 	{ErrKeyUnavailable, StatusTempError},
+}
+
+// timeOf is the time of t= or x=, or zero for -1 and what no calendar has.
+func timeOf(seconds int64) time.Time {
+	const last = 253402300799 // the end of the year 9999
+	if seconds < 0 || seconds > last {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }
 
 func statusOf(err error) Status {

@@ -28,6 +28,7 @@ type signature struct {
 	idDomain       string   // the canonical domain of identifier
 	headers        []string // h= in lower case
 	length         int64    // l= or -1
+	signed         int64    // t= or -1
 	expires        int64    // x= or -1
 	b, bh          []byte
 	keyName        string // of the key record in DNS
@@ -44,7 +45,7 @@ func parseSignature(field []byte) (*signature, error) {
 
 // parse is parseSignature into s, whose buffers it takes.
 func (s *signature) parse(field []byte) error {
-	*s = signature{field: field, length: -1, expires: -1, headerC: Simple, bodyC: Simple, b: s.b[:0]}
+	*s = signature{field: field, length: -1, signed: -1, expires: -1, headerC: Simple, bodyC: Simple, b: s.b[:0]}
 	if len(field) > maxSignatureField {
 		return fmt.Errorf("%w: longer than %d octets", ErrSyntax, maxSignatureField)
 	}
@@ -161,18 +162,17 @@ func (s *signature) fillHashes(tags Tags) error {
 }
 
 func (s *signature) fillNumbers(tags Tags) error {
-	var signed int64
 	var err error
 	if s.length, err = number(tags, "l", 76); err != nil {
 		return err
 	}
-	if signed, err = number(tags, "t", 12); err != nil {
+	if s.signed, err = number(tags, "t", 12); err != nil {
 		return err
 	}
 	if s.expires, err = number(tags, "x", 12); err != nil {
 		return err
 	}
-	if signed >= 0 && s.expires >= 0 && s.expires <= signed {
+	if s.signed >= 0 && s.expires >= 0 && s.expires <= s.signed {
 		return fmt.Errorf("%w: x not after t", ErrSyntax) // RFC 6376 §3.5
 	}
 	return nil

@@ -314,6 +314,7 @@ func (n *Verification) evaluate(c *check) Result {
 	if s := c.sig; s != nil {
 		r.Domain, r.Selector, r.Identifier = s.domain, s.selector, s.identifier
 		r.Algorithm, r.HeaderCanon, r.BodyCanon = s.algorithm, s.headerC, s.bodyC
+		r.Signed, r.Expires = timeOf(s.signed), timeOf(s.expires)
 		r.SignedFields, r.BodyLength = s.headers, s.length
 	}
 	r.Err = c.err
@@ -350,7 +351,7 @@ func (n *Verification) verify(c *check, r *Result) error {
 	var first error
 	for _, record := range records {
 		err := n.v.acceptable(record, s)
-		r.Testing, r.KeyBits = record.Testing, record.Bits()
+		r.Testing, r.Strict, r.KeyBits = record.Testing, record.Strict, record.Bits()
 		if err == nil {
 			err = bodyErr
 		}
