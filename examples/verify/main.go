@@ -124,8 +124,9 @@ func show(out io.Writer, r *verify.Results) (status int, err error) {
 		line("client", r.IPRev.Status, "%s %s %s", r.IPRev.IP, r.IPRev.Name, why(r.IPRev.Err))
 	}
 	line("SPF", r.SPF.Status, "%q may be sent from there: %s %s", r.Envelope.MailFrom, r.SPF.Mechanism, why(r.SPF.Err))
-	for _, s := range r.SPF.Trace() {
-		fmt.Fprintf(out, "         %s%s %s: %s\n", strings.Repeat("  ", s.Depth), s.Domain, s.Term, s.Outcome)
+	_, steps, _ := strings.Cut(r.SPF.Explain(), "\n")
+	for step := range strings.Lines(steps) {
+		fmt.Fprint(out, "       ", step)
 	}
 	if len(r.DKIM) == 0 {
 		line("DKIM", dkim.StatusNone, "no signature")
