@@ -10,15 +10,19 @@ import (
 
 // DKIM returns a Signer over keys: a message is signed with every key whose
 // domain is the author's or a parent of it, so that the signature is aligned
-// for DMARC.
+// for DMARC. Domains are compared as A-labels (RFC 8616 §5).
 func DKIM(keys ...*dkim.Signer) Signer { return dkimKeys(keys) }
 
 type dkimKeys []*dkim.Signer
 
 func (k dkimKeys) Sign(ctx context.Context, domain string, message io.Reader) ([]byte, error) {
+	if a, ok := dkim.CanonicalDomain(domain, 1); ok {
+		domain = a
+	}
 	var use []*dkim.Signer
 	for _, s := range k {
-		if strings.EqualFold(domain, s.Domain) || strings.HasSuffix(strings.ToLower(domain), "."+strings.ToLower(s.Domain)) {
+		own, ok := dkim.CanonicalDomain(s.Domain, 1)
+		if ok && (domain == own || strings.HasSuffix(domain, "."+own)) {
 			use = append(use, s)
 		}
 	}

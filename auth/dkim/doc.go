@@ -8,7 +8,9 @@
 // one key or several, [NewSigning] is its io.Writer.
 //
 // Keys are made by [GenerateKey], kept as PEM ([MarshalKey], [ParseKey]) and
-// published as the text that [Record] returns.
+// published as the text that [Record] returns, in a zone file as [ZoneLine].
+// [Rotation] computes over time which keys sign, which must stay published and
+// which may go.
 //
 // Messages are taken byte for byte: lines end in CRLF (RFC 6376 §5.3). What
 // other signing schemes over the same primitives need is exported too:

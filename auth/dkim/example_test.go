@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"strings"
+	"time"
 
 	"github.com/posta-mail/posta/auth/dkim"
 )
@@ -44,4 +45,22 @@ func Example() {
 		fmt.Println(r.Status, r.Domain, r.Algorithm, r.Trusted)
 	}
 	// Output: pass example.org ed25519-sha256 true
+}
+
+// A key is followed by another: both are published for a while, one signs.
+func ExampleRotation() {
+	march := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	keys := []dkim.RotatedKey{
+		{Selector: "2026a", Algorithm: dkim.RSASHA256, Start: march.AddDate(0, -6, 0)},
+		{Selector: "2026b", Algorithm: dkim.RSASHA256, Start: march},
+	}
+	var rotation dkim.Rotation
+	for _, days := range []int{-1, 0, 14, 44} {
+		fmt.Println(rotation.States(keys, march.AddDate(0, 0, days)))
+	}
+	// Output:
+	// [signing published]
+	// [retired signing]
+	// [revoked signing]
+	// [removed signing]
 }

@@ -115,3 +115,65 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSignVerify signs whatever may be signed and verifies it, in one piece and
+// in pieces of a size, and expects a change of the body to be seen.
+func FuzzSignVerify(f *testing.F) {
+	f.Add("From: a@example.com\r\nSubject:  x\r\n\ty \r\n\r\nbody \t\r\n\r\n", uint8(7), uint8(3))
+	f.Add("From: a\r\n\r\n", uint8(0), uint8(1))
+	f.Add("From: a\r\n\r\n\r\r\n \n", uint8(9), uint8(2))
+	f.Add(" a\r\nfrom:\r\nX\r\n", uint8(1), uint8(0))
+	key := testKey()
+	rec := record(f, key)
+	canons := []Canonicalization{Simple, Relaxed}
+	f.Fuzz(func(t *testing.T, msg string, piece, canon uint8) {
+		s := testSigner()
+		s.HeaderCanon, s.BodyCanon = canons[canon&1], canons[canon>>1&1]
+		g, err := NewSigning([]*Signer{s})
+		require.NoError(t, err)
+		for rest := msg; rest != ""; {
+			n := min(len(rest), int(piece)+1)
+			g.Write([]byte(rest[:n]))
+			rest = rest[n:]
+		}
+		fields, err := g.Fields()
+		if err != nil {
+			return
+		}
+		whole, err := Sign(context.Background(), []*Signer{s}, strings.NewReader(msg))
+		require.NoError(t, err)
+		require.Equal(t, string(whole), string(fields))
+		if msg != "" && (msg[0] == ' ' || msg[0] == '\t') {
+			return // the first line would continue the signature
+		}
+		v := &Verifier{Resolver: newZone(testName, rec), Clock: at(1_700_000_100)}
+		check := func(msg string) Result {
+			rs, err := v.Verify(context.Background(), strings.NewReader(msg))
+			require.NoError(t, err)
+			require.NotEmpty(t, rs)
+			return rs[0]
+		}
+		require.NoError(t, check(string(fields)+msg).Err)
+		if strings.Contains(msg, "\r\n\r\n") || strings.HasPrefix(msg, "\r\n") {
+			require.ErrorIs(t, check(string(fields)+msg+"\r\nmore\r\n").Err, ErrBodyHash)
+		}
+	})
+}
+
+// FuzzZoneLine: one line comes out, whatever goes in, and its text is the same.
+func FuzzZoneLine(f *testing.F) {
+	f.Add("example.org", "sel", "v=DKIM1; p=")
+	f.Add("b\u00fccher.example.", "s\n", "\"\\\r\n\x00\xff;")
+	f.Add("a.b", "_x", strings.Repeat("\"", 600))
+	f.Fuzz(func(t *testing.T, domain, selector, text string) {
+		line, err := ZoneLine(domain, selector, text, 0)
+		if err != nil {
+			require.ErrorIs(t, err, ErrConfig)
+			return
+		}
+		owner, data, ok := strings.Cut(line, " IN TXT ")
+		require.True(t, ok)
+		require.NotContains(t, owner, " ")
+		require.Equal(t, text, zoneText(t, data))
+	})
+}

@@ -90,6 +90,25 @@ var (
 	zoneEscape = regexp.MustCompile(`\\([0-9]{3}|.)`)
 )
 
+// zoneText reads the character-strings of a record.
+func zoneText(t *testing.T, data string) string {
+	var got []byte
+	for rest := data + " "; rest != ""; {
+		part := zoneString.FindStringSubmatch(rest)
+		require.NotNil(t, part, "%q", rest)
+		rest = rest[len(part[0]):]
+		plain := zoneEscape.ReplaceAllStringFunc(part[1], func(e string) string {
+			if n, err := strconv.Atoi(e[1:]); err == nil {
+				return string([]byte{byte(n)})
+			}
+			return e[1:]
+		})
+		require.LessOrEqual(t, len(plain), 255)
+		got = append(got, plain...)
+	}
+	return string(got)
+}
+
 func TestZoneLine(t *testing.T) {
 	key, err := GenerateKey(RSASHA256)
 	require.NoError(t, err)
@@ -98,21 +117,7 @@ func TestZoneLine(t *testing.T) {
 		require.NoError(t, err)
 		data, ok := strings.CutPrefix(line, "sel._domainkey.xn--bcher-kva.example. 3600 IN TXT ")
 		require.True(t, ok, line)
-		var got []byte
-		for rest := data + " "; rest != ""; {
-			part := zoneString.FindStringSubmatch(rest)
-			require.NotNil(t, part, "%q", rest)
-			rest = rest[len(part[0]):]
-			plain := zoneEscape.ReplaceAllStringFunc(part[1], func(e string) string {
-				if n, err := strconv.Atoi(e[1:]); err == nil {
-					return string([]byte{byte(n)})
-				}
-				return e[1:]
-			})
-			require.LessOrEqual(t, len(plain), 255)
-			got = append(got, plain...)
-		}
-		assert.Equal(t, text, string(got))
+		assert.Equal(t, text, zoneText(t, data))
 	}
 	line, err := ZoneLine("example.org", "sel", "x", 0)
 	require.NoError(t, err)
