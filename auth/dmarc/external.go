@@ -31,12 +31,22 @@ var (
 )
 
 // Destinations finds out where reports about a domain go (RFC 9990 §4): uris
-// are AggregateURIs or FailureURIs of the record at policyDomain. A destination
+// are AggregateURIs of the record at policyDomain. A destination
 // in another organization must have agreed, by a record at
 // POLICYDOMAIN._report._dmarc.HOST, which may name others of the same host
 // instead. The second result has an error for each URI that is left out:
 // ErrDestination, ErrNotAgreed, or ErrDNS, with which it may be tried later.
 func (e *Evaluator) Destinations(ctx context.Context, policyDomain string, uris []string) ([]Destination, []error) {
+	return e.agreed(ctx, policyDomain, uris, func(r *Record) []string { return r.AggregateURIs })
+}
+
+// FailureDestinations is Destinations for failure reports: the other
+// organization names others of the same host by ruf (RFC 9990 §4, RFC 9991).
+func (e *Evaluator) FailureDestinations(ctx context.Context, policyDomain string, uris []string) ([]Destination, []error) {
+	return e.agreed(ctx, policyDomain, uris, func(r *Record) []string { return r.FailureURIs })
+}
+
+func (e *Evaluator) agreed(ctx context.Context, policyDomain string, uris []string, named func(*Record) []string) ([]Destination, []error) {
 	domain, ok := canonicalDomain(policyDomain)
 	if !ok {
 		return nil, []error{ErrAuthorDomain}
@@ -46,7 +56,7 @@ func (e *Evaluator) Destinations(ctx context.Context, policyDomain string, uris 
 	var all []Destination
 	var errs []error
 	for _, uri := range uris[:min(len(uris), MaxDestinations)] {
-		found, err := s.destinations(domain, uri)
+		found, err := s.destinations(domain, uri, named)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%.200q: %w", uri, err))
 			continue
@@ -57,7 +67,7 @@ func (e *Evaluator) Destinations(ctx context.Context, policyDomain string, uris 
 }
 
 // destinations is Destinations for one URI.
-func (s *session) destinations(domain, uri string) ([]Destination, error) {
+func (s *session) destinations(domain, uri string, named func(*Record) []string) ([]Destination, error) {
 	address, host, err := mailto(uri)
 	if err != nil {
 		return nil, err
@@ -82,7 +92,7 @@ func (s *session) destinations(domain, uri string) ([]Destination, error) {
 		if err != nil {
 			continue
 		}
-		if own := instead(r.AggregateURIs, host); len(own) > 0 {
+		if own := instead(named(r), host); len(own) > 0 {
 			return own, nil
 		}
 		return []Destination{{URI: uri, Address: address, External: true}}, nil

@@ -79,3 +79,13 @@ func FuzzMailto(f *testing.F) {
 		}
 	})
 }
+
+// TestFailureDestinations: the other organization's ruf counts, not its rua.
+func TestFailureDestinations(t *testing.T) {
+	e := &Evaluator{Resolver: parseZone("a.example._report._dmarc.p.test v=DMARC1; rua=mailto:agg@p.test; ruf=mailto:fail@p.test")}
+	got, errs := e.FailureDestinations(t.Context(), "a.example", []string{"mailto:d@p.test"})
+	assert.Empty(t, errs)
+	assert.Equal(t, []Destination{{URI: "mailto:fail@p.test", Address: "fail@p.test", External: true}}, got)
+	got, _ = e.Destinations(t.Context(), "a.example", []string{"mailto:d@p.test"})
+	assert.Equal(t, []Destination{{URI: "mailto:agg@p.test", Address: "agg@p.test", External: true}}, got)
+}

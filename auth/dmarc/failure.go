@@ -1,12 +1,10 @@
 package dmarc
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"net/netip"
-	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,19 +127,23 @@ func ParseFailure(part []byte) (*Failure, error) {
 	if len(part) > maxFailure {
 		return nil, ErrReportLimit
 	}
-	fields, err := textproto.NewReader(bufio.NewReader(io.MultiReader(bytes.NewReader(bytes.TrimSpace(part)), strings.NewReader("\r\n\r\n")))).ReadMIMEHeader()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrReport, err)
+	h := message.ParseHeader(slices.Concat(bytes.TrimSpace(part), []byte("\r\n\r\n")))
+	fields := make(map[string]string)
+	for f := range h.Fields() {
+		name := strings.ToLower(f.Name())
+		if _, ok := fields[name]; !ok {
+			fields[name] = oneLine(f.Value())
+		}
 	}
-	if !strings.EqualFold(strings.TrimSpace(fields.Get("Feedback-Type")), "auth-failure") {
+	if !strings.EqualFold(fields["feedback-type"], "auth-failure") {
 		return nil, fmt.Errorf("%w: not about authentication", ErrReport)
 	}
 	f := &Failure{
-		Reporter: fields.Get("User-Agent"), MailFrom: fields.Get("Original-Mail-From"), RcptTo: fields.Get("Original-Rcpt-To"),
-		AuthResults: fields.Get("Authentication-Results"), Domain: strings.ToLower(fields.Get("Reported-Domain")), ID: fields.Get("Original-Envelope-Id"),
-		Alignment: fields.Get("Identity-Alignment"), Delivered: fields.Get("Delivery-Result"),
+		Reporter: fields["user-agent"], MailFrom: fields["original-mail-from"], RcptTo: fields["original-rcpt-to"],
+		AuthResults: fields["authentication-results"], Domain: strings.ToLower(fields["reported-domain"]), ID: fields["original-envelope-id"],
+		Alignment: fields["identity-alignment"], Delivered: fields["delivery-result"],
 	}
-	f.Source, _ = netip.ParseAddr(strings.TrimSpace(fields.Get("Source-IP")))
-	f.Arrived, _ = message.ParseDate(fields.Get("Arrival-Date"))
+	f.Source, _ = netip.ParseAddr(fields["source-ip"])
+	f.Arrived, _ = message.ParseDate(fields["arrival-date"])
 	return f, nil
 }
