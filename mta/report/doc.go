@@ -11,5 +11,8 @@
 // other organizations only where they have agreed. Whoever implements
 // [Submitter] signs with DKIM.
 //
+// Days, caps and the way out are not DMARC's alone: reports about TLS (RFC 8460)
+// can use the same, with windows of their own. They are not written yet.
+//
 // [Parse] takes a message and gives the reports in it.
 package report
