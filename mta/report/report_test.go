@@ -54,6 +54,12 @@ func (o *outbox) Submit(_ context.Context, m *Mail) error {
 	return nil
 }
 
+func (o *outbox) all() []*Mail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.mail
+}
+
 func newSender(store Store, out *outbox) *Sender {
 	return &Sender{Store: store, Submitter: out, Verifier: new(verifier), Domain: "r.test", Address: "dmarc@reports.r.test",
 		Allow: func(string) bool { return true }}
@@ -125,11 +131,11 @@ func TestSenderDays(t *testing.T) {
 		require.NoError(t, c.Add(skip))
 		time.Sleep(24*time.Hour - time.Second)
 		synctest.Wait()
-		assert.Empty(t, out.mail)
+		assert.Empty(t, out.all())
 		time.Sleep(time.Hour + 2*time.Second)
 		synctest.Wait()
-		require.Len(t, out.mail, 1)
-		m := out.mail[0]
+		require.Len(t, out.all(), 1)
+		m := out.all()[0]
 		assert.Equal(t, "d@a.test", m.To)
 		parsed, err := mail.ReadMessage(bytes.NewReader(m.Message))
 		require.NoError(t, err)
