@@ -14,6 +14,7 @@ import (
 	"github.com/posta-mail/posta/mda"
 	"github.com/posta-mail/posta/mta/delivery"
 	"github.com/posta-mail/posta/mta/queue"
+	"github.com/posta-mail/posta/mta/report"
 	"github.com/posta-mail/posta/mta/route"
 	"github.com/posta-mail/posta/smtp"
 	"github.com/posta-mail/posta/store"
@@ -63,6 +64,9 @@ type Agent struct {
 	Verify verify.Verifier
 	// NoVerify turns that off.
 	NoVerify bool
+	// Reports counts what was verified, for DMARC's aggregate reports, which a
+	// report.Sender sends by SubmitReport; nil: nothing is counted.
+	Reports *report.Collector
 
 	// Route says where mail for a domain goes. Its Resolver and Names are
 	// set from this Agent if empty.

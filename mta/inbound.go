@@ -112,8 +112,10 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 	m := s.accept(id, staged)
 	results := v.results(ctx)
 	m.added = a.authResults(results)
-	if !s.mayRelay() {
-		m.junk, err = dispose(results)
+	if results != nil && !s.mayRelay() {
+		d := results.Recommend()
+		m.junk, err = dispose(d)
+		a.count(results, d, s.to[0])
 	}
 	if err == nil {
 		err = s.examine(ctx, m, head, results)

@@ -29,8 +29,8 @@ import (
 	"github.com/posta-mail/posta/store/sqlite"
 )
 
-// report takes a bounce or delay notice apart, with the standard library.
-func report(t *testing.T, msg string) (text, status, header string) {
+// noticeOf takes a bounce or delay notice apart, with the standard library.
+func noticeOf(t *testing.T, msg string) (text, status, header string) {
 	t.Helper()
 	m, err := netmail.ReadMessage(strings.NewReader(msg))
 	require.NoError(t, err)
@@ -146,7 +146,7 @@ func TestTwoSystems(t *testing.T) {
 	all := strings.Join(notices, "")
 	require.Contains(t, all, "Final-Recipient: rfc822; alice@nowhere.test\r\nAction: failed\r\nStatus: 5.1.2\r\n")
 	for _, n := range notices {
-		text, status, header := report(t, n)
+		text, status, header := noticeOf(t, n)
 		results, err := (&dkim.Verifier{Resolver: a.agent.Resolver}).Verify(t.Context(), strings.NewReader(n))
 		require.NoError(t, err)
 		require.Len(t, results, 2, "the host's key and, as its parent, the domain's")
@@ -187,7 +187,7 @@ func TestBounceTexts(t *testing.T) {
 				s.run()
 				require.NoError(t, s.submit("bob@ours.test", submitted, "x@target.test"))
 				synctest.Wait()
-				text, status, header := report(t, s.one("bob@ours.test", store.Inbox))
+				text, status, header := noticeOf(t, s.one("bob@ours.test", store.Inbox))
 				require.Contains(t, text, "<x@target.test>\r\n    "+c.text+"\r\n")
 				require.Contains(t, status, "\r\nStatus: "+c.status+"\r\n")
 				require.Contains(t, header, "Message-ID: <1@ours.test>")
@@ -209,7 +209,7 @@ func TestDelayNoticeAndExpiry(t *testing.T) {
 		time.Sleep(3*time.Hour + 30*time.Minute)
 		require.Empty(t, s.mail("bob@ours.test", store.Inbox))
 		time.Sleep(4 * time.Hour)
-		text, status, _ := report(t, s.one("bob@ours.test", store.Inbox))
+		text, status, _ := noticeOf(t, s.one("bob@ours.test", store.Inbox))
 		require.Contains(t, text, "need not send it again")
 		require.Contains(t, status, "Action: delayed\r\nStatus: 4.2.0\r\n")
 		require.Contains(t, status, "Will-Retry-Until: ")
@@ -218,7 +218,7 @@ func TestDelayNoticeAndExpiry(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		list := s.mail("bob@ours.test", store.Inbox)
 		require.Len(t, list, 2)
-		_, status, _ = report(t, list[1])
+		_, status, _ = noticeOf(t, list[1])
 		require.Contains(t, status, "Action: failed\r\nStatus: 5.4.7\r\n")
 		require.Contains(t, status, "Diagnostic-Code: smtp; 450 4.2.0 Greylisted\r\n")
 		require.Empty(t, s.queued())
@@ -359,7 +359,7 @@ func TestRestartOnDisk(t *testing.T) {
 	go func() { done <- a.Run(ctx) }()
 	got := await(t, other.st, "bob@b.test", 1)[0]
 	require.True(t, strings.HasSuffix(got, "\r\nX-Prefix: yes\r\nFrom: alice@a.test\r\nSubject: kept\r\n\r\n"), got)
-	_, status, _ := report(t, await(t, st, "alice@a.test", 1)[0])
+	_, status, _ := noticeOf(t, await(t, st, "alice@a.test", 1)[0])
 	require.Contains(t, status, "nobody@b.test")
 	cancel()
 	require.NoError(t, <-done)
