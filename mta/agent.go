@@ -65,7 +65,7 @@ type Agent struct {
 	// NoVerify turns that off.
 	NoVerify bool
 	// Reports counts what was verified, for DMARC's aggregate reports, which a
-	// report.Sender sends by SubmitReport; nil: nothing is counted.
+	// report.Sender sends by ReportSubmitter; nil: nothing is counted.
 	Reports *report.Collector
 
 	// Route says where mail for a domain goes. Its Resolver and Names are

@@ -115,7 +115,7 @@ func (s *inboundSession) receive(ctx context.Context, id string, r io.Reader) (*
 	if results != nil && !s.mayRelay() {
 		d := results.Recommend()
 		m.junk, err = dispose(d)
-		a.count(results, d, s.to[0])
+		a.count(results, d, s.to[0], h)
 	}
 	if err == nil {
 		err = s.examine(ctx, m, head, results)

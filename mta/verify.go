@@ -1,14 +1,10 @@
 package mta
 
 import (
-	"bytes"
 	"context"
-	"strings"
 
 	"github.com/posta-mail/posta/auth"
-	"github.com/posta-mail/posta/auth/dmarc"
 	"github.com/posta-mail/posta/auth/verify"
-	"github.com/posta-mail/posta/mta/report"
 	"github.com/posta-mail/posta/smtp"
 )
 
@@ -74,44 +70,4 @@ func dispose(d verify.Disposition) (junk bool, err error) {
 		return false, smtp.Errorf(d.Code, d.Enhanced, "%s", d.Reason)
 	}
 	return false, nil
-}
-
-// count counts a message for the reports of DMARC. What was deferred will come
-// again.
-func (a *Agent) count(r *verify.Results, d verify.Disposition, rcpt smtp.Path) {
-	if a.Reports == nil || d.Action == verify.Defer {
-		return
-	}
-	s := report.Sample{
-		Source: r.Envelope.Remote, MailFrom: r.Envelope.MailFrom[strings.LastIndexByte(r.Envelope.MailFrom, '@')+1:], RcptTo: rcpt.Domain,
-		DMARC: r.DMARC, SPF: r.SPF, HELO: r.HELO, DKIM: r.DKIM,
-	}
-	if r.DMARC.Status == dmarc.StatusFail {
-		s.Disposition = map[verify.Action]string{verify.Accept: "none", verify.Quarantine: "quarantine", verify.Reject: "reject"}[d.Action]
-	}
-	if d.Override != "" {
-		s.Overrides = []dmarc.Override{{Type: d.Override, Comment: d.Reason}}
-	}
-	a.Reports.Add(&s)
-}
-
-// SubmitReport signs a message of this system and queues it: it is the Submit
-// of a report.Sender. from and to are addresses, local@domain. Errors are those
-// of the queue, and a *smtp.Error for what is no address.
-func (a *Agent) SubmitReport(ctx context.Context, from, to string, text []byte) error {
-	a.setup()
-	sender, err := smtp.ParseAddress(from)
-	if err != nil {
-		return err
-	}
-	recipient, err := smtp.ParseAddress(to)
-	if err != nil {
-		return err
-	}
-	staged, err := a.stage(ctx, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	defer staged.Discard()
-	return a.Submit(ctx, "", sender, []smtp.Path{recipient}, a.sign(ctx, sender.Domain, staged), staged)
 }

@@ -22,7 +22,7 @@ import (
 func TestReports(t *testing.T) {
 	zone := world(t)
 	zone["_dmarc.ours.test"] = testdns.Records{TXT: []string{"v=DMARC1; p=reject; rua=mailto:bob@ours.test"}}
-	seen := new(report.Collector)
+	seen := &report.Collector{Store: &report.Memory{}}
 	s := newSystem(t, zone, func(s *system) { s.Reports = seen })
 	forged := strings.Replace(letter, "alice@pass.test", "boss@ours.test", 1)
 	require.NoError(t, s.receive("198.51.100.1", "alice@pass.test", forged, "carol@ours.test"))
@@ -30,36 +30,34 @@ func TestReports(t *testing.T) {
 	require.NoError(t, s.receive("192.0.2.1", "alice@pass.test", letter, "carol@ours.test")) // its domain wants none
 
 	sender := &report.Sender{
-		Collector: seen, Submit: s.SubmitReport, From: "reports@dmarc.ours.test", Org: "Ours", Resolver: s.Resolver,
+		Store: seen.Store, Submitter: s.ReportSubmitter(), Verifier: &dmarc.Evaluator{Resolver: s.Resolver}, Domain: "mx.ours.test", Address: "reports@dmarc.ours.test",
 		Allow: func(domain string) bool { return domain == "ours.test" },
 	}
-	require.NoError(t, sender.Send(t.Context(), time.Now().Add(24*time.Hour)))
-	s.run()
-	require.Eventually(t, func() bool { return len(s.mail("bob@ours.test", store.Inbox)) == 1 }, 10*time.Second, 5*time.Millisecond)
-	mail := s.one("bob@ours.test", store.Inbox)
-	var rows []dmarc.Row
-	a, err := report.Receive(strings.NewReader(mail), int64(len(mail)), nil, func(r *dmarc.Row) error {
-		rows = append(rows, *r)
-		return nil
-	})
+	sent, errs := sender.Send(t.Context())
+	require.Zero(t, sent, "the day is not over")
+	require.Empty(t, errs)
+	windows, err := seen.Store.Windows(time.Now().Add(48 * time.Hour))
 	require.NoError(t, err)
-	assert.Equal(t, "ours.test", a.Published.Domain)
-	require.Len(t, rows, 1)
-	assert.Equal(t, dmarc.Row{
+	require.Len(t, windows, 1)
+	assert.Equal(t, "ours.test", windows[0].Published.Domain)
+	require.Equal(t, []dmarc.Row{{
 		Source: netip.MustParseAddr("198.51.100.1"), Count: 2, Disposition: "quarantine", HeaderFrom: "ours.test", EnvelopeFrom: "pass.test", EnvelopeTo: "ours.test",
 		Overrides: []dmarc.Override{{Type: "local_policy", Comment: "Message fails DMARC"}},
 		Senders:   []dmarc.SenderResult{{Domain: "pass.test", Scope: "mfrom", Result: "fail"}},
-	}, rows[0])
+	}}, windows[0].Rows)
 
+	require.NoError(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: "reports@dmarc.ours.test", To: "bob@ours.test", Message: []byte(letter)}))
+	s.run()
+	require.Eventually(t, func() bool { return len(s.mail("bob@ours.test", store.Inbox)) == 1 }, 10*time.Second, 5*time.Millisecond)
 	for _, bad := range []string{"", "bob", "bob@ours.test\r\n"} {
-		assert.Error(t, s.SubmitReport(t.Context(), "reports@dmarc.ours.test", bad, []byte(letter)))
-		assert.Error(t, s.SubmitReport(t.Context(), bad, "bob@ours.test", []byte(letter)))
+		assert.Error(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: "reports@dmarc.ours.test", To: bad}))
+		assert.Error(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: bad, To: "bob@ours.test"}))
 	}
 }
 
 // TestStricter has an Agent that goes beyond the standards.
 func TestStricter(t *testing.T) {
-	seen := new(report.Collector)
+	seen := &report.Collector{Store: &report.Memory{}}
 	s := newSystem(t, world(t), func(s *system) {
 		s.Reports = seen
 		s.Agent.Verify.Policy = verify.Policy{RejectDMARC: true, DeferTempErrors: true}
