@@ -12,7 +12,7 @@ import (
 // strings of one TXT record come joined (RFC 6376 §3.6.2.2). An error in which
 // errors.As finds a *net.DNSError with IsNotFound means that there is no
 // record; every other error is temporary. It must be safe for concurrent use
-// and should obey ctx.
+// and end when ctx does.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
@@ -24,7 +24,7 @@ const maxKeyRecords = 4
 // keyLookup is a key on its way; records and err are set when done is closed.
 type keyLookup struct {
 	name    string
-	done    chan struct{}
+	done    chan struct{} // nil until it is sent for, or if nobody had to wait
 	records []*KeyRecord
 	err     error
 	first   KeyRecord // what records mostly is
@@ -34,6 +34,9 @@ type keyLookup struct {
 
 // wait waits for a key, until the deadline.
 func (n *Verification) wait(k *keyLookup) ([]*KeyRecord, error) {
+	if k.done == nil {
+		return k.records, k.err
+	}
 	select {
 	case <-k.done:
 		return k.records, k.err
@@ -57,26 +60,42 @@ func (k *keyLookup) fetch(ctx context.Context, v *Verifier) {
 	k.records, k.err = v.lookupKey(ctx, k.name, k)
 }
 
-// lookup sends for the key of a signature, once per key.
-func (n *Verification) lookup(s *signature) *keyLookup {
+// want asks for the key of a signature, once per key.
+func (n *Verification) want(s *signature) *keyLookup {
 	for _, k := range n.keys {
 		if k.name == s.keyName {
 			return k
 		}
 	}
-	if n.cancel == nil { // one budget for all keys
-		timeout := orDefault(n.v.Timeout, DefaultTimeout)
-		n.ctx, n.cancel = context.WithCancel(n.ctx)
-		n.deadline, n.timer = time.Now().Add(timeout), time.AfterFunc(timeout, n.cancel)
-	}
 	k := &n.first
 	if len(n.keys) > 0 {
 		k = new(keyLookup)
 	}
-	k.name, k.done = s.keyName, make(chan struct{})
+	k.name = s.keyName
 	n.keys = append(n.keys, k)
-	go k.fetch(n.ctx, n.v)
 	return k
+}
+
+// send sends for the keys that are wanted. last says that nothing is left to be
+// done but to wait for them: a single one is then fetched without a goroutine,
+// which costs more than all else but the signature.
+func (n *Verification) send(last bool) {
+	if n.cancel != nil || len(n.keys) == 0 {
+		return
+	}
+	timeout := orDefault(n.v.Timeout, DefaultTimeout)
+	if last && len(n.keys) == 1 {
+		n.ctx, n.cancel = context.WithTimeout(n.ctx, timeout)
+		n.first.records, n.first.err = n.v.lookupKey(n.ctx, n.first.name, &n.first)
+		return
+	}
+	// One budget for all keys.
+	n.ctx, n.cancel = context.WithCancel(n.ctx)
+	n.deadline, n.timer = time.Now().Add(timeout), time.AfterFunc(timeout, n.cancel)
+	for _, k := range n.keys {
+		k.done = make(chan struct{})
+		go k.fetch(n.ctx, n.v)
+	}
 }
 
 // LookupKey fetches the key records of a selector, usually one, at most four.

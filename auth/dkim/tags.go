@@ -106,20 +106,20 @@ const fws = " \t\r\n"
 
 // lowerNoFWS is dropFWS in lower case.
 func lowerNoFWS(s string) string {
-	var b strings.Builder
-	b.Grow(len(s))
+	var room [1024]byte
+	b := room[:0]
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case isFWS(c):
 		case c >= 0x80:
 			return strings.ToLower(dropFWS(s))
 		case 'A' <= c && c <= 'Z':
-			b.WriteByte(c + 'a' - 'A')
+			b = append(b, c+'a'-'A')
 		default:
-			b.WriteByte(c)
+			b = append(b, c)
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // prefixOf is the first n octets of s without white space.
@@ -135,9 +135,13 @@ func prefixOf(s string, n int) string {
 func decodeBase64(dst []byte, s string) ([]byte, error) {
 	var room [1024]byte
 	text := room[:0]
-	for i := 0; i < len(s); i++ {
-		if !isFWS(s[i]) {
-			text = append(text, s[i])
+	for len(s) > 0 {
+		n := strings.IndexAny(s, fws)
+		if n < 0 {
+			n = len(s)
+		}
+		text = append(text, s[:n]...)
+		for s = s[n:]; len(s) > 0 && isFWS(s[0]); s = s[1:] {
 		}
 	}
 	dst = slices.Grow(dst, base64.StdEncoding.DecodedLen(len(text)))

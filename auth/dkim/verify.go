@@ -79,6 +79,7 @@ var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 // r's or ctx's; without error the message was read completely.
 func (v *Verifier) Verify(ctx context.Context, r io.Reader) ([]Result, error) {
 	n := v.NewVerification(ctx)
+	n.whole = true
 	defer n.Close()
 	if err := readAll(ctx, n, r); err != nil {
 		return nil, err
@@ -88,6 +89,20 @@ func (v *Verifier) Verify(ctx context.Context, r io.Reader) ([]Result, error) {
 
 // readAll writes what r has to w, which takes everything.
 func readAll(ctx context.Context, w io.Writer, r io.Reader) error {
+	switch r := r.(type) { // what is in memory need not be copied
+	case *bytes.Reader:
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := r.WriteTo(w)
+		return err
+	case *bytes.Buffer:
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := r.WriteTo(w)
+		return err
+	}
 	buf := readBuffers.Get().(*[readSize]byte)
 	defer readBuffers.Put(buf)
 	for {
@@ -124,6 +139,7 @@ type Verification struct {
 	first  keyLookup     // the first of them
 	*workspace
 
+	whole             bool // perhaps: keys are not sent for before more is written
 	started, finished bool
 	results           []Result
 }
@@ -209,6 +225,9 @@ func (n *Verification) Write(p []byte) (int, error) {
 	if n.lf != nil {
 		p = n.lf.convert(p)
 	}
+	if n.started {
+		n.send(false)
+	}
 	if !n.header.done {
 		p = n.header.write(p)
 		if n.header.done {
@@ -225,8 +244,10 @@ func (n *Verification) Write(p []byte) (int, error) {
 // Results.
 func (n *Verification) Close() error {
 	n.finished = true
-	if n.cancel != nil {
+	if n.timer != nil {
 		n.timer.Stop()
+	}
+	if n.cancel != nil {
 		n.cancel()
 	}
 	if n.workspace != nil {
@@ -278,8 +299,11 @@ func (n *Verification) start() {
 			c.err = ErrExpired
 		default:
 			c.body = n.body.Add(c.sig.bodyC, c.sig.length)
-			c.key = n.lookup(c.sig)
+			c.key = n.want(c.sig)
 		}
+	}
+	if !n.whole {
+		n.send(false)
 	}
 }
 
@@ -295,6 +319,7 @@ func (n *Verification) Results() []Result {
 		n.start()
 	}
 	n.body.Close()
+	n.send(true)
 	n.results = make([]Result, len(n.checks))
 	var few [DefaultMaxSignatures]string
 	texts := few[:0]

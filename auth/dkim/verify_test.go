@@ -308,7 +308,7 @@ func TestReaderError(t *testing.T) {
 		})
 		msg := signed(t, plainMessage)
 		broken := errors.New("broken")
-		r := io.MultiReader(strings.NewReader(msg[:len(msg)-5]), iotest.ErrReader(broken))
+		r := io.MultiReader(strings.NewReader(msg[:len(msg)-5]), strings.NewReader(msg[len(msg)-5:]), iotest.ErrReader(broken))
 		rs, err := v.Verify(context.Background(), r)
 		assert.Nil(t, rs)
 		assert.ErrorIs(t, err, broken)
