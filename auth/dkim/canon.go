@@ -306,21 +306,26 @@ func (c *bodyCanon) writeRelaxed(p []byte) {
 
 // skipPlain returns the place of the first octet of p[i:] that is special, or
 // len(p). Spaces between two octets of content are not. It looks at eight
-// octets at a time: the high bit of each octet of the masks below says that the
-// octet is of a kind, and says so of others only above one that is.
+// octets at a time: the high bit of each octet of low and controls says that the
+// octet is below a bound, and says so of others only above one that is. What is
+// found need not be special: nothing else below 16 is in text, but if it is the
+// caller sees.
 func skipPlain(p []byte, i int) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for ; i+9 <= len(p); i += 8 {
-		w, next := binary.LittleEndian.Uint64(p[i:]), binary.LittleEndian.Uint64(p[i+1:])
-		// Nothing below 16 but tab, LF and CR is in text, and LF follows CR.
-		controls := (w - 16*ones) &^ w & highs
-		blanks := w ^ ' '*ones
-		blanks = (blanks - ones) &^ blanks & highs
-		before := (next - 33*ones) &^ next & highs // control or space
-		if found := controls | blanks&before; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
+	q := p[i:]
+	for len(q) >= 9 {
+		w := binary.LittleEndian.Uint64(q)
+		if low := (w - 33*ones) &^ w & highs; low != 0 { // white space, or a control
+			last := uint64(q[8])
+			next := low>>8 | (last-33)&^last&0x80<<56
+			controls := (w - 16*ones) &^ w & highs
+			if found := low&next | controls; found != 0 {
+				return len(p) - len(q) + bits.TrailingZeros64(found)/8
+			}
 		}
+		q = q[8:]
 	}
+	i = len(p) - len(q)
 	for i < len(p) && !special[p[i]] {
 		i++
 	}

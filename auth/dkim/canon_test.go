@@ -203,3 +203,34 @@ func TestRelaxedHeader(t *testing.T) {
 		assert.Equal(t, want, string(Relaxed.AppendHeader(nil, []byte(in))), "%q", in)
 	}
 }
+
+// TestLargeBodies compares large bodies with the canonical text of a slow way,
+// whatever the pieces are.
+func TestLargeBodies(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	words := []string{"word", " ", "  ", "\t", "\r\n", "\r\n\r\n", " \r\n", "\r", "a longer piece of text, ", strings.Repeat("x", 3000)}
+	for range 30 {
+		var text strings.Builder
+		for size := r.IntN(400 << 10); text.Len() < size; {
+			text.WriteString(words[r.IntN(len(words))])
+		}
+		body := text.String()
+		for _, canon := range []Canonicalization{Simple, Relaxed} {
+			want := sha256.Sum256([]byte(slowCanon(canon, body)))
+			limit := int64(r.IntN(300 << 10))
+			var b BodyHasher
+			whole, part := b.Add(canon, -1), b.Add(canon, limit)
+			for p := []byte(body); len(p) > 0; {
+				n := min(1+r.IntN(70<<10), len(p))
+				b.Write(p[:n])
+				p = p[n:]
+			}
+			b.Close()
+			require.Equal(t, want[:], whole.Sum(), "%s of %d octets", canon, len(body))
+			text := slowCanon(canon, body)
+			want = sha256.Sum256([]byte(text[:min(limit, int64(len(text)))]))
+			require.Equal(t, want[:], part.Sum())
+			require.Equal(t, int64(len(text)), whole.Total())
+		}
+	}
+}
