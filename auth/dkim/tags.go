@@ -89,7 +89,7 @@ func trimFWS(s string) string {
 // dropFWS removes all folding white space, as base64 values and lists allow it
 // anywhere.
 func dropFWS(s string) string {
-	if strings.IndexAny(s, fws) < 0 {
+	if !strings.ContainsAny(s, fws) {
 		return s
 	}
 	var b strings.Builder
@@ -124,7 +124,7 @@ func lowerNoFWS(s string) string {
 
 // prefixOf is the first n octets of s without white space.
 func prefixOf(s string, n int) string {
-	if head := s[:min(n, len(s))]; strings.IndexAny(head, fws) < 0 {
+	if head := s[:min(n, len(s))]; !strings.ContainsAny(head, fws) {
 		return head
 	}
 	s = dropFWS(s)

@@ -3,7 +3,6 @@ package verify_test
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -40,10 +39,10 @@ func signer(t testing.TB, z testdns.Zone, domain string) *dkim.Signer {
 	t.Helper()
 	key, err := dkim.GenerateKey(dkim.Ed25519SHA256)
 	require.NoError(t, err)
-	record, err := dkim.Record(key.(crypto.Signer))
+	record, err := dkim.Record(key)
 	require.NoError(t, err)
 	z["k._domainkey."+domain] = testdns.Records{TXT: []string{record}}
-	return &dkim.Signer{Domain: domain, Selector: "k", Key: key.(crypto.Signer)}
+	return &dkim.Signer{Domain: domain, Selector: "k", Key: key}
 }
 
 func sign(t testing.TB, s *dkim.Signer, msg string) string {

@@ -42,7 +42,8 @@ func TestShownCertificate(t *testing.T) {
 		"function that leaves it open": {&tls.Config{GetCertificate: get(nil), Certificates: []tls.Certificate{one, two}}, false, false},
 		"function with nothing":        {&tls.Config{GetCertificate: get(nil)}, false, true},
 		"nothing":                      {&tls.Config{}, false, true},
-		"map":                          {&tls.Config{Certificates: []tls.Certificate{one, two}, NameToCertificate: map[string]*tls.Certificate{"two.test": &two}}, true, false}, //nolint:staticcheck // still met
+		//lint:ignore SA1019 still met
+		"map": {&tls.Config{Certificates: []tls.Certificate{one, two}, NameToCertificate: map[string]*tls.Certificate{"two.test": &two}}, true, false},
 		"function that fails": {&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return nil, errors.New("no")
 		}, Certificates: []tls.Certificate{one}}, false, true},
