@@ -32,6 +32,7 @@ var layers = []struct {
 	{3, []string{"smtp/smtptest", "imap/imaptest", "store/storetest", "store/transfer"}},
 	{2, []string{"smtp", "imap", "pop3"}},
 	{2, []string{"auth/spf", "auth/dkim", "auth/authres", "auth/iprev", "auth/dnsbl", "auth/srs", "auth/bimi", "auth/password", "auth/oidc", "auth/ldap", "auth/dovecot", "mda/sieve"}},
+	{2, []string{"internal/testauth"}}, // knows auth
 	{2, []string{"store/sqlite", "store/maildir", "store/memory", "store/postgres"}},
 	{1, []string{"store", "auth", "dns"}},
 	{0, []string{"auth/sasl", "message", "internal/*"}},

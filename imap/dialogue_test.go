@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/imap"
+	"github.com/posta-mail/posta/internal/testauth"
 	"github.com/posta-mail/posta/internal/testscript"
 	"github.com/posta-mail/posta/store"
 )
@@ -137,7 +138,7 @@ func configure(s *imap.Server, set map[string]string, cert tls.Certificate) {
 	s.MaxAppendMessages, s.MaxAppendBytes = number("batch"), int64(number("total"))
 	if has("sasl") {
 		a, _ := certificates()
-		s.Auth, s.ChannelBinding = ableAuth{}, true
+		s.Auth, s.ChannelBinding = testauth.Able{}, true
 		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: a.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
 	}
 	if has("fewer") {

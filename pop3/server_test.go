@@ -15,6 +15,7 @@ import (
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/internal/memnet"
+	"github.com/posta-mail/posta/internal/testauth"
 	"github.com/posta-mail/posta/internal/testcert"
 	"github.com/posta-mail/posta/internal/testscript"
 	"github.com/posta-mail/posta/store"
@@ -142,8 +143,8 @@ func TestDialogues(t *testing.T) {
 			case "implicit":
 				s.TLSConfig, s.ImplicitTLS, implicit = serverTLS, true, true
 			case "sasl":
-				s.Auth, s.ChannelBinding = ableAuth{}, true
-				s.TLSConfig, clientTLS = certifiedTLS(t, serverTLS, clientTLS)
+				s.Auth, s.ChannelBinding = testauth.Able{}, true
+				s.TLSConfig, clientTLS = testauth.CertifiedTLS(t, serverTLS, clientTLS)
 			case "fewer":
 				s.DisableAuth, s.ChannelBinding = []string{"login", "XOAUTH2", "SCRAM-SHA-1", "ANONYMOUS"}, false
 			case "insecure":

@@ -17,6 +17,7 @@ import (
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/internal/memnet"
+	"github.com/posta-mail/posta/internal/testauth"
 	"github.com/posta-mail/posta/internal/testcert"
 	"github.com/posta-mail/posta/internal/testleak"
 	"github.com/posta-mail/posta/internal/testscript"
@@ -206,8 +207,8 @@ func TestDialogues(t *testing.T) {
 			case "auth":
 				s.Auth = testAuth{}
 			case "sasl":
-				s.Auth, s.ChannelBinding = ableAuth{}, true
-				s.TLSConfig, clientTLS = certifiedTLS(t, serverTLS, clientTLS)
+				s.Auth, s.ChannelBinding = testauth.Able{}, true
+				s.TLSConfig, clientTLS = testauth.CertifiedTLS(t, serverTLS, clientTLS)
 			case "fewer":
 				s.DisableAuth, s.ChannelBinding = []string{"login", "XOAUTH2", "SCRAM-SHA-1", "ANONYMOUS"}, false
 			case "insecure":
