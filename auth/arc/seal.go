@@ -15,6 +15,7 @@ import (
 
 	"github.com/posta-mail/posta/auth/authres"
 	"github.com/posta-mail/posta/auth/dkim"
+	"github.com/posta-mail/posta/internal/ctxio"
 )
 
 // Sealer adds sets to chains. It may be used by several goroutines at once if
@@ -47,7 +48,7 @@ func (s *Sealer) Seal(ctx context.Context, in *Result, results *authres.Header, 
 	if err != nil {
 		return nil, err
 	}
-	if err := readAll(ctx, g, r); err != nil {
+	if err := ctxio.Feed(ctx, g, r); err != nil {
 		return nil, err
 	}
 	return g.Fields()

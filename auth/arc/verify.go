@@ -8,10 +8,10 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/posta-mail/posta/auth/dkim"
+	"github.com/posta-mail/posta/internal/ctxio"
 )
 
 // Defaults of Verifier.
@@ -72,35 +72,10 @@ func orDefault[T int | time.Duration](v, def T) T {
 func (v *Verifier) Verify(ctx context.Context, r io.Reader) (*Result, error) {
 	n := v.NewVerification(ctx)
 	defer n.Close()
-	if err := readAll(ctx, n, r); err != nil {
+	if err := ctxio.Feed(ctx, n, r); err != nil {
 		return nil, err
 	}
 	return n.Result(), nil
-}
-
-const readSize = 32 << 10
-
-var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
-
-// readAll writes what r has to w, which takes everything.
-func readAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	buf := readBuffers.Get().(*[readSize]byte)
-	defer readBuffers.Put(buf)
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := r.Read(buf[:])
-		if n > 0 {
-			_, _ = w.Write(buf[:n])
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // Verification is the check of one message that is being written to it. It is

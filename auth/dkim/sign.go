@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posta-mail/posta/internal/ctxio"
 )
 
 // Defaults of Signer.
@@ -85,7 +87,7 @@ func Sign(ctx context.Context, signers []*Signer, r io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := readAll(ctx, s, r); err != nil {
+	if err := ctxio.Feed(ctx, s, r); err != nil {
 		return nil, err
 	}
 	return s.Fields()

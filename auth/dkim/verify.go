@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/posta-mail/posta/internal/ctxio"
 )
 
 // Defaults of Verifier.
@@ -70,10 +72,6 @@ func orDefault[T int | time.Duration](v, def T) T {
 	return v
 }
 
-const readSize = 32 << 10
-
-var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
-
 // Verify reads a message to its end and returns one Result per signature, from
 // the top of the header; none where the message is not signed. The error is
 // r's or ctx's; without error the message was read completely.
@@ -81,45 +79,10 @@ func (v *Verifier) Verify(ctx context.Context, r io.Reader) ([]Result, error) {
 	n := v.NewVerification(ctx)
 	n.whole = true
 	defer n.Close()
-	if err := readAll(ctx, n, r); err != nil {
+	if err := ctxio.Feed(ctx, n, r); err != nil {
 		return nil, err
 	}
 	return n.Results(), nil
-}
-
-// readAll writes what r has to w, which takes everything.
-func readAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	switch r := r.(type) { // what is in memory need not be copied
-	case *bytes.Reader:
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		_, err := r.WriteTo(w)
-		return err
-	case *bytes.Buffer:
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		_, err := r.WriteTo(w)
-		return err
-	}
-	buf := readBuffers.Get().(*[readSize]byte)
-	defer readBuffers.Put(buf)
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := r.Read(buf[:])
-		if n > 0 {
-			w.Write(buf[:n])
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // Verification is the check of one message that is being written to it. It is

@@ -136,7 +136,7 @@ func many(w io.Writer, text string, octets int) {
 // and time that do not depend on it.
 func TestAggregateBombs(t *testing.T) {
 	const head = "<feedback>"
-	huge := 32 << 20
+	huge := 5 << 20
 	block := gzipped(func(w io.Writer) { many(w, " ", 16<<20) })
 	inner := gzipped(func(w io.Writer) { many(w, "\x00", 1<<20) })
 	for name, c := range map[string]struct {
@@ -159,7 +159,7 @@ func TestAggregateBombs(t *testing.T) {
 		"zip of zips":              {zipOf(map[string][]byte{"a.zip": zipOf(map[string][]byte{"b.zip": inner})}), ErrReport},
 		"many files":               {zipOf(map[string][]byte{"a.xml": []byte(old), "b.xml": []byte(old)}), ErrReport},
 		"empty zip":                {append([]byte("PK\x03\x04"), zipOf(nil)...), ErrReport},
-		"too large":                {append([]byte("<feedback>"), bytes.Repeat([]byte(" <a/>"), 3<<20)...), ErrReportLimit},
+		"too large":                {append([]byte("<feedback>"), bytes.Repeat([]byte(" <a/>"), 1<<20)...), ErrReportLimit},
 		"cut gzip":                 {gzipped(func(w io.Writer) { io.WriteString(w, old) })[:50], ErrReport},
 		"broken gzip":              {append(gzipped(func(w io.Writer) { io.WriteString(w, old) })[:40], bytes.Repeat([]byte("x"), 100)...), ErrReport},
 		"cut XML":                  {[]byte(old[:400]), ErrReport},
@@ -174,10 +174,10 @@ func TestAggregateBombs(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			rows := 0
-			_, err := (&Reader{MaxExpanded: 32 << 20}).Read(bytes.NewReader(c.data), func(*Row) error { rows++; return nil })
+			_, err := (&Reader{MaxExpanded: 4 << 20, MaxRows: 10_000}).Read(bytes.NewReader(c.data), func(*Row) error { rows++; return nil })
 			runtime.ReadMemStats(&after)
 			assert.ErrorIs(t, err, c.want)
-			assert.LessOrEqual(t, rows, DefaultMaxRows)
+			assert.LessOrEqual(t, rows, 10_000)
 			if len(c.data) < 4<<20 {
 				assert.Less(t, after.HeapSys, before.HeapSys+64<<20)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/posta-mail/posta/auth/dnsbl"
 	"github.com/posta-mail/posta/auth/iprev"
 	"github.com/posta-mail/posta/auth/spf"
+	"github.com/posta-mail/posta/internal/ctxio"
 )
 
 // ErrTimeout is why a check has no result: the time was up.
@@ -91,26 +92,10 @@ type Envelope struct {
 func (v *Verifier) Verify(ctx context.Context, env Envelope, r io.Reader) (*Results, error) {
 	m := v.Begin(ctx, env)
 	defer m.Close()
-	if _, err := io.Copy(m, reading{ctx, r}); err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := ctxio.Feed(ctx, m, r); err != nil {
 		return nil, err
 	}
 	return m.Results(ctx), nil
-}
-
-// reading stops when ctx ends.
-type reading struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reading) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // Message is the verification of one message that is being written to it. It is
