@@ -282,7 +282,8 @@ func TestParseIsLinear(t *testing.T) {
 		start := time.Now()
 		o, err := Parse(strings.NewReader(msg), int64(len(msg)), nil)
 		require.NoError(t, err)
-		assert.Less(t, time.Since(start), 3*time.Second, name)
+		// Quadratic would be hours; a busy machine may take its time.
+		assert.Less(t, time.Since(start), time.Minute, name)
 		require.NoError(t, o.valid())
 		assert.Equal(t, ParseBytes([]byte(msg), nil), o, name)
 	}
