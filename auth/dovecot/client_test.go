@@ -1,0 +1,229 @@
+package dovecot_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/dovecot"
+	"github.com/posta-mail/posta/internal/testleak"
+)
+
+func TestMain(m *testing.M) { testleak.Main(m) }
+
+const hello = "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tSCRAM-SHA-256\nSPID\t7\nCUID\t1\nCOOKIE\tab\nDONE\n"
+
+// server answers each request by a function of its parameters; "" closes.
+type server struct {
+	net.Listener
+	hello  string
+	answer func(id string, params []string, response string) string
+	conns  atomic.Int64
+}
+
+func serve(t *testing.T, hello string, answer func(id string, params []string, response string) string) *server {
+	l, err := net.Listen("unix", t.TempDir()+"/auth")
+	require.NoError(t, err)
+	s := &server{Listener: l, hello: hello, answer: answer}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.conns.Add(1)
+			wg.Go(func() { s.talk(c) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return s
+}
+
+func (s *server) talk(c net.Conn) {
+	defer c.Close()
+	io.WriteString(c, s.hello)
+	r := bufio.NewReader(c)
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if f[0] != "AUTH" {
+			continue
+		}
+		response, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(f[len(f)-1], "resp="))
+		answer := s.answer(f[1], f[2:len(f)-1], string(response))
+		if answer == "" {
+			return
+		}
+		io.WriteString(c, answer)
+	}
+}
+
+func netAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func TestPassword(t *testing.T) {
+	s := serve(t, hello, func(id string, params []string, response string) string {
+		switch response {
+		case "\x00anna\x00secret", "boss\x00anna\x00secret":
+			assert.Equal(t, []string{"PLAIN", "service=imap", "rip=192.0.2.1"}, params)
+			return "CONT\t99\t\nOK\t" + id + "\tuser=anna@a.example\ttoken=x\n"
+		case "\x00tab\x00secret":
+			return "OK\t" + id + "\tuser=a\x01tb\x011\n"
+		case "\x00temp\x00secret":
+			return "FAIL\t" + id + "\tuser=temp\ttemp\n"
+		case "\x00temp2\x00secret":
+			return "FAIL\t" + id + "\tuser=temp\tcode=temp_fail\n"
+		case "\x00disabled\x00secret":
+			return "FAIL\t" + id + "\tuser_disabled\n"
+		case "root\x00bob\x00secret":
+			return "FAIL\t" + id + "\tauthz\n"
+		case "\x00nobody\x00secret":
+			return "OK\t" + id + "\n"
+		case "\x00more\x00secret":
+			return "CONT\t" + id + "\tabcd\n"
+		case "\x00long\x00secret":
+			return strings.Repeat("x", 20<<10) + "\n"
+		case "\x00gone\x00secret":
+			return ""
+		}
+		return "FAIL\t" + id + "\tuser=x\n"
+	})
+	c := &dovecot.Client{Address: s.Addr().String()}
+	defer c.Close()
+	req := auth.Request{Service: auth.IMAP}
+	req.Peer.Remote = netAddr("192.0.2.1:99")
+	for _, x := range []struct {
+		authzid, user, password string
+		want                    string
+		err                     error
+	}{
+		{"", "anna", "secret", "anna@a.example", nil},
+		{"boss", "anna", "secret", "anna@a.example", nil},
+		{"", "tab", "secret", "a\tb\x01", nil},
+		{"", "anna", "wrong", "", auth.ErrCredentials},
+		{"", "temp", "secret", "", auth.ErrUnavailable},
+		{"", "temp2", "secret", "", auth.ErrUnavailable},
+		{"", "disabled", "secret", "", auth.ErrForbidden},
+		{"root", "bob", "secret", "", auth.ErrForbidden},
+		{"", "nobody", "secret", "", auth.ErrUnavailable},
+		{"", "more", "secret", "", auth.ErrUnavailable},
+		{"", "long", "secret", "", auth.ErrUnavailable},
+		{"", "gone", "secret", "", auth.ErrUnavailable},
+		{"", "", "secret", "", auth.ErrCredentials},
+		{"", "anna", "", "", auth.ErrCredentials},
+		{"", "anna", "a\x00b", "", auth.ErrCredentials},
+	} {
+		id, err := c.Password(t.Context(), req, x.authzid, x.user, x.password)
+		assert.ErrorIs(t, err, x.err, x.user)
+		if x.err == nil {
+			require.NoError(t, err)
+			assert.Equal(t, x.want, id.Account)
+		}
+	}
+	id, err := c.Password(t.Context(), req, "", "anna", "secret")
+	require.NoError(t, err)
+	assert.True(t, id.MaySend("anna@a.example"))
+	c.Identity = func(user string) (*auth.Identity, error) { return &auth.Identity{Account: "box-" + user}, nil }
+	id, err = c.Password(t.Context(), req, "", "anna", "secret")
+	require.NoError(t, err)
+	assert.Equal(t, "box-anna@a.example", id.Account)
+}
+
+// TestConnections keeps connections, and makes new ones when they have gone.
+func TestConnections(t *testing.T) {
+	var close atomic.Bool
+	s := serve(t, hello, func(id string, _ []string, _ string) string {
+		if close.Swap(false) {
+			return ""
+		}
+		return "OK\t" + id + "\tuser=anna\n"
+	})
+	c := &dovecot.Client{Address: s.Addr().String(), MaxIdle: 2}
+	login := func() error {
+		_, err := c.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		return err
+	}
+	for range 10 {
+		require.NoError(t, login())
+	}
+	assert.EqualValues(t, 1, s.conns.Load())
+	close.Store(true)
+	require.NoError(t, login(), "the server had closed the one that was kept")
+	assert.EqualValues(t, 2, s.conns.Load())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { assert.NoError(t, login()) })
+	}
+	wg.Wait()
+	require.NoError(t, c.Close())
+	require.NoError(t, login())
+	c.Close()
+}
+
+func TestServer(t *testing.T) {
+	for name, hello := range map[string]string{
+		"version":     "VERSION\t2\t0\nDONE\n",
+		"no version":  "VERSION\nDONE\n",
+		"no PLAIN":    "VERSION\t1\t2\nMECH\tGSSAPI\nDONE\n",
+		"no end":      strings.Repeat("MECH\tPLAIN\n", 1000),
+		"a long line": strings.Repeat("x", 10<<10) + "\n",
+		"silent":      "",
+	} {
+		s := serve(t, hello, nil)
+		c := &dovecot.Client{Address: s.Addr().String(), Timeout: 200 * time.Millisecond}
+		_, err := c.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		assert.ErrorIs(t, err, auth.ErrUnavailable, name)
+	}
+	_, err := (&dovecot.Client{Address: t.TempDir() + "/gone"}).Password(t.Context(), auth.Request{}, "", "anna", "secret")
+	assert.ErrorIs(t, err, auth.ErrUnavailable)
+	s := serve(t, hello, func(string, []string, string) string { time.Sleep(time.Second); return "" })
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	began := time.Now()
+	_, err = (&dovecot.Client{Address: s.Addr().String()}).Password(ctx, auth.Request{}, "", "anna", "secret")
+	assert.ErrorIs(t, err, auth.ErrUnavailable)
+	assert.Less(t, time.Since(began), 900*time.Millisecond)
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add(hello, "OK\t1\tuser=anna\n")
+	f.Add("VERSION\t1\t2\nMECH\tPLAIN\nDONE\n", "FAIL\t1\ttemp\n")
+	f.Fuzz(func(t *testing.T, hello, answer string) {
+		client, srv := net.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			go io.Copy(io.Discard, srv)
+			io.WriteString(srv, hello+answer)
+			srv.Close()
+		}()
+		used := false
+		c := &dovecot.Client{Address: "x:1", MaxIdle: -1, Timeout: 10 * time.Second, Dial: func(context.Context, string, string) (net.Conn, error) {
+			if used {
+				return nil, io.EOF
+			}
+			used = true
+			return client, nil
+		}}
+		id, err := c.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		if err == nil && (id.Account == "" || !strings.Contains(hello+answer, "OK\t1\t")) {
+			t.Fatalf("%q %q lets %v in", hello, answer, id)
+		}
+		<-done
+	})
+}

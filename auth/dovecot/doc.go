@@ -1,0 +1,14 @@
+// Package dovecot lets in the users of a Dovecot server, whatever its own users
+// are kept in: it speaks Dovecot's authentication protocol, versions 1.x, over
+// the socket that Dovecot offers to other servers ("auth-client").
+//
+//	users := &dovecot.Client{Address: "/run/dovecot/auth-client"}
+//	srv := &smtp.Server{Handler: agent.Submission(), Auth: users, TLSConfig: tc, RequireAuth: true}
+//
+// Only passwords are passed on, by SASL PLAIN: who has them here is asked for
+// them there. Dovecot's configuration must let this process read the socket:
+//
+//	service auth {
+//	  unix_listener auth-client { mode = 0660 }
+//	}
+package dovecot
