@@ -1,8 +1,10 @@
 package oidc
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -32,28 +34,35 @@ type Introspection struct {
 	// CacheFor is for how long an answer holds, if the token does: a token that
 	// is withdrawn works as long. 0: DefaultCacheFor; negative: not at all.
 	CacheFor time.Duration
-	// CacheEntries bounds the answers kept. 0: DefaultCacheEntries.
+	// CacheEntries bounds the answers kept, each of up to 4 KiB; larger ones
+	// are not kept. 0: DefaultCacheEntries.
 	CacheEntries int
 
 	mu    sync.Mutex
 	cache map[[sha256.Size]byte]cached // by the token's hash
 }
 
-// cached is an answer for a good token.
+// Limits of an answer, in octets: as it is read, and as it is kept.
+const (
+	maxAnswer = 64 << 10
+	maxKept   = 4 << 10
+)
+
+// cached is an answer for a good token, as it came: its size is known, nobody
+// else has a hand on it, and it is judged anew each time, whoever asks.
 type cached struct {
-	claims *Claims
+	answer []byte
 	until  time.Time
 }
 
 func (v *Verifier) introspect(ctx context.Context, token string) (*Claims, error) {
 	in := v.Introspection
-	if !strings.HasPrefix(in.URL, "https://") {
-		return nil, fmt.Errorf("%w: introspection is not https", ErrConfig)
-	}
 	key := sha256.Sum256([]byte(token))
-	if c := in.known(key, time.Now()); c != nil {
-		return c, nil
+	if data := in.known(key, time.Now()); data != nil {
+		return v.answer(data, time.Now())
 	}
+	ctx, cancel := v.within(ctx)
+	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.URL, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -61,25 +70,37 @@ func (v *Verifier) introspect(ctx context.Context, token string) (*Claims, error
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(in.ClientID), url.QueryEscape(in.Secret))
-	var all map[string]any
-	if err := v.do(req, &all); err != nil {
+	data, err := v.do(req, maxAnswer)
+	if err != nil {
 		return nil, err
+	}
+	c, err := v.answer(data, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if len(data) <= maxKept {
+		in.keep(key, bytes.Clone(data), c.Expires, time.Now())
+	}
+	return c, nil
+}
+
+// answer checks what an answer says (RFC 7662 §2.2); most of it may be left out.
+func (v *Verifier) answer(data []byte, now time.Time) (*Claims, error) {
+	var all map[string]any
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, fmt.Errorf("%w %s: %w", errFetch, v.Introspection.URL, err)
 	}
 	if active, _ := all["active"].(bool); !active {
 		return nil, fmt.Errorf("%w: not active", ErrToken)
 	}
-	c, err := v.answer(all, time.Now())
-	if err != nil {
+	// A refresh token is active too, and never a bearer's.
+	if kind, there := all["token_type"].(string); there && !strings.EqualFold(kind, "Bearer") && kind != "access_token" || all["token_use"] == "refresh_token" {
+		return nil, fmt.Errorf("%w: of type %.40q", ErrToken, kind)
+	}
+	if err := usable(all); err != nil {
 		return nil, err
 	}
-	in.keep(key, c, time.Now())
-	return c, nil
-}
-
-// answer checks what an answer says beyond "active" (RFC 7662 §2.2); most of it
-// may be left out.
-func (v *Verifier) answer(all map[string]any, now time.Time) (*Claims, error) {
-	if iss, ok := all["iss"].(string); ok && iss != v.Issuer {
+	if iss, there := all["iss"]; there && iss != any(v.Issuer) {
 		return nil, fmt.Errorf("%w: of another issuer", ErrToken)
 	}
 	if aud, there := all["aud"]; there && !v.addressed(aud) || !there && !v.Introspection.AnyAudience {
@@ -102,7 +123,7 @@ func (v *Verifier) answer(all map[string]any, now time.Time) (*Claims, error) {
 }
 
 // known returns what an earlier answer said, while it holds.
-func (in *Introspection) known(key [sha256.Size]byte, now time.Time) *Claims {
+func (in *Introspection) known(key [sha256.Size]byte, now time.Time) []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	c, ok := in.cache[key]
@@ -113,11 +134,11 @@ func (in *Introspection) known(key [sha256.Size]byte, now time.Time) *Claims {
 		delete(in.cache, key)
 		return nil
 	}
-	return c.claims
+	return c.answer
 }
 
 // keep keeps an answer. When there is no room, any other gives way.
-func (in *Introspection) keep(key [sha256.Size]byte, c *Claims, now time.Time) {
+func (in *Introspection) keep(key [sha256.Size]byte, answer []byte, expires, now time.Time) {
 	keep, most := in.CacheFor, in.CacheEntries
 	if keep == 0 {
 		keep = DefaultCacheFor
@@ -129,8 +150,11 @@ func (in *Introspection) keep(key [sha256.Size]byte, c *Claims, now time.Time) {
 		return
 	}
 	until := now.Add(keep)
-	if !c.Expires.IsZero() && c.Expires.Before(until) {
-		until = c.Expires
+	if !expires.IsZero() && expires.Before(until) {
+		until = expires
+	}
+	if !until.After(now) {
+		return
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -143,5 +167,5 @@ func (in *Introspection) keep(key [sha256.Size]byte, c *Claims, now time.Time) {
 		}
 		delete(in.cache, k)
 	}
-	in.cache[key] = cached{c, until}
+	in.cache[key] = cached{answer, until}
 }

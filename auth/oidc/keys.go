@@ -2,12 +2,14 @@ package oidc
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,11 @@ import (
 const (
 	maxDocument = 1 << 20
 	maxKeys     = 64
+	// RSA keys below are forbidden (RFC 7518 §3.3), above too slow to verify by.
+	minRSA, maxRSA = 2048, 8192
+	// stale is for how long keys are used that can't be fetched anew: a key that
+	// the issuer has withdrawn is not to live on because its list is kept away.
+	stale = 24 * time.Hour
 	// refetch is the least time between two fetches of the keys.
 	refetch = 10 * time.Second
 )
@@ -45,22 +52,32 @@ func (k *keySet) get(ctx context.Context, v *Verifier, id string, fresh bool) ([
 	if keysFor <= 0 {
 		keysFor = DefaultKeysFor
 	}
+	parent := ctx
+	ctx, cancel := v.within(parent)
+	defer cancel()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for {
+		if !k.good.IsZero() && time.Since(k.good) > max(stale, keysFor) {
+			k.all, k.good = nil, time.Time{}
+		}
 		old := k.good.IsZero() || time.Since(k.good) > keysFor
-		soon := !k.fetched.IsZero() && time.Since(k.fetched) < refetch
+		soon := k.tried()
 		switch {
-		case k.busy != nil:
+		// Who can do with the keys that are there does not wait for those that
+		// a stranger's token asks for.
+		case k.busy != nil && (fresh || k.good.IsZero()):
 			if err := k.wait(ctx); err != nil {
 				return nil, err
 			}
-			fresh = false
+			if k.tried() { // if not, the one who fetched has gone away
+				fresh = false
+			}
 			continue
 		case soon && k.good.IsZero():
 			return nil, k.err
-		case !soon && (fresh || old):
-			k.fetch(ctx, v)
+		case k.busy == nil && !soon && (fresh || old):
+			k.fetch(parent, ctx, v)
 			if k.good.IsZero() {
 				return nil, k.err
 			}
@@ -84,24 +101,31 @@ func (k *keySet) wait(ctx context.Context) error {
 	}
 }
 
-// fetch fetches the keys without the lock. Old ones stay if that fails.
-func (k *keySet) fetch(ctx context.Context, v *Verifier) {
-	k.busy = make(chan struct{})
+// tried reports whether the keys have been fetched just now, well or not.
+func (k *keySet) tried() bool { return !k.fetched.IsZero() && time.Since(k.fetched) < refetch }
+
+// fetch fetches the keys without the lock. Old ones stay if that fails. That the
+// caller went away (parent) says nothing about the issuer and is nobody else's
+// failure: it does not count as a try.
+func (k *keySet) fetch(parent, ctx context.Context, v *Verifier) {
+	busy := make(chan struct{})
+	k.busy = busy
 	k.mu.Unlock()
-	timeout := v.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	// Others wait for it too: who began it may go.
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	defer cancel()
-	keys, err := v.fetchKeys(own)
-	k.mu.Lock()
-	close(k.busy)
-	k.busy, k.fetched, k.err = nil, time.Now(), err
-	if err == nil {
-		k.all, k.good = keys, k.fetched
-	} else if v.Logger != nil {
+	var keys []jose.JSONWebKey
+	err := errors.New("oidc: fetching keys panicked")
+	defer func() {
+		k.mu.Lock()
+		close(busy)
+		k.busy, k.err = nil, err
+		if err == nil || parent.Err() == nil {
+			k.fetched = time.Now()
+		}
+		if err == nil {
+			k.all, k.good = keys, k.fetched
+		}
+	}()
+	keys, err = v.fetchKeys(ctx)
+	if err != nil && v.Logger != nil {
 		v.Logger.Warn("keys not fetched", "issuer", v.Issuer, "err", err)
 	}
 }
@@ -125,6 +149,16 @@ func (v *Verifier) metadataURL() string {
 	return strings.TrimSuffix(v.Issuer, "/") + "/.well-known/openid-configuration"
 }
 
+// oauthMetadataURL is where that of a server without OpenID Connect is (RFC 8414
+// §3.1).
+func (v *Verifier) oauthMetadataURL() string {
+	host, path, _ := strings.Cut(strings.TrimPrefix(v.Issuer, "https://"), "/")
+	if path = strings.TrimSuffix(path, "/"); path != "" {
+		path = "/" + path
+	}
+	return "https://" + host + "/.well-known/oauth-authorization-server" + path
+}
+
 // fetchKeys fetches the keys, by the metadata if need be.
 func (v *Verifier) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
 	url := v.KeysURL
@@ -133,7 +167,11 @@ func (v *Verifier) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
 			Issuer string `json:"issuer"`
 			Keys   string `json:"jwks_uri"`
 		}
-		if err := v.fetch(ctx, v.metadataURL(), &meta); err != nil {
+		err := v.fetch(ctx, v.metadataURL(), &meta)
+		if missing := (*statusError)(nil); errors.As(err, &missing) && missing.status == http.StatusNotFound {
+			err = v.fetch(ctx, v.oauthMetadataURL(), &meta)
+		}
+		if err != nil {
 			return nil, err
 		}
 		// RFC 8414 §3.3: or else anybody's keys would do.
@@ -153,7 +191,7 @@ func (v *Verifier) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
 		var key jose.JSONWebKey
 		// RFC 7517 §5: keys of unknown kinds are passed over. Secrets are none
 		// that verify anything here.
-		if key.UnmarshalJSON(raw) != nil || !key.IsPublic() || !key.Valid() {
+		if key.UnmarshalJSON(raw) != nil || !verifies(&key, raw) {
 			continue
 		}
 		if keys = append(keys, key); len(keys) == maxKeys {
@@ -166,43 +204,87 @@ func (v *Verifier) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
+// verifies reports whether a key is one to verify signatures by.
+func verifies(key *jose.JSONWebKey, raw []byte) bool {
+	if !key.IsPublic() || !key.Valid() || key.Use != "" && key.Use != "sig" {
+		return false
+	}
+	var more struct {
+		Operations []string `json:"key_ops"`
+	}
+	if json.Unmarshal(raw, &more) != nil || more.Operations != nil && !slices.Contains(more.Operations, "verify") { // RFC 7517 §4.3
+		return false
+	}
+	if r, ok := key.Key.(*rsa.PublicKey); ok {
+		return r.N.BitLen() >= minRSA && r.N.BitLen() <= maxRSA
+	}
+	return true
+}
+
+// within is ctx with the time that may be spent on fetching.
+func (v *Verifier) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := v.Timeout
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
 // fetch gets a document of JSON.
 func (v *Verifier) fetch(ctx context.Context, url string, to any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", errFetch, url, err)
 	}
-	return v.do(req, to)
+	data, err := v.do(req, maxDocument)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, to); err != nil {
+		return fmt.Errorf("%w %s: %w", errFetch, req.URL.Redacted(), err)
+	}
+	return nil
 }
 
-// do sends a request and reads its answer.
-func (v *Verifier) do(req *http.Request, to any) error {
-	client := v.Client
-	if client == nil {
-		client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// do sends a request and reads its answer, of at most so many octets.
+func (v *Verifier) do(req *http.Request, most int64) ([]byte, error) {
+	var client http.Client
+	if v.Client != nil {
+		client = *v.Client
 	}
+	// A redirection could leave https and the issuer, with the token in hand.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	req.Header.Set("Accept", "application/json")
 	url := req.URL.Redacted()
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errFetch, err)
+		return nil, fmt.Errorf("%w: %w", errFetch, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w %s: status %d", errFetch, url, res.StatusCode)
+		return nil, &statusError{url, res.StatusCode}
 	}
 	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || !strings.HasSuffix(kind, "json") {
-		return fmt.Errorf("%w %s: not JSON", errFetch, url)
+		return nil, fmt.Errorf("%w %s: not JSON", errFetch, url)
 	}
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
+	data, err := io.ReadAll(io.LimitReader(res.Body, most+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w %s: %w", errFetch, url, err)
-	case len(data) > maxDocument:
-		return fmt.Errorf("%w %s: larger than %d octets", errFetch, url, maxDocument)
+		return nil, fmt.Errorf("%w %s: %w", errFetch, url, err)
+	case int64(len(data)) > most:
+		return nil, fmt.Errorf("%w %s: larger than %d octets", errFetch, url, most)
 	}
-	if err := json.Unmarshal(data, to); err != nil {
-		return fmt.Errorf("%w %s: %w", errFetch, url, err)
-	}
-	return nil
+	return data, nil
 }
+
+// statusError is an answer that is none.
+type statusError struct {
+	url    string
+	status int
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%v %s: status %d", errFetch, e.url, e.status)
+}
+
+func (e *statusError) Unwrap() error { return errFetch }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/sasl"
@@ -22,6 +25,9 @@ const (
 	DefaultKeysFor  = time.Hour
 	DefaultMaxToken = 16 << 10
 )
+
+// maxName is how long an account's name may be: an address (RFC 5321 §4.5.3.1).
+const maxName = 64 + 1 + 255
 
 // DefaultAlgorithms are the signature algorithms accepted: those with a public
 // key that are in use.
@@ -54,20 +60,30 @@ type Verifier struct {
 	Introspection *Introspection
 	// Scope are scopes that a token must have (RFC 6749 §3.3). Empty: none.
 	Scope []string
-	// User makes an identity of verified claims. Nil: the account is the claim
-	// "email" if "email_verified" is not false, else "preferred_username", else
-	// "sub"; an address may be sent from. The error is auth.ErrForbidden, or
-	// auth.ErrCredentials, for claims that are nobody's.
+	// UserClaim names the claim that is the account's name. Empty: "email", and
+	// only if "email_verified" is true; when it is named, the issuer is trusted
+	// not to let users choose it, and only an "email_verified" that is false
+	// speaks against an address. There is no second choice: whoever may write one
+	// claim would be who another one names. Names are in lower case, but for
+	// "sub" (OpenID Connect Core §2: case-sensitive); an address may be sent from.
+	UserClaim string
+	// User makes an identity of verified claims, in place of UserClaim. The
+	// error is auth.ErrForbidden, or auth.ErrCredentials, for claims that are
+	// nobody's, which is also what nil is taken for.
 	User func(ctx context.Context, c Claims) (*auth.Identity, error)
-	// Passwords answers for passwords; nil: none is right.
+	// Passwords answers for passwords, with its SCRAM keys, its way to write names
+	// and its Governor if it has them; nil: none is right.
 	Passwords auth.Authenticator
-	// Client fetches metadata and keys; nil: one that follows no redirects.
+	// Client fetches metadata and keys, and asks; nil: one with the standard
+	// library's Transport. Redirects are never followed.
 	Client *http.Client
-	// Leeway is by how much clocks may differ. 0: DefaultLeeway.
+	// Leeway is by how much clocks may differ. 0: DefaultLeeway; negative:
+	// not at all.
 	Leeway time.Duration
-	// Timeout bounds what is fetched for one login. 0: DefaultTimeout.
+	// Timeout bounds the fetching of keys, and the asking about a token. 0: DefaultTimeout.
 	Timeout time.Duration
-	// KeysFor is for how long keys are kept without asking again. Keys that are
+	// KeysFor is for how long keys are kept without asking again; if that then
+	// fails, they are used up to a day old. Keys that are
 	// not known are asked for at most every ten seconds. 0: DefaultKeysFor.
 	KeysFor time.Duration
 	// Logger is told when keys cannot be fetched; nil: nobody.
@@ -94,14 +110,6 @@ type Claims struct {
 	All map[string]any
 }
 
-// Password implements auth.Authenticator by Passwords.
-func (v *Verifier) Password(ctx context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
-	if v.Passwords == nil {
-		return nil, auth.ErrCredentials
-	}
-	return v.Passwords.Password(ctx, req, authzid, user, password)
-}
-
 // Token implements auth.TokenAuthenticator. Errors are a *sasl.TokenError around
 // auth.ErrCredentials for a token that is not good and around
 // auth.ErrForbidden for one that is not good for this; auth.ErrForbidden for
@@ -110,12 +118,6 @@ func (v *Verifier) Token(ctx context.Context, _ auth.Request, user, token string
 	if err := v.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
-	timeout := v.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	claims, err := v.Verify(ctx, token)
 	switch {
 	case errors.Is(err, ErrToken):
@@ -132,6 +134,9 @@ func (v *Verifier) Token(ctx context.Context, _ auth.Request, user, token string
 	if err != nil {
 		return nil, err
 	}
+	if id == nil {
+		return nil, auth.ErrCredentials
+	}
 	if user != "" && !strings.EqualFold(user, id.Account) && !strings.EqualFold(user, id.Login) {
 		return nil, auth.ErrForbidden
 	}
@@ -147,21 +152,46 @@ func (v *Verifier) identity(ctx context.Context, c *Claims) (*auth.Identity, err
 	if v.User != nil {
 		return v.User(ctx, *c)
 	}
-	name := c.Subject
-	switch {
-	case c.Email != "" && !c.NotVerified:
-		name = c.Email
-	case c.Username != "":
-		name = c.Username
+	claim := v.UserClaim
+	if claim == "" {
+		claim = "email"
 	}
-	if name == "" {
-		return nil, auth.ErrCredentials
+	name, _ := c.All[claim].(string)
+	verified, told := c.All["email_verified"]
+	// Some issuers write it as text.
+	if claim == "email" && (told || v.UserClaim == "") && verified != true && verified != "true" {
+		return nil, v.refusal("invalid_token", fmt.Errorf("%w: address not verified", auth.ErrCredentials))
 	}
-	id := &auth.Identity{Account: strings.ToLower(name), Login: strings.ToLower(name)}
-	if strings.Contains(name, "@") {
-		id.Senders = []string{id.Account}
+	if claim != "sub" {
+		name = lower(name)
+	}
+	// A letter that Unicode has a lower case of would be folded further on.
+	if !plainName(name) || claim != "sub" && name != strings.ToLower(name) {
+		return nil, v.refusal("invalid_token", fmt.Errorf("%w: no name in claim %s", auth.ErrCredentials, claim))
+	}
+	id := &auth.Identity{Account: name, Login: name}
+	if claim != "sub" && strings.Contains(name, "@") {
+		id.Senders = []string{name}
 	}
 	return id, nil
+}
+
+// lower is s with its ASCII letters in lower case: what Unicode would fold beyond
+// that ("K", the Kelvin sign) may be another user's name at the issuer.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// plainName reports whether a name can be an account's, whose engines may make a
+// path of it or a line. U+FFFD stands where a name was no UTF-8: for many names.
+func plainName(s string) bool {
+	return s != "" && len(s) <= maxName && strings.TrimSpace(s) == s &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) })
 }
 
 // check looks at the configuration once.
@@ -170,7 +200,8 @@ func (v *Verifier) check() error {
 		switch {
 		case v.Issuer == "" || len(v.Audience) == 0 || slices.Contains(v.Audience, ""):
 			v.invalid = ErrConfig
-		case !strings.HasPrefix(v.Issuer, "https://"), v.KeysURL != "" && !strings.HasPrefix(v.KeysURL, "https://"):
+		case !secure(v.Issuer), strings.ContainsAny(v.Issuer, "?#"), // RFC 8414 §2
+			v.KeysURL != "" && !secure(v.KeysURL), v.Introspection != nil && !secure(v.Introspection.URL):
 			v.invalid = fmt.Errorf("%w: not https", ErrConfig)
 		}
 		for _, a := range v.Algorithms {
@@ -182,6 +213,12 @@ func (v *Verifier) check() error {
 	return v.invalid
 }
 
+// secure reports whether an address is one of https and without a login.
+func secure(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && strings.HasPrefix(address, "https://") && u.Host != "" && u.User == nil
+}
+
 func (v *Verifier) algorithms() []string {
 	if v.Algorithms == nil {
 		return DefaultAlgorithms()
@@ -190,10 +227,10 @@ func (v *Verifier) algorithms() []string {
 }
 
 func (v *Verifier) leeway() time.Duration {
-	if v.Leeway <= 0 {
+	if v.Leeway == 0 {
 		return DefaultLeeway
 	}
-	return v.Leeway
+	return max(v.Leeway, 0)
 }
 
 var _ auth.TokenAuthenticator = (*Verifier)(nil)

@@ -40,8 +40,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 		return nil, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	header := signed.Signatures[0].Protected
-	if typ, _ := header.ExtraHeaders[jose.HeaderType].(string); !plainType(typ) {
-		return nil, fmt.Errorf("%w: of type %.40q", ErrToken, typ)
+	if typ, there := header.ExtraHeaders[jose.HeaderType]; there && !plainType(typ) {
+		return nil, fmt.Errorf("%w: of type %.40q", ErrToken, fmt.Sprint(typ))
 	}
 	payload, err := v.verified(ctx, signed, header)
 	if err != nil {
@@ -52,9 +52,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 
 // plainType reports whether a token is of a kind that lets people in (RFC 8725
 // §3.11, RFC 9068 §2.1).
-func plainType(typ string) bool {
-	switch strings.ToLower(strings.TrimPrefix(strings.ToLower(typ), "application/")) {
-	case "", "jwt", "at+jwt":
+func plainType(typ any) bool {
+	name, _ := typ.(string)
+	switch strings.TrimPrefix(strings.ToLower(name), "application/") {
+	case "jwt", "at+jwt":
 		return true
 	}
 	return false
@@ -70,7 +71,7 @@ func (v *Verifier) verified(ctx context.Context, signed *jose.JSONWebSignature, 
 		}
 		for i := range keys {
 			k := &keys[i]
-			if k.Use == "enc" || k.Algorithm != "" && k.Algorithm != header.Algorithm {
+			if k.Algorithm != "" && k.Algorithm != header.Algorithm {
 				continue
 			}
 			if payload, err := signed.Verify(k.Key); err == nil {
@@ -86,6 +87,9 @@ func (v *Verifier) claims(payload []byte, now time.Time) (*Claims, error) {
 	var all map[string]any
 	if err := json.Unmarshal(payload, &all); err != nil || all == nil {
 		return nil, fmt.Errorf("%w: no claims", ErrToken)
+	}
+	if err := usable(all); err != nil {
+		return nil, err
 	}
 	if iss, _ := all["iss"].(string); iss != v.Issuer {
 		return nil, fmt.Errorf("%w: of another issuer", ErrToken)
@@ -106,6 +110,19 @@ func (v *Verifier) claims(payload []byte, now time.Time) (*Claims, error) {
 		}
 	}
 	return claimsOf(all, expires), nil
+}
+
+// usable refuses what is no bearer's access token although its issuer signed it
+// for this service (RFC 8725 §3.12): a token that is bound to a key, of which
+// SASL brings no proof (RFC 7800; RFC 9449 §7.1: never as a bearer token), a
+// logout token or another event (RFC 8417 §2.2), and an ID token that says so.
+func usable(all map[string]any) error {
+	for _, name := range []string{"cnf", "events", "at_hash", "c_hash"} {
+		if _, there := all[name]; there {
+			return fmt.Errorf("%w: has %s", ErrToken, name)
+		}
+	}
+	return nil
 }
 
 func claimsOf(all map[string]any, expires time.Time) *Claims {
