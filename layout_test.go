@@ -310,9 +310,13 @@ func TestNoInitAndNoGlobalState(t *testing.T) {
 
 // licences are those of every module the root module is built or tested with.
 var licences = map[string]string{
+	"github.com/Azure/go-ntlmssp":      "MIT",
 	"github.com/dustin/go-humanize":    "MIT",
 	"github.com/emersion/go-message":   "MIT",
 	"github.com/emersion/go-sasl":      "MIT",
+	"github.com/go-asn1-ber/asn1-ber":  "MIT",
+	"github.com/go-jose/go-jose/v4":    "Apache",
+	"github.com/go-ldap/ldap/v3":       "MIT",
 	"github.com/google/uuid":           "BSD",
 	"github.com/mattn/go-isatty":       "MIT",
 	"github.com/miekg/dns":             "BSD",
