@@ -38,8 +38,8 @@ type Failure struct {
 
 // redacted are the fields that a redacted header keeps with their values: what
 // says who sent the message and how, and nothing of its content or readers.
-const redacted = " from sender date message-id received dkim-signature authentication-results return-path mime-version content-type " +
-	"arc-seal arc-message-signature arc-authentication-results list-id list-unsubscribe x-mailer user-agent "
+const redacted = " date message-id dkim-signature authentication-results mime-version content-type " +
+	"arc-seal arc-message-signature arc-authentication-results list-id x-mailer user-agent "
 
 // Redact returns a header in which the values of all other fields, and the
 // local parts of the authors' addresses, are replaced (RFC 6590).
@@ -52,12 +52,37 @@ func Redact(header []byte) []byte {
 		case name == "":
 		case name == "from" || name == "sender" || name == "return-path":
 			out = append(out, f.Name()+": "+hideLocal(f.Value())+"\r\n"...)
+		case name == "received":
+			out = append(out, "Received: "+hop(f.Value())+"\r\n"...)
 		case strings.Contains(redacted, " "+name+" "):
 			out = append(out, bytes.TrimRight(f.Raw(), "\r\n")...)
 			out = append(out, "\r\n"...)
 		default:
 			out = append(out, f.Name()+": REDACTED\r\n"...)
 		}
+	}
+	return out
+}
+
+// hop is a trace field without the recipient, who may stand in a clause of its
+// own or in a comment: from where to where, how and when.
+func hop(value string) string {
+	r := message.ParseReceived(value)
+	var b strings.Builder
+	put := func(name, value string) {
+		if value = oneLine(value); value != "" && !strings.Contains(value, "@") {
+			b.WriteString(name + value + " ")
+		}
+	}
+	put("from ", r.From)
+	if r.FromAddr.IsValid() {
+		put("", "(["+r.FromAddr.String()+"])")
+	}
+	put("by ", r.By)
+	put("with ", r.With)
+	out := strings.TrimSuffix(b.String(), " ")
+	if !r.Date.IsZero() {
+		out += "; " + message.FormatDate(r.Date)
 	}
 	return out
 }

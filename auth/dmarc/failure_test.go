@@ -38,8 +38,8 @@ func TestFailure(t *testing.T) {
 }
 
 func TestRedact(t *testing.T) {
-	got := string(Redact([]byte("Received: from x\r\n\tby y; date\r\nFrom: \"Al Ice\" <alice@a.example>, eve@b.example\r\nTo: bob@b.example\r\nSubject: secret\r\n plan\r\nDate: today\r\nno field\r\nSender: nobody\r\n\r\nbody")))
-	assert.Equal(t, "Received: from x\r\n\tby y; date\r\nFrom: redacted@a.example, redacted@b.example\r\nTo: REDACTED\r\nSubject: REDACTED\r\nDate: today\r\nSender: REDACTED\r\n", got)
+	got := string(Redact([]byte("Received: from x (x [192.0.2.1])\r\n\tby y (for bob@b.example) with ESMTP id 1\r\n\tfor <bob@b.example>; Mon, 23 Nov 2026 05:05:06 +0100\r\nFrom: \"Al Ice\" <alice@a.example>, eve@b.example\r\nTo: bob@b.example\r\nSubject: secret\r\n plan\r\nDate: today\r\nno field\r\nSender: nobody\r\n\r\nbody")))
+	assert.Equal(t, "Received: from x ([192.0.2.1]) by y with ESMTP; Mon, 23 Nov 2026 05:05:06 +0100\r\nFrom: redacted@a.example, redacted@b.example\r\nTo: REDACTED\r\nSubject: REDACTED\r\nDate: today\r\nSender: REDACTED\r\n", got)
 }
 
 func FuzzFailure(f *testing.F) {

@@ -84,9 +84,9 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 	}
 	against := r.policy.RejectDMARC || dnsbl.Score(r.Lists) > 0 || slices.Contains(evidence, true)
 	switch d := &r.DMARC; {
-	case errors.Is(d.Err, dmarc.ErrManyAuthors), errors.Is(d.Err, dmarc.ErrAuthorDomain):
-		// Nobody can check such an author, and that is how a policy would be got
-		// round (RFC 9989 §5.3.1).
+	case errors.Is(d.Err, dmarc.ErrManyAuthors), errors.Is(d.Err, dmarc.ErrAuthorDomain), r.unreadable:
+		// Nobody can check such an author, but somebody may be shown one: that is
+		// how a policy would be got round (RFC 9989 §5.3.1).
 		return Disposition{Action: Quarantine, Reason: "From does not name one domain"}
 	case d.Status == dmarc.StatusTempError && r.policy.DeferTempErrors:
 		return Disposition{Action: Defer, Code: 451, Enhanced: [3]int{4, 7, 26}, Reason: "DMARC cannot be evaluated for now"}

@@ -35,8 +35,9 @@ type Results struct {
 	// it passed where he received the message. Nil without.
 	Override *arc.Set
 
-	hostname string
-	policy   Policy
+	hostname   string
+	policy     Policy
+	unreadable bool // there is a From, or a header, that DMARC cannot read
 }
 
 // AuthResults are the results as an Authentication-Results field tells them, in

@@ -254,7 +254,9 @@ func (m *Message) conclude() *Results {
 	}
 	r := &Results{Envelope: m.env, hostname: m.v.hostname(), policy: m.v.Policy}
 	r.DKIM = m.dkim.Results()
-	r.ARC = *m.arc.Result()
+	if a := m.arc.Result(); a != nil { // nil after Close
+		r.ARC = *a
+	}
 	late := spf.Result{Status: spf.TempError, Sender: m.env.MailFrom, HELO: m.env.HELO, IP: m.env.Remote, Err: ErrTimeout}
 	r.SPF = wait(m.ctx, m.spf, late)
 	if r.HELO = r.SPF; m.env.MailFrom != "" {
@@ -271,6 +273,7 @@ func (m *Message) conclude() *Results {
 	if m.err != nil {
 		r.DMARC = dmarc.Result{Status: dmarc.StatusPermError, Policy: dmarc.None, Err: m.err}
 	}
+	r.unreadable = m.err != nil || errors.Is(r.DMARC.Err, dmarc.ErrNoAuthor) && len(m.from) > 0
 	if r.DMARC.Status == dmarc.StatusFail {
 		r.Override = m.v.Trusted.DMARC(&r.ARC, r.DMARC.Domain)
 	}

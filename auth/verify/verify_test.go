@@ -106,7 +106,8 @@ func TestVerify(t *testing.T) {
 		"in test":     {env: verify.Envelope{Remote: bad, HELO: "x", MailFrom: "a@none.example"}, msg: letter("a@testing.example"), spf: spf.Fail, dmarc: dmarc.StatusFail},
 		"two authors": {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, msg: "From: a@reject.example\r\n" + letter("a@evil.example"),
 			spf: spf.Pass, dmarc: dmarc.StatusPermError, want: verify.Quarantine},
-		"no author": {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, msg: "Subject: x\r\n\r\n", spf: spf.Pass, dmarc: dmarc.StatusPermError},
+		"no author":         {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, msg: "Subject: x\r\n\r\n", spf: spf.Pass, dmarc: dmarc.StatusPermError},
+		"unreadable author": {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, msg: "From: boss\r\n\r\n", spf: spf.Pass, dmarc: dmarc.StatusPermError, want: verify.Quarantine},
 		"header ends the message": {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, msg: "From: a@reject.example",
 			spf: spf.Pass, dmarc: dmarc.StatusPass},
 		"empty":       {env: verify.Envelope{Remote: good, HELO: "x", MailFrom: "a@reject.example"}, spf: spf.Pass, dmarc: dmarc.StatusPermError},
@@ -410,6 +411,7 @@ func TestBroken(t *testing.T) {
 		m := v.Begin(t.Context(), env)
 		_, _ = m.Write([]byte(bomb(20, 20)))
 		require.NoError(t, m.Close())
+		assert.NotNil(t, m.Results(t.Context()), "after Close")
 		synctest.Wait()
 	})
 }
@@ -425,6 +427,7 @@ func TestHeaderTooLarge(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, dmarc.StatusPermError, res.DMARC.Status)
 	assert.ErrorIs(t, res.DMARC.Err, dkim.ErrHeaderTooLarge)
+	assert.Equal(t, verify.Quarantine, res.Recommend().Action)
 	_, err = res.Field()
 	require.NoError(t, err)
 }
@@ -436,6 +439,7 @@ func TestBareLF(t *testing.T) {
 	res, err := v.Verify(t.Context(), env, strings.NewReader(msg))
 	require.NoError(t, err)
 	assert.ErrorIs(t, res.DMARC.Err, dkim.ErrBareNewline)
+	assert.Equal(t, verify.Quarantine, res.Recommend().Action)
 	v.DKIM.AcceptLF = true
 	res, err = v.Verify(t.Context(), env, strings.NewReader(msg))
 	require.NoError(t, err)
