@@ -56,13 +56,16 @@ type Store interface {
 type Collector struct {
 	// Store keeps the windows; without one Add does nothing.
 	Store Store
+	// Allow, if not nil, says which policy domains are counted at all: give it
+	// the Sender's, or strangers' domains fill the Store.
+	Allow func(policyDomain string) bool
 }
 
 // Add counts a message under the present day. Reports and messages of domains
 // that want no reports are left out. Errors are the store's; mail need not wait
 // or fail for them.
 func (c *Collector) Add(o Observation) error {
-	if c.Store == nil || o.Report || len(o.URIs) == 0 || o.Published.Domain == "" {
+	if c.Store == nil || o.Report || len(o.URIs) == 0 || o.Published.Domain == "" || c.Allow != nil && !c.Allow(o.Published.Domain) {
 		return nil
 	}
 	return c.Store.Add(dayOf(time.Now()), &o)
@@ -187,6 +190,15 @@ func (m *Memory) Windows(before time.Time) ([]Window, error) {
 		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(a.Published.Domain, b.Published.Domain), cmp.Compare(reportID(&a), reportID(&b)))
 	})
 	return all, nil
+}
+
+// lost adds what an earlier process could not count to a window.
+func (m *Memory) lost(w *Window) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.windows[windowKey{w.Day.Unix(), w.Published}]; known != nil {
+		known.Lost += w.Lost
+	}
 }
 
 // Done implements Store.
