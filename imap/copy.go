@@ -141,8 +141,8 @@ func (s *session) anyGone(uids store.UIDSet, n int) bool {
 	if cur == s.sel.told {
 		return false
 	}
-	for range cur.Select(uids) {
-		n--
+	for from, to := range cur.Spans(uids) {
+		n -= to - from
 	}
 	return n > 0
 }

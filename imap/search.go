@@ -106,7 +106,7 @@ func (s *session) ends(crit *store.Criteria, found *searchResult) (fault reply) 
 	if found.search.Return&wire.ReturnMax == 0 || fault != (reply{}) {
 		return fault
 	}
-	last := found.last.UID
+	last := found.last
 	return s.eachMatch(s.sel, crit, true, func(row store.Row) bool {
 		if row.UID != last {
 			found.add(row)

@@ -43,18 +43,16 @@ type searchResult struct {
 
 	uids        store.UIDSet
 	count       int
-	first, last store.Row
+	first, last store.UID
 	modSeq      store.ModSeq // highest
 	order       []store.Row  // of SORT; nil: ascending
 }
 
 func (r *searchResult) add(row store.Row) {
-	if r.count == 0 || row.UID < r.first.UID {
-		r.first = row
+	if r.count == 0 || row.UID < r.first {
+		r.first = row.UID
 	}
-	if row.UID > r.last.UID {
-		r.last = row
-	}
+	r.last = max(r.last, row.UID)
 	r.count++
 	r.uids.Add(row.UID)
 	r.modSeq = max(r.modSeq, row.ModSeq)
@@ -99,10 +97,10 @@ func (r *searchResult) save() store.UIDSet {
 		}
 	}
 	if r.search.Return&wire.ReturnMin != 0 {
-		set.Add(r.first.UID)
+		set.Add(r.first)
 	}
 	if r.search.Return&wire.ReturnMax != 0 {
-		set.Add(r.last.UID)
+		set.Add(r.last)
 	}
 	return set
 }
@@ -145,22 +143,44 @@ func (r *searchResult) page() searchResult {
 func (s *session) plainResult(r *searchResult) {
 	s.out.put("* SEARCH")
 	if r.uid {
-		for u := range r.uids.All() {
-			s.out.b = append(s.out.b, ' ')
-			s.out.b = strconv.AppendUint(s.out.b, uint64(u), 10)
-			s.out.spill()
+		for _, g := range r.uids {
+			s.numbers(uint32(g.From), uint32(g.To))
 		}
 	} else {
-		for i := range r.told.Select(r.uids) {
-			s.out.b = append(s.out.b, ' ')
-			s.out.b = strconv.AppendInt(s.out.b, int64(i+1), 10)
-			s.out.spill()
+		for from, to := range r.told.Spans(r.uids) {
+			s.numbers(uint32(from+1), uint32(to))
 		}
 	}
 	if r.search.ModSeq && r.count > 0 { // RFC 7162 §3.1.6
 		s.number(" (MODSEQ ", uint64(r.modSeq), ")")
 	}
 	s.out.put("\r\n")
+}
+
+// numbers sends the numbers from to to, a space before each. They are counted
+// up in decimal, which takes a third of the time that converting each does.
+func (s *session) numbers(from, to uint32) {
+	var digits [12]byte
+	first := len(digits) - len(strconv.AppendUint(digits[:0], uint64(from), 10)) - 1
+	strconv.AppendUint(digits[:first+1], uint64(from), 10)
+	digits[first] = ' '
+	for n := to - from; ; n-- {
+		s.out.b = append(s.out.b, digits[first:]...)
+		s.out.spill()
+		if n == 0 {
+			return
+		}
+		i := len(digits) - 1
+		for ; digits[i] == '9'; i-- {
+			digits[i] = '0'
+		}
+		if digits[i] == ' ' {
+			first--
+			digits[first], digits[i] = ' ', '1'
+			continue
+		}
+		digits[i]++
+	}
 }
 
 // extendedResult sends ESEARCH (RFC 9051 §7.3.4).
@@ -184,10 +204,10 @@ func (s *session) extendedResult(r *searchResult) {
 		s.out.put(" UID")
 	}
 	if ret&wire.ReturnMin != 0 && r.count > 0 {
-		s.number(" MIN ", uint64(r.number(r.first.UID)), "")
+		s.number(" MIN ", uint64(r.number(r.first)), "")
 	}
 	if ret&wire.ReturnMax != 0 && r.count > 0 {
-		s.number(" MAX ", uint64(r.number(r.last.UID)), "")
+		s.number(" MAX ", uint64(r.number(r.last)), "")
 	}
 	if ret&wire.ReturnCount != 0 {
 		s.number(" COUNT ", uint64(r.count), "")
@@ -228,8 +248,8 @@ func (s *session) resultSet(r *searchResult) {
 			s.out.spill()
 		}
 	default:
-		for i := range r.told.Select(r.uids) {
-			s.out.b = w.Add(s.out.b, uint32(i+1))
+		for from, to := range r.told.Spans(r.uids) {
+			s.out.b = w.AddRange(s.out.b, uint32(from+1), uint32(to))
 			s.out.spill()
 		}
 	}

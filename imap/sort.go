@@ -50,7 +50,7 @@ func (s *session) runSort(c *wire.Sort, name string, uid bool) reply {
 	}
 	found.order = t.rows
 	if n := len(t.rows); n > 0 { // RFC 5267 §3: MIN and MAX are the ends of the order
-		found.first, found.last = t.rows[0], t.rows[n-1]
+		found.first, found.last = t.rows[0].UID, t.rows[n-1].UID
 	}
 	if c.Return&wire.ReturnSave != 0 && !s.save(found.save()) {
 		return notSaved

@@ -162,8 +162,8 @@ func (s *session) numberSet(set store.UIDSet, uid bool) string {
 			b = w.AddRange(b, uint32(r.From), uint32(r.To))
 		}
 	} else {
-		for i := range s.sel.told.Select(set) {
-			b = w.Add(b, uint32(i+1))
+		for from, to := range s.sel.told.Spans(set) {
+			b = w.AddRange(b, uint32(from+1), uint32(to))
 		}
 	}
 	return string(w.End(b))

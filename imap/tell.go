@@ -96,12 +96,14 @@ func (s *session) tellExpunged(told *store.Snapshot, gone store.UIDSet) int {
 	}
 	n := 0
 	s.out.begin()
-	for i := range told.Select(gone) {
-		s.out.b = append(s.out.b, "* "...)
-		s.out.b = strconv.AppendInt(s.out.b, int64(i+1-n), 10)
-		s.out.b = append(s.out.b, " EXPUNGE\r\n"...)
-		s.out.spill()
-		n++
+	for from, to := range told.Spans(gone) {
+		for number := from + 1 - n; from < to; from++ { // the next one moves up
+			s.out.b = append(s.out.b, "* "...)
+			s.out.b = strconv.AppendInt(s.out.b, int64(number), 10)
+			s.out.b = append(s.out.b, " EXPUNGE\r\n"...)
+			s.out.spill()
+			n++
+		}
 	}
 	return n
 }

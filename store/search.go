@@ -234,7 +234,7 @@ func (s *search) compile(c *Criteria, depth int) (*node, error) {
 }
 
 // columns judges by the row alone.
-func (n *node) columns(r Row) bool {
+func (n *node) columns(r *Row) bool {
 	c := n.c
 	if n.never || r.Flags&n.flags != n.flags || r.Flags&n.not != 0 || r.ModSeq < c.ModSeq || r.Date < n.since || r.Date >= n.end {
 		return false
@@ -254,7 +254,7 @@ func (n *node) columns(r Row) bool {
 }
 
 // judge says what is known so far of the message in r.
-func (s *search) judge(n *node, r Row) verdict {
+func (s *search) judge(n *node, r *Row) verdict {
 	if !n.columns(r) {
 		return no
 	}
@@ -335,7 +335,15 @@ func (s *search) run(c *Criteria, yield func(Row, error) bool) {
 	looked := 0
 	s.forget()
 	for _, r := range rows {
-		if v := s.judge(s.root, r); v != no {
+		if looked%searchBatch == 0 && s.ctx.Err() != nil {
+			break // flush will say
+		}
+		switch v := s.judge(s.root, &r); {
+		case v == yes && len(batch) == 0: // nothing before it is open
+			if !yield(r, nil) {
+				return
+			}
+		case v != no:
 			batch, verdicts = append(batch, r), append(verdicts, v)
 		}
 		if looked++; looked%searchBatch == 0 || len(batch) == searchBatch {

@@ -31,7 +31,7 @@ func (s *search) messages(rows []Row) iter.Seq2[judged, error] {
 			results[n], errs[n] = judged{row: rows[n]}, err
 			if err == nil {
 				s.outline(d)
-				switch s.judge(s.root, d.Row) {
+				switch s.judge(s.root, &d.Row) {
 				case yes:
 					results[n].match = true
 				case open:
@@ -81,7 +81,7 @@ func (s *search) message(body Body, d Detail) (bool, error) {
 	if err := s.raw(body, d); err != nil {
 		return false, err
 	}
-	if v := s.judge(s.root, d.Row); v != open {
+	if v := s.judge(s.root, &d.Row); v != open {
 		return v == yes, nil
 	}
 	if s.headerWanted() {
@@ -93,7 +93,7 @@ func (s *search) message(body Body, d Detail) (bool, error) {
 			s.fields[i].look(header)
 		}
 		s.headerText(header, false)
-		if v := s.judge(s.root, d.Row); v != open {
+		if v := s.judge(s.root, &d.Row); v != open {
 			return v == yes, nil
 		}
 	}
@@ -105,7 +105,7 @@ func (s *search) message(body Body, d Detail) (bool, error) {
 			s.texts[i].found = no
 		}
 	}
-	return s.judge(s.root, d.Row) == yes, nil
+	return s.judge(s.root, &d.Row) == yes, nil
 }
 
 // date takes the day from the Date field, as written (RFC 9051 §6.4.4
