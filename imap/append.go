@@ -387,8 +387,10 @@ func (in *incoming) file() reply {
 	if in.replaced != nil {
 		in.targets[0].Replaces, in.targets[0].ReplacesIn = in.replaced.uid, s.sel.mb.ID()
 	}
-	f := filing{name: in.name, acc: in.dest.acc, targets: in.targets, octets: in.total}
-	if in.replaced == nil && (!in.sync || s.in.Buffered() > 0) && s.fileLater(&f) {
+	f := filing{name: in.name, octets: in.total}
+	if in.replaced == nil && (!in.sync || s.in.Buffered() > 0) && s.fileLater(&f, func() rest {
+		return &appending{in.name, in.dest.acc, in.targets, s.guard.PlaceLater(s.ctx, in.targets)}
+	}) {
 		in.targets = nil // they are the filing's now
 		return pending
 	}

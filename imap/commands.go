@@ -31,6 +31,9 @@ const (
 	// streams: the command reads its literals itself, and begins while APPENDs
 	// before it are still to be answered.
 	streams
+	// ahead: the command begins while those before it are still to be answered,
+	// and settles by itself if it must wait for them.
+	ahead
 )
 
 // commands is the table of all commands by their names.
@@ -100,7 +103,7 @@ var commands = map[string]command{
 	"FETCH":       {stateSelected, refresh | numbers, "", (*session).fetch},
 	"UID FETCH":   {stateSelected, refresh | removes, "", (*session).uidFetch},
 	"STORE":       {stateSelected, numbers, "", (*session).store},
-	"UID STORE":   {stateSelected, removes, "", (*session).uidStore},
+	"UID STORE":   {stateSelected, removes | ahead, "", (*session).uidStore},
 	"COPY":        {stateSelected, removes | numbers, "", (*session).copy},
 	"UID COPY":    {stateSelected, removes, "", (*session).uidCopy},
 	"MOVE":        {stateSelected, removes | numbers, "MOVE", (*session).move},

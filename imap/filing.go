@@ -10,24 +10,39 @@ import (
 	"github.com/posta-mail/posta/store"
 )
 
-// Messages that are filed one after another share a commit: while it goes on,
-// the session reads and stages what the client sends next. The replies come in
-// order, from a goroutine that lives as long as there are any to come. Until it
-// has ended, out and sel are its own; the session calls settle before it touches
-// them.
+// Messages that are filed one after another share a commit, and so do changes of
+// flags (RFC 9051 §5.5): while it goes on, the session reads and begins what the
+// client sends next. The replies come in order, from a goroutine that lives as
+// long as there are any to come. Until it has ended, out and sel are its own; the
+// session calls settle before it touches them.
 
 // pending is the outcome of a command whose reply comes later.
 var pending = reply{status: "PENDING"}
 
-// filing is an APPEND whose messages are being filed.
+// filing is a command that has begun and whose reply is to come.
 type filing struct {
-	tag     []byte
+	tag    []byte
+	name   string
+	began  time.Time
+	octets int64
+	lent   int // octets of the budget
+	rest   rest
+}
+
+// rest is what is left of a command once it has begun.
+type rest interface {
+	// finish waits for the outcome, tells it and gives the reply.
+	finish(s *session) reply
+	// abandon gives back what the command holds, once the store is done with it:
+	// wait is whether that is still to be waited for.
+	abandon(wait bool)
+}
+
+// appending is an APPEND whose messages are being filed.
+type appending struct {
 	name    string
-	began   time.Time
 	acc     store.Account // that they go to
 	targets []store.Target
-	octets  int64
-	lent    int // octets of the budget
 	wait    func() []store.Placed
 }
 
@@ -37,9 +52,10 @@ type filings struct {
 	queue   []filing
 	octets  int64 // of those in the queue and the one waited for
 	running bool
-	okay    bool          // one of them succeeded; for settle
-	panic   any           // what has ended the goroutine, for settle
-	ended   chan struct{} // closed when the goroutine ends
+	uids    *store.Snapshot // what the client knew last, while all of them are UID STORE
+	okay    bool            // one of them succeeded; for settle
+	panic   any             // what has ended the goroutine, for settle
+	ended   chan struct{}   // closed when the goroutine ends
 }
 
 // Bounds of what one session may have in flight besides Server.MaxPipelined.
@@ -48,9 +64,9 @@ const (
 	filingOverhead  = 1 << 10
 )
 
-// fileLater begins to file messages and reports true, or false if that must be
-// done at once.
-func (s *session) fileLater(f *filing) bool {
+// fileLater has a command begun and answered later and reports true, or false if
+// that must be done at once.
+func (s *session) fileLater(f *filing, begin func() rest) bool {
 	if f.octets > smallMessage || s.srv.lim.pipelined <= 1 {
 		s.settle()
 		return false
@@ -64,7 +80,7 @@ func (s *session) fileLater(f *filing) bool {
 		return false
 	}
 	f.tag, f.began, f.lent = bytes.Clone(s.tag), s.began, lent
-	f.wait = s.guard.PlaceLater(s.ctx, f.targets)
+	f.rest = begin()
 	s.filings.add(s, f)
 	return true
 }
@@ -80,6 +96,11 @@ func (q *filings) waiting() (n int, octets int64) {
 func (q *filings) add(s *session, f *filing) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if _, flags := f.rest.(*storing); !flags {
+		q.uids = nil
+	} else if !q.running {
+		q.uids = s.sel.told
+	}
 	q.queue = append(q.queue, *f)
 	q.octets += f.octets
 	if !q.running {
@@ -104,6 +125,11 @@ func (s *session) answerFilings(ended chan struct{}) {
 		q.mu.Unlock()
 
 		okay := s.answerFiling(&f)
+		q.mu.Lock()
+		if q.uids != nil {
+			q.uids = s.sel.told
+		}
+		q.mu.Unlock()
 		_ = s.out.flush()
 
 		q.mu.Lock()
@@ -133,16 +159,14 @@ func (s *session) filingPanicked() {
 		q.queue = q.queue[1:]
 		q.octets -= f.octets
 		q.mu.Unlock()
-		f.abandon(begun)
+		f.rest.abandon(begun)
 		s.srv.budget.Release(f.lent)
 		q.mu.Lock()
 	}
 	q.running, q.queue, q.panic = false, nil, why
 }
 
-// abandon gives back what a filing holds, once the store is done with it: wait is
-// to be called.
-func (f *filing) abandon(wait bool) {
+func (f *appending) abandon(wait bool) {
 	defer func() {
 		_ = recover() // the first panic is told
 		for i := range f.targets {
@@ -156,6 +180,14 @@ func (f *filing) abandon(wait bool) {
 
 // answerFiling waits for one filing and answers it.
 func (s *session) answerFiling(f *filing) bool {
+	r := f.rest.finish(s)
+	s.out.begin()
+	s.out.b = r.append(s.out.b, f.tag)
+	s.traceCommand(f.name, r.status, f.began)
+	return r.status == "OK"
+}
+
+func (f *appending) finish(s *session) reply {
 	placed := f.wait()
 	r := okCode("", f.name+" completed")
 	for i, p := range placed {
@@ -168,10 +200,7 @@ func (s *session) answerFiling(f *filing) bool {
 		r.code = s.appendUID(f.acc, placed)
 	}
 	_ = s.catchUp(true) // what fails now is for the next command to tell
-	s.out.begin()
-	s.out.b = r.append(s.out.b, f.tag)
-	s.traceCommand(f.name, r.status, f.began)
-	return r.status == "OK"
+	return r
 }
 
 // settle waits until everything has been answered.

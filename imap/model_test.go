@@ -77,15 +77,7 @@ func (m *modelClient) storeSilently() {
 	}
 	change := func(i int) {
 		if uid := m.messages[i].uid; uid != 0 && slices.Contains(uids, uid) {
-			f := slices.DeleteFunc(slices.Clone(m.messages[i].flags), func(s string) bool { return strings.EqualFold(s, flag) })
-			switch op {
-			case "":
-				f = []string{flag}
-			case "+":
-				f = append(f, flag)
-			}
-			slices.Sort(f)
-			m.messages[i].flags = f
+			m.assume(i, op, flag)
 		}
 	}
 	assume := func() {
@@ -110,6 +102,19 @@ func (m *modelClient) storeSilently() {
 	}
 }
 
+// assume does with a message what a STORE does.
+func (m *modelClient) assume(i int, op, flag string) {
+	f := slices.DeleteFunc(slices.Clone(m.messages[i].flags), func(s string) bool { return strings.EqualFold(s, flag) })
+	switch op {
+	case "":
+		f = []string{flag}
+	case "+":
+		f = append(f, flag)
+	}
+	slices.Sort(f)
+	m.messages[i].flags = f
+}
+
 // step does something and reports whether afterwards the client knows all
 // that has happened.
 func (m *modelClient) step() (told bool) {
@@ -130,7 +135,7 @@ func (m *modelClient) step() (told bool) {
 	uid := max(m.messages[m.rnd.IntN(len(m.messages))].uid, 1)
 	flag := modelFlags[m.rnd.IntN(len(modelFlags))]
 	byUID := m.byUID()
-	switch m.rnd.IntN(17) {
+	switch m.rnd.IntN(18) {
 	case 0:
 		m.command("NOOP")
 	case 1:
@@ -165,10 +170,56 @@ func (m *modelClient) step() (told bool) {
 		m.open()
 	case 14:
 		m.reopen()
+	case 15:
+		return m.pipeline()
 	default:
 		return m.conditionally(flag)
 	}
 	return true
+}
+
+// pipeline sends changes of flags together, before anything is answered.
+func (m *modelClient) pipeline() (told bool) {
+	m.learn()
+	if len(m.messages) == 0 {
+		return false
+	}
+	m.noExpunge = false
+	var text string
+	var tags []string
+	var assume []func()
+	for range 2 + m.rnd.IntN(5) {
+		a, b := m.messages[m.rnd.IntN(len(m.messages))].uid, m.messages[m.rnd.IntN(len(m.messages))].uid
+		if a, b = min(a, b), max(a, b); a == 0 {
+			continue // it has not been told yet
+		}
+		flag, op := modelFlags[m.rnd.IntN(len(modelFlags))], []string{"", "+", "-"}[m.rnd.IntN(3)]
+		silent, then := "", func() {}
+		told = true
+		if !m.kind.notify && m.rnd.IntN(2) == 0 {
+			told = false
+			silent, then = ".SILENT", func() {
+				for i := range m.messages {
+					if uid := m.messages[i].uid; a <= uid && uid <= b {
+						m.assume(i, op, flag)
+					}
+				}
+			}
+		}
+		m.tag++
+		tag, cmd := fmt.Sprint("t", m.tag), fmt.Sprintf("UID STORE %d:%d %sFLAGS%s (%s)", a, b, op, silent, flag)
+		m.log = append(m.log, "C: "+tag+" "+cmd)
+		text += tag + " " + cmd + "\r\n"
+		tags, assume = append(tags, tag), append(assume, then)
+	}
+	m.send(text)
+	for i, tag := range tags {
+		if end := m.finish("UID STORE", tag); !strings.HasPrefix(end, "OK") {
+			m.fail("UID STORE: %s", end)
+		}
+		assume[i]()
+	}
+	return told
 }
 
 // conditionally does what CONDSTORE adds.
@@ -335,6 +386,16 @@ type slowMailbox struct{ store.Mailbox }
 func pause() {
 	if rand.IntN(4) == 0 {
 		time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+	}
+}
+
+func (m slowMailbox) FlagLater(ctx context.Context, uids store.UIDSet, u store.FlagUpdate) (wait func() (store.Flagged, error)) {
+	pause()
+	done := store.FlagLater(ctx, m.Mailbox, uids, u)
+	return func() (store.Flagged, error) {
+		pause()
+		defer pause()
+		return done()
 	}
 }
 

@@ -84,9 +84,9 @@ type Server struct {
 	// MaxAppendBytes bounds their octets together; a single message is bounded
 	// by MaxMessageBytes alone. 0: 256 MiB.
 	MaxAppendBytes int64
-	// MaxPipelined is how many APPENDs of one connection may wait for their
-	// commit while the next is being read, of 256 KiB each and 4 MiB together
-	// at most. They share commits. 0: 128; negative or 1: none waits.
+	// MaxPipelined is how many APPENDs and UID STOREs of one connection may wait
+	// for their commit while the next is being read, of 256 KiB each and 4 MiB
+	// together at most. They share commits. 0: 128; negative or 1: none waits.
 	MaxPipelined int
 	// MaxNesting bounds parentheses, NOT and OR in SEARCH. 0: 200. It cannot
 	// be unbounded: negative is the default, and 100,000 the most.
@@ -168,8 +168,8 @@ type Server struct {
 	// SORT and THREAD hold for the messages found, about 200 octets each, is of
 	// it too; they fail without it. So are results of searches that are saved or
 	// kept up to date, about 16 octets for each run of UIDs; without it they are
-	// not. So are the APPENDs that wait for their commit; without it they do not
-	// wait. 0: 256 MiB.
+	// not. So are the APPENDs and UID STOREs that wait for their commit; without
+	// it they do not wait. 0: 256 MiB.
 	MemoryBudget int64
 
 	// IdleTimeout ends a session that sends no command, in IDLE too. 0: 31

@@ -320,7 +320,7 @@ func (s *session) patience() time.Duration {
 // execute runs one command whose first line is given.
 func (s *session) execute(name string, line []byte) reply {
 	c, known := commands[name]
-	if c.traits&streams == 0 {
+	if c.traits&(streams|ahead) == 0 {
 		s.settle()
 	}
 	var refusal reply

@@ -22,6 +22,10 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 	if p.End() != nil {
 		return syntax(p)
 	}
+	if uid && s.storeLater(&c) {
+		return pending
+	}
+	s.settle()
 	spans, fault := s.resolve(c.Set, uid)
 	if fault != (reply{}) {
 		return fault
@@ -42,29 +46,32 @@ func (s *session) storeFlags(p *wire.Parser, name string, uid bool) reply {
 
 // flag changes the flags of the messages in spans, of which there is one.
 func (s *session) flag(c *wire.Store, name string, spans []span, uid bool) reply {
-	v := s.sel
-	uids := v.uids(spans)
 	update := store.FlagUpdate{Op: storeOps[c.Op], Flags: flagNames(c.Flags)}
 	if c.Unchanged {
 		since := store.ModSeq(c.UnchangedSince)
 		update.UnchangedSince = &since
 	}
-	done, err := v.mb.Flag(s.ctx, uids, update)
+	done, err := s.sel.mb.Flag(s.ctx, s.sel.uids(spans), update)
 	if err != nil {
 		return s.failed(err)
 	}
-	cur, err := v.mb.Snapshot(s.ctx)
+	return s.flagged(&stored{failed: done.Failed, update: update, silent: c.Silent, uid: uid}, name, spans)
+}
+
+// flagged tells what STORE has done with the messages in spans.
+func (s *session) flagged(st *stored, name string, spans []span) reply {
+	cur, err := s.sel.mb.Snapshot(s.ctx)
 	if err != nil {
 		return s.failed(err)
 	}
 	s.announceKeywords(cur)
-	st := stored{cur: cur, failed: done.Failed, update: update, silent: c.Silent, uid: uid}
-	st.bits, _ = cur.Bits(update.Flags...)
-	s.tellStored(&st, spans)
+	st.cur = cur
+	st.bits, _ = cur.Bits(st.update.Flags...)
+	s.tellStored(st, spans)
 	switch {
-	case !done.Failed.Empty(): // RFC 7162 §3.1.3
-		return okCode("MODIFIED "+s.numberSet(done.Failed, uid), name+" completed, but for messages changed meanwhile")
-	case st.gone && !uid:
+	case !st.failed.Empty(): // RFC 7162 §3.1.3
+		return okCode("MODIFIED "+s.numberSet(st.failed, st.uid), name+" completed, but for messages changed meanwhile")
+	case st.gone && !st.uid:
 		return okCode("EXPUNGEISSUED", name+" completed, but for messages expunged meanwhile")
 	}
 	return ok(name + " completed")

@@ -36,6 +36,7 @@
 //	Leaser            Store    POP3's lock when several processes share the store
 //	UIDLs             Mailbox  POP3 unique-ids that survive a migration
 //	Pipeliner         Store    deliveries of one connection that share a commit
+//	FlagPipeliner     Mailbox  changes of flags of one connection that share a commit
 //	Spooler           Store    the queue of mta
 //	Searcher          Mailbox  searching by an index instead of looking at each message
 //	Righted           Account  telling what is permitted, where not everything is

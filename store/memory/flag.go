@@ -35,6 +35,13 @@ func (mb openMailbox) Flag(ctx context.Context, uids store.UIDSet, update store.
 	return out, nil
 }
 
+// FlagLater implements store.FlagPipeliner. There is no disk to wait for: the
+// flags are changed when it returns.
+func (mb openMailbox) FlagLater(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (wait func() (store.Flagged, error)) {
+	done, err := mb.Flag(ctx, uids, update)
+	return func() (store.Flagged, error) { return done, err }
+}
+
 func (mb openMailbox) Expunge(ctx context.Context, uids store.UIDSet, with ...store.Flag) (out store.Expunged, err error) {
 	err = mb.write(ctx, func(c *commit) error {
 		bits, known := mb.snap.Bits(with...)

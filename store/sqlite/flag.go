@@ -11,18 +11,24 @@ import (
 // beforehand, so that the committer need not wait for it, and so are the actor's
 // \Seen flags or those of all.
 func (m *mailboxHandle) mutate(ctx context.Context, all bool, plan func(b *boxTx, snap *store.Snapshot) error) error {
+	return m.mutateLater(ctx, all, plan)()
+}
+
+// mutateLater is mutate in two halves: the change has its place among all others,
+// and wait waits for it.
+func (m *mailboxHandle) mutateLater(ctx context.Context, all bool, plan func(b *boxTx, snap *store.Snapshot) error) (wait func() error) {
 	e, err := m.enter(ctx)
 	if err != nil {
-		return err
+		return func() error { return err }
 	}
-	defer m.a.leave(e)
-	if _, err := m.a.s.snapshot(ctx, e, m.id); err != nil {
-		return err
+	if _, err = m.a.s.snapshot(ctx, e, m.id); err == nil {
+		err = m.a.s.warmMarks(ctx, e, m.id, m.a.other(), all)
 	}
-	if err := m.a.s.warmMarks(ctx, e, m.id, m.a.other(), all); err != nil {
-		return err
+	if err != nil {
+		m.a.leave(e)
+		return func() error { return err }
 	}
-	return m.a.s.do(ctx, func(t *tx) error {
+	reqs := []*request{{plan: func(t *tx) error {
 		a, err := t.existing(m.a.name)
 		if err != nil {
 			return err
@@ -36,20 +42,32 @@ func (m *mailboxHandle) mutate(ctx context.Context, all bool, plan func(b *boxTx
 			return err
 		}
 		return plan(b, snap)
-	})
+	}}}
+	m.a.s.send(ctx, reqs)
+	return func() error {
+		defer m.a.leave(e)
+		return await(ctx, reqs)[0]
+	}
 }
 
 func (m *mailboxHandle) Flag(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (store.Flagged, error) {
+	return m.FlagLater(ctx, uids, update)()
+}
+
+// FlagLater implements store.FlagPipeliner.
+func (m *mailboxHandle) FlagLater(ctx context.Context, uids store.UIDSet, update store.FlagUpdate) (wait func() (store.Flagged, error)) {
 	res := new(store.Flagged)
-	uids, update.Flags = slices.Clone(uids), slices.Clone(update.Flags) // the caller's again if ctx ends
-	err := m.mutate(ctx, false, func(b *boxTx, snap *store.Snapshot) (err error) {
+	uids, update.Flags = slices.Clone(uids), slices.Clone(update.Flags) // the caller's again
+	done := m.mutateLater(ctx, false, func(b *boxTx, snap *store.Snapshot) (err error) {
 		*res, err = b.flag(snap, m.a.other(), uids, update)
 		return err
 	})
-	if err != nil {
-		return store.Flagged{}, err
+	return func() (store.Flagged, error) {
+		if err := done(); err != nil {
+			return store.Flagged{}, err
+		}
+		return *res, nil
 	}
-	return *res, nil
 }
 
 func (b *boxTx) flag(snap *store.Snapshot, actor string, uids store.UIDSet, update store.FlagUpdate) (res store.Flagged, err error) {

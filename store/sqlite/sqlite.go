@@ -69,6 +69,7 @@ var (
 	_ store.AnnotationFinder = (*Store)(nil)
 	_ store.Annotations      = (*accountHandle)(nil)
 	_ store.UIDLs            = (*mailboxHandle)(nil)
+	_ store.FlagPipeliner    = (*mailboxHandle)(nil)
 )
 
 // Open opens the store in a folder with default options. The folder is made if

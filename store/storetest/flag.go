@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,6 +16,47 @@ var flagChecks = []check{
 	{"Flag/keywords", flagKeywords},
 	{"Flag/keyword-limit", flagKeywordLimit},
 	{"Flag/huge-sets", flagHugeSets},
+	{"Flag/later", flagLater},
+}
+
+// Changes begun one after another are made in that order, each with its own
+// outcome, in whatever order somebody asks for it; what the caller passed is his.
+func flagLater(k *kit) {
+	a := k.account("anna")
+	mb := k.box(a, store.Inbox)
+	p := k.add(a, store.Inbox, 1, 2)
+	before := k.snap(mb).ModSeq()
+	const n = 20
+	waits := make([]func() (store.Flagged, error), n)
+	for i := range waits {
+		set, flags := store.UIDs(p[i%2].UID), []store.Flag{store.Flag(fmt.Sprint("k", i))}
+		if i == 7 {
+			flags[0] = `\\Other`
+		}
+		waits[i] = store.FlagLater(k.Context(), mb, set, store.FlagUpdate{Op: store.FlagsReplace, Flags: flags})
+		set[0], flags[0] = store.UIDRange{From: 1 << 30, To: 1 << 30}, store.FlagSeen
+	}
+	last := store.ModSeq(0)
+	for i := range slices.Backward(waits) {
+		done, err := waits[i]()
+		if i == 7 {
+			require.Error(k, err)
+			continue
+		}
+		require.NoError(k, err)
+		require.True(k, done.Changed.Equal(store.UIDs(p[i%2].UID)), "call %d: %v", i, done.Changed)
+		require.GreaterOrEqual(k, k.snap(mb).ModSeq(), done.ModSeq, "what is done is to be seen")
+		require.Greater(k, done.ModSeq, before)
+		require.True(k, last == 0 || done.ModSeq <= last, "in the order of the calls")
+		last = done.ModSeq
+	}
+	for i := range 2 {
+		require.Equal(k, []store.Flag{store.Flag(fmt.Sprint("k", n-2+i))}, k.flags(mb, p[i].UID))
+	}
+	ended, cancel := context.WithCancel(k.Context())
+	cancel()
+	_, err := store.FlagLater(ended, mb, store.AllUIDs(), store.FlagUpdate{Op: store.FlagsReplace})()
+	require.ErrorIs(k, err, context.Canceled)
 }
 
 func flagOperations(k *kit) {
