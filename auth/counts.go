@@ -43,6 +43,28 @@ type subject struct {
 	limit int // failures that lock; 0 or less: never
 	free  int // failures that cost nothing
 	from  netip.Prefix
+	// spared: the limit is told, but does not lock.
+	spared bool
+}
+
+// steps are the doublings after which every delay is the longest.
+const steps = 31
+
+// most is as far as failures are counted: where nothing locks, up to the longest
+// delay, so that what strangers did for a day is not felt for a month.
+func (s subject) most() int {
+	if s.limit > 0 && !s.spared {
+		return s.limit
+	}
+	return max(s.limit, s.free+steps)
+}
+
+// parallel is how many attempts may be in flight beside the failures counted.
+func (s subject) parallel() int {
+	if s.limit > 0 && !s.spared {
+		return min(inFlight, s.limit)
+	}
+	return inFlight
 }
 
 func (s subject) isAccount() bool { return s.key.account != accountKey{} }
@@ -74,6 +96,7 @@ func (g *Governor) keys(addr netip.Addr, account string) []subject {
 }
 
 func (g *Governor) subjects(now time.Time, addr netip.Addr, account string) []subject {
+	g.setup()
 	list := make([]subject, 0, 3)
 	from := home(addr)
 	if account != "" {
@@ -82,16 +105,16 @@ func (g *Governor) subjects(now time.Time, addr netip.Addr, account string) []su
 		if g.known[key.account].has(now, from) {
 			key.prefix = from
 		}
-		list = append(list, subject{&g.accounts, key, limit, free(limit, 10), from})
+		list = append(list, subject{&g.accounts, key, limit, free(limit, 10), from, g.spare[key.account]})
 	}
 	if !from.IsValid() || g.exempt(addr) {
 		return list
 	}
 	limit := orDefault(g.AddressFailures, 40)
-	list = append(list, subject{&g.prefixes, recordKey{prefix: from}, limit, free(limit, 40), from})
+	list = append(list, subject{&g.prefixes, recordKey{prefix: from}, limit, free(limit, 40), from, false})
 	if from.Addr().Is6() {
 		wide, _ := from.Addr().Prefix(48)
-		list = append(list, subject{&g.prefixes, recordKey{prefix: wide}, 4 * limit, 4 * free(limit, 40), from})
+		list = append(list, subject{&g.prefixes, recordKey{prefix: wide}, 4 * limit, 4 * free(limit, 40), from, false})
 	}
 	return list
 }
@@ -152,7 +175,7 @@ func (g *Governor) judge(now time.Time, subjects []subject) verdict {
 		v.records = append(v.records, r)
 		if s.isAccount() {
 			v.failures = r.count
-			v.busy = r.flying > 0 && (r.flying+r.count >= inFlight || r.count > s.free)
+			v.busy = r.flying > 0 && (r.flying+r.count >= s.parallel() || r.count > s.free)
 		}
 		if d := r.locked.Sub(now); d > v.locked {
 			v.locked, v.prefix, v.failures = d, s.prefix(), r.count
@@ -170,7 +193,7 @@ func (g *Governor) delay(n int) time.Duration {
 	if n <= 0 || base <= 0 {
 		return 0
 	}
-	if n > 30 || base > longest>>(n-1) {
+	if n >= steps || base > longest>>(n-1) {
 		return longest
 	}
 	return base << (n - 1)
@@ -187,7 +210,7 @@ func (g *Governor) enter(now time.Time, subjects []subject) {
 
 // queue takes a place among those who wait.
 func (g *Governor) queue(records []*record) bool {
-	if g.waiting >= max(1, orDefault(g.MaxWaiting, 1024)) {
+	if g.waiting >= positive(g.MaxWaiting, 1024) {
 		return false
 	}
 	for _, r := range records {
@@ -375,8 +398,8 @@ func (g *Governor) remember(now time.Time, addr netip.Addr, account string) {
 		g.known[k] = p
 	}
 	p.list = slices.DeleteFunc(p.list, func(e place) bool { return e.prefix == from })
-	p.list = slices.Insert(p.list, 0, place{from, now})
-	p.list = p.list[:min(len(p.list), maxPlaces)]
+	// Before it is inserted: a list that has once been longer keeps the room.
+	p.list = slices.Insert(p.list[:min(len(p.list), maxPlaces-1)], 0, place{from, now})
 }
 
 // makeRoom drops the account that has been away longest, of a few.

@@ -64,13 +64,19 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	}
 	x.ctx = ctx
 	g, addr := x.login.governor(), x.req.Peer.Addr()
-	final := x.proving
+	final, settled := x.proving, false
 	if final {
 		// The client may have begun many exchanges before it failed one.
 		if err := g.resume(addr, x.user); err != nil {
 			x.over = true
 			return nil, false, err
 		}
+		defer func() {
+			if !settled { // the Authenticator has panicked
+				x.over, x.identity = true, nil
+				g.Release(addr, x.user)
+			}
+		}()
 	}
 	challenge, done, err = x.server.Next(response)
 	if done && err == nil && x.identity == nil {
@@ -78,6 +84,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	}
 	err = classify(err)
 	if final {
+		settled = true
 		g.settle(addr, x.user, "", err)
 	}
 	if err != nil {

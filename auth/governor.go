@@ -37,8 +37,8 @@ import (
 //
 // The zero value works with the defaults told below; a nil Governor governs
 // nothing. Fields must not change once it is in use. It is safe for concurrent
-// use. Memory is bounded by MaxEntries: at the default some 70 MiB when every
-// entry is used. When a kind of entries is full, those with the fewest failures
+// use. Memory is bounded by MaxEntries: at the default less than 90 MiB when
+// every entry is used. When a kind of entries is full, those with the fewest failures
 // give way, so that to free a locked account about as many failures must be
 // spent elsewhere as there are entries times the allowance.
 type Governor struct {
@@ -52,24 +52,33 @@ type Governor struct {
 	// /64. 0: 40; negative: addresses are delayed but never locked.
 	AddressFailures int
 	// BaseDelay is the first delay, doubled by each failure up to MaxDelay.
-	// 0: 500 ms and 16 s. A negative BaseDelay: no delays.
+	// 0: 500 ms and 16 s. A negative BaseDelay: no delays; a negative MaxDelay
+	// is as 0.
 	BaseDelay, MaxDelay time.Duration
-	// LockFor is how long attempts are refused. 0: 15 minutes.
+	// LockFor is how long attempts are refused. 0 or negative: 15 minutes.
 	LockFor time.Duration
 	// Forget is the time after which one failure is forgotten, and so the
-	// pace of guesses that can be kept up for ever. 0: 5 minutes.
+	// pace of guesses that can be kept up for ever. 0: 5 minutes; negative:
+	// never.
 	Forget time.Duration
 	// MaxEntries bounds the accounts, the prefixes, and the accounts whose
-	// successes are remembered, each. 0: 65,536.
+	// successes are remembered, each. 0 or negative: 65,536.
 	MaxEntries int
 	// MaxWaiting bounds the attempts that wait out a delay at one time;
 	// further ones that would have to are refused with ErrThrottled. For one
-	// account or prefix the bound is 8. 0: 1,024.
+	// account or prefix the bound is 16. 0 or negative: 1,024.
 	MaxWaiting int
 	// Exempt lists prefixes whose addresses are not counted, for example a
 	// web mail server that does not pass on its clients' addresses. Accounts
 	// are still counted. Empty: none, not even loopback.
 	Exempt []netip.Prefix
+	// NeverLock lists accounts that are delayed but never locked, for example
+	// of whoever must get in to help while strangers guess. Names are those by
+	// which failures are counted, which are a [Namer]'s canonical ones; case
+	// does not matter. The addresses from which such an account is guessed are
+	// locked as for any other. Each failure that would have locked it is told as
+	// Spared. Empty: none.
+	NeverLock []string
 	// OnDecision, if not nil, is called with each decision, by the goroutine
 	// that asked and without a lock held; it should return soon.
 	OnDecision func(Event)
@@ -80,8 +89,9 @@ type Governor struct {
 	known    map[accountKey]*places
 	waiting  int
 
-	keyOnce sync.Once
-	key     [32]byte
+	once  sync.Once // guards the next group
+	key   [32]byte
+	spare map[accountKey]bool // NeverLock
 }
 
 // Decision is what a [Governor] did.
@@ -95,6 +105,7 @@ const (
 	Failed                    // a failure was counted
 	Succeeded                 // a success was counted
 	LockedOut                 // a failure began a lock-out
+	Spared                    // a failure would have, but for NeverLock
 )
 
 // String names the decision in lower case.
@@ -112,6 +123,8 @@ func (d Decision) String() string {
 		return "succeeded"
 	case LockedOut:
 		return "locked out"
+	case Spared:
+		return "spared"
 	}
 	return "unknown"
 }
@@ -134,12 +147,12 @@ type Event struct {
 }
 
 // inFlight bounds the attempts on one account that are being verified at the
-// same time, so that guesses in parallel do not outrun the count. From the
-// first delay on it is one at a time.
+// same time, and so does what is left of its allowance, so that guesses in
+// parallel do not outrun the count. From the first delay on it is one at a time.
 const inFlight = 16
 
 // keyWaiting bounds the attempts that wait for one account or prefix.
-const keyWaiting = 8
+const keyWaiting = 16
 
 // Admit waits as long as earlier failures of this address or account demand,
 // or returns ErrThrottled when they are locked out, when it would have to wait
@@ -249,10 +262,21 @@ func (g *Governor) mark(password string) uint64 {
 	if g == nil || g.Off || password == "" {
 		return 0
 	}
-	g.keyOnce.Do(func() { rand.Read(g.key[:]) })
+	g.setup()
 	m := hmac.New(sha256.New, g.key[:])
 	m.Write([]byte(password))
 	return binary.BigEndian.Uint64(m.Sum(nil)) | 1 // never 0
+}
+
+// setup makes what is made of the fields, and the key.
+func (g *Governor) setup() {
+	g.once.Do(func() {
+		rand.Read(g.key[:])
+		g.spare = make(map[accountKey]bool, len(g.NeverLock))
+		for _, name := range g.NeverLock {
+			g.spare[foldName(name)] = true
+		}
+	})
 }
 
 // Failed counts a failure of an admitted attempt.
@@ -275,14 +299,16 @@ func (g *Governor) failed(addr netip.Addr, account string, mark uint64) {
 			r.ring()
 			break // nor is it counted for the address
 		}
-		if k.limit <= 0 || r.count < k.limit {
-			r.count++
-		}
+		r.count = min(r.count+1, k.most())
 		if k.isAccount() {
 			r.blame(k.from)
 			events[0].Failures = r.count
 		}
-		if k.limit > 0 && r.count >= k.limit && !now.Before(r.locked) {
+		switch {
+		case k.limit <= 0 || r.count < k.limit:
+		case k.spared:
+			events = append(events, Event{Spared, addr, account, netip.Prefix{}, 0, r.count})
+		case !now.Before(r.locked):
 			r.locked = now.Add(g.lockFor())
 			events = append(events, Event{LockedOut, addr, account, k.prefix(), g.lockFor(), r.count})
 		}
@@ -347,12 +373,19 @@ func (g *Governor) tell(events ...Event) {
 }
 
 func (g *Governor) delays() (base, longest time.Duration) {
-	return orDefault(g.BaseDelay, 500*time.Millisecond), orDefault(g.MaxDelay, 16*time.Second)
+	return orDefault(g.BaseDelay, 500*time.Millisecond), positive(g.MaxDelay, 16*time.Second)
 }
 
-func (g *Governor) lockFor() time.Duration { return orDefault(g.LockFor, 15*time.Minute) }
+func (g *Governor) lockFor() time.Duration { return positive(g.LockFor, 15*time.Minute) }
 func (g *Governor) forget() time.Duration  { return orDefault(g.Forget, 5*time.Minute) }
-func (g *Governor) maxEntries() int        { return max(1, orDefault(g.MaxEntries, 65536)) }
+func (g *Governor) maxEntries() int        { return positive(g.MaxEntries, 65536) }
+
+func positive[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
 
 func orDefault[T int | time.Duration](v, def T) T {
 	if v == 0 {

@@ -420,6 +420,27 @@ func TestLoginPassword(t *testing.T) {
 	}
 }
 
+// What panics leaves nothing in flight: the account's next attempts would wait for
+// it.
+func TestExchangePanics(t *testing.T) {
+	g := new(Governor)
+	l := NewLogin(all{}, g, false)
+	c := scram(t, "", "panic", "pencil")
+	_, m, err := c.Start()
+	require.NoError(t, err)
+	x, err := l.Start(t.Context(), Request{Peer: secure, Mechanism: "SCRAM-SHA-256"})
+	require.NoError(t, err)
+	challenge, _, err := x.Next(t.Context(), m)
+	require.NoError(t, err)
+	m, err = c.Next(challenge)
+	require.NoError(t, err)
+	require.Panics(t, func() { _, _, _ = x.Next(t.Context(), m) })
+	assert.Nil(t, g.accounts.get(recordKey{account: foldName("panic")}))
+	assert.Nil(t, x.Identity())
+	_, _, err = x.Next(t.Context(), m)
+	require.ErrorIs(t, err, ErrMalformed)
+}
+
 // A forgotten device with an old password locks nobody out.
 func TestLoginSamePassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

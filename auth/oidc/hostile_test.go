@@ -8,10 +8,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -324,4 +326,88 @@ func TestPasswordsBehind(t *testing.T) {
 	assert.Equal(t, users.SCRAMHashes(), v.SCRAMHashes())
 	assert.Equal(t, users.CanonicalName("\u212aevin"), v.CanonicalName("\u212aevin"))
 	assert.Same(t, users.Governor(), v.Governor())
+}
+
+// The issuer is not asked by more tokens at a time than may wait, and not again
+// at once about one that it has refused; nobody's answer gives way to refusals.
+func TestFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, most, now := 0, 0, 0
+		var mu sync.Mutex
+		v := verifier(func(r *http.Request) (int, string) {
+			mu.Lock()
+			asked++
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			if r.FormValue("token") == "good" {
+				return http.StatusOK, `{"active":true,"aud":"mail","sub":"anna"}`
+			}
+			return http.StatusOK, `{"active":false}`
+		})
+		v.MaxWaiting = 5
+		v.Introspection = &oidc.Introspection{URL: "https://id.example/introspect", CacheEntries: 20}
+		require.NoError(t, login(t.Context(), v, "good"))
+		counts := map[error]int{}
+		var wg sync.WaitGroup
+		for n := range 100 {
+			wg.Go(func() {
+				err := login(t.Context(), v, fmt.Sprint("stranger", n))
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case errors.Is(err, oidc.ErrBusy):
+					assert.ErrorIs(t, err, auth.ErrUnavailable)
+					counts[oidc.ErrBusy]++
+				case errors.Is(err, auth.ErrCredentials):
+					counts[auth.ErrCredentials]++
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, map[error]int{auth.ErrCredentials: 5, oidc.ErrBusy: 95}, counts)
+		require.Equal(t, 5, most)
+		require.Equal(t, 6, asked)
+
+		for n := range 100 {
+			require.ErrorIs(t, login(t.Context(), v, fmt.Sprint("x", n%10)), auth.ErrCredentials)
+		}
+		require.Less(t, asked, 40, "refusals are kept")
+		require.NoError(t, login(t.Context(), v, "good"))
+		before := asked
+		for n := range 30 {
+			require.ErrorIs(t, login(t.Context(), v, fmt.Sprint("y", n)), auth.ErrCredentials)
+		}
+		require.NoError(t, login(t.Context(), v, "good"))
+		require.Equal(t, before+30, asked, "who is let in is kept apart")
+		time.Sleep(11 * time.Second)
+		require.ErrorIs(t, login(t.Context(), v, "y29"), auth.ErrCredentials)
+		require.Equal(t, before+31, asked)
+	})
+}
+
+// Those who wait for keys are as many.
+func TestFloodOfKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKey(t, jose.EdDSA, "one")
+		v := verifier(keysOnly(func(*http.Request) []any { time.Sleep(time.Second); return []any{k.public()} }))
+		v.MaxWaiting = 5
+		var busy atomic.Int64
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if err := login(t.Context(), v, token(t, k)); err != nil {
+					assert.ErrorIs(t, err, oidc.ErrBusy)
+					busy.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 14, busy.Load(), "one fetches, five wait")
+		require.NoError(t, login(t.Context(), v, token(t, k)))
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +18,10 @@ import (
 const (
 	DefaultCacheFor     = time.Minute
 	DefaultCacheEntries = 10_000
+	// RefusedFor is for how long a token that the issuer does not know, or knows
+	// no more, is not asked about again: who sends one again and again is not to
+	// have the issuer flooded.
+	RefusedFor = 10 * time.Second
 )
 
 // Introspection asks the issuer about tokens that only it can read (RFC 7662).
@@ -35,12 +40,17 @@ type Introspection struct {
 	// is withdrawn works as long. 0: DefaultCacheFor; negative: not at all.
 	CacheFor time.Duration
 	// CacheEntries bounds the answers kept, each of up to 4 KiB; larger ones
-	// are not kept. 0: DefaultCacheEntries.
+	// are not kept. As many refusals are kept beside them, for RefusedFor, without
+	// their text, unless CacheFor is negative. 0 or negative: DefaultCacheEntries.
 	CacheEntries int
 
-	mu    sync.Mutex
-	cache map[[sha256.Size]byte]cached // by the token's hash
+	mu sync.Mutex
+	// By the token's hash. Apart, so that strangers push nobody's answer out.
+	good, refused answers
 }
+
+// answers are what is kept; a refusal has no text.
+type answers map[[sha256.Size]byte]cached
 
 // Limits of an answer, in octets: as it is read, and as it is kept.
 const (
@@ -58,9 +68,16 @@ type cached struct {
 func (v *Verifier) introspect(ctx context.Context, token string) (*Claims, error) {
 	in := v.Introspection
 	key := sha256.Sum256([]byte(token))
-	if data := in.known(key, time.Now()); data != nil {
+	if data, known := in.known(key, time.Now()); known && data == nil {
+		return nil, errInactive
+	} else if known {
 		return v.answer(data, time.Now())
 	}
+	leave, err := v.wait()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	ctx, cancel := v.within(ctx)
 	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
@@ -75,14 +92,17 @@ func (v *Verifier) introspect(ctx context.Context, token string) (*Claims, error
 		return nil, err
 	}
 	c, err := v.answer(data, time.Now())
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, errInactive):
+		in.keep(&in.refused, key, nil, time.Now().Add(RefusedFor), time.Now())
+	case err == nil && len(data) <= maxKept:
+		in.keep(&in.good, key, bytes.Clone(data), c.Expires, time.Now())
 	}
-	if len(data) <= maxKept {
-		in.keep(key, bytes.Clone(data), c.Expires, time.Now())
-	}
-	return c, nil
+	return c, err
 }
+
+// errInactive is what RFC 7662 §2.2 has for all that is no good token.
+var errInactive = fmt.Errorf("%w: not active", ErrToken)
 
 // answer checks what an answer says (RFC 7662 §2.2); most of it may be left out.
 func (v *Verifier) answer(data []byte, now time.Time) (*Claims, error) {
@@ -91,7 +111,7 @@ func (v *Verifier) answer(data []byte, now time.Time) (*Claims, error) {
 		return nil, fmt.Errorf("%w %s: %w", errFetch, v.Introspection.URL, err)
 	}
 	if active, _ := all["active"].(bool); !active {
-		return nil, fmt.Errorf("%w: not active", ErrToken)
+		return nil, errInactive
 	}
 	// A refresh token is active too, and never a bearer's.
 	if kind, there := all["token_type"].(string); there && !strings.EqualFold(kind, "Bearer") && kind != "access_token" || all["token_use"] == "refresh_token" {
@@ -122,23 +142,23 @@ func (v *Verifier) answer(data []byte, now time.Time) (*Claims, error) {
 	return claimsOf(all, expires), nil
 }
 
-// known returns what an earlier answer said, while it holds.
-func (in *Introspection) known(key [sha256.Size]byte, now time.Time) []byte {
+// known returns what an earlier answer said, while it holds: nothing for a
+// refusal.
+func (in *Introspection) known(key [sha256.Size]byte, now time.Time) (answer []byte, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	c, ok := in.cache[key]
-	if !ok {
-		return nil
+	for _, kept := range []answers{in.good, in.refused} {
+		c, ok := kept[key]
+		if ok && now.Before(c.until) {
+			return c.answer, true
+		}
+		delete(kept, key)
 	}
-	if !now.Before(c.until) {
-		delete(in.cache, key)
-		return nil
-	}
-	return c.answer
+	return nil, false
 }
 
 // keep keeps an answer. When there is no room, any other gives way.
-func (in *Introspection) keep(key [sha256.Size]byte, answer []byte, expires, now time.Time) {
+func (in *Introspection) keep(kept *answers, key [sha256.Size]byte, answer []byte, expires, now time.Time) {
 	keep, most := in.CacheFor, in.CacheEntries
 	if keep == 0 {
 		keep = DefaultCacheFor
@@ -158,14 +178,14 @@ func (in *Introspection) keep(key [sha256.Size]byte, answer []byte, expires, now
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.cache == nil {
-		in.cache = make(map[[sha256.Size]byte]cached)
+	if *kept == nil {
+		*kept = make(answers)
 	}
-	for k := range in.cache {
-		if len(in.cache) < most {
+	for k := range *kept {
+		if len(*kept) < most {
 			break
 		}
-		delete(in.cache, k)
+		delete(*kept, k)
 	}
-	in.cache[key] = cached{answer, until}
+	(*kept)[key] = cached{answer, until}
 }

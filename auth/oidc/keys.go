@@ -67,7 +67,7 @@ func (k *keySet) get(ctx context.Context, v *Verifier, id string, fresh bool) ([
 		// Who can do with the keys that are there does not wait for those that
 		// a stranger's token asks for.
 		case k.busy != nil && (fresh || k.good.IsZero()):
-			if err := k.wait(ctx); err != nil {
+			if err := k.wait(ctx, v); err != nil {
 				return nil, err
 			}
 			if k.tried() { // if not, the one who fetched has gone away
@@ -89,7 +89,12 @@ func (k *keySet) get(ctx context.Context, v *Verifier, id string, fresh bool) ([
 }
 
 // wait waits for who is fetching.
-func (k *keySet) wait(ctx context.Context) error {
+func (k *keySet) wait(ctx context.Context, v *Verifier) error {
+	leave, err := v.wait()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	busy := k.busy
 	k.mu.Unlock()
 	defer k.mu.Lock()

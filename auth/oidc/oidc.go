@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -24,6 +25,8 @@ const (
 	DefaultTimeout  = 10 * time.Second
 	DefaultKeysFor  = time.Hour
 	DefaultMaxToken = 16 << 10
+	// DefaultMaxWaiting is that of Verifier.MaxWaiting.
+	DefaultMaxWaiting = 64
 )
 
 // maxName is how long an account's name may be: an address (RFC 5321 §4.5.3.1).
@@ -39,6 +42,11 @@ func DefaultAlgorithms() []string {
 // needs no secret, or one that the keys would be the secret of. Nobody is let
 // in then.
 var ErrConfig = errors.New("oidc: incomplete or unsafe configuration")
+
+// ErrBusy: as many tokens as may be are waiting for the issuer already, which is
+// not to be flooded with what strangers send. It says nothing about the token: a
+// login is auth.ErrUnavailable.
+var ErrBusy = errors.New("oidc: too many tokens are waiting for the issuer")
 
 // Verifier verifies tokens: it is an auth.TokenAuthenticator. Issuer and
 // Audience must be set. Its fields must not change once it is in use; it is then
@@ -67,10 +75,12 @@ type Verifier struct {
 	// claim would be who another one names. Names are in lower case, but for
 	// "sub" (OpenID Connect Core §2: case-sensitive); an address may be sent from.
 	UserClaim string
-	// User makes an identity of verified claims, in place of UserClaim. The
+	// User makes an identity of verified claims, in place of UserClaim; req tells
+	// service and address, as for scopes that are one service's. The
 	// error is auth.ErrForbidden, or auth.ErrCredentials, for claims that are
-	// nobody's, which is also what nil is taken for.
-	User func(ctx context.Context, c Claims) (*auth.Identity, error)
+	// nobody's, which is also what nil is taken for; inside a *sasl.TokenError
+	// it tells the client more, such as the scope that is missing.
+	User func(ctx context.Context, req auth.Request, c Claims) (*auth.Identity, error)
 	// Passwords answers for passwords, with its SCRAM keys, its way to write names
 	// and its Governor if it has them; nil: none is right.
 	Passwords auth.Authenticator
@@ -82,6 +92,10 @@ type Verifier struct {
 	Leeway time.Duration
 	// Timeout bounds the fetching of keys, and the asking about a token. 0: DefaultTimeout.
 	Timeout time.Duration
+	// MaxWaiting bounds the tokens that wait for the issuer at one time, for its
+	// keys or its answer; further ones fail with ErrBusy. Those that are verified
+	// by keys that are known do not wait. 0 or negative: DefaultMaxWaiting.
+	MaxWaiting int
 	// KeysFor is for how long keys are kept without asking again; if that then
 	// fails, they are used up to a day old. Keys that are
 	// not known are asked for at most every ten seconds. 0: DefaultKeysFor.
@@ -90,6 +104,7 @@ type Verifier struct {
 	Logger *slog.Logger
 
 	keys    keySet
+	waiting atomic.Int64 // for the issuer
 	once    sync.Once
 	invalid error
 }
@@ -114,7 +129,7 @@ type Claims struct {
 // auth.ErrCredentials for a token that is not good and around
 // auth.ErrForbidden for one that is not good for this; auth.ErrForbidden for
 // another user; auth.ErrUnavailable if that could not be found out.
-func (v *Verifier) Token(ctx context.Context, _ auth.Request, user, token string) (*auth.Identity, error) {
+func (v *Verifier) Token(ctx context.Context, req auth.Request, user, token string) (*auth.Identity, error) {
 	if err := v.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
@@ -130,7 +145,7 @@ func (v *Verifier) Token(ctx context.Context, _ auth.Request, user, token string
 			return nil, v.refusal("insufficient_scope", fmt.Errorf("%w: no scope %s", auth.ErrForbidden, s))
 		}
 	}
-	id, err := v.identity(ctx, claims)
+	id, err := v.identity(ctx, req, claims)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +163,23 @@ func (v *Verifier) refusal(status string, err error) error {
 	return &sasl.TokenError{Status: status, Scope: strings.Join(v.Scope, " "), Configuration: v.metadataURL(), Err: err}
 }
 
-func (v *Verifier) identity(ctx context.Context, c *Claims) (*auth.Identity, error) {
+// wait takes a place among those that wait for the issuer; leave gives it back.
+func (v *Verifier) wait() (leave func(), err error) {
+	most := v.MaxWaiting
+	if most <= 0 {
+		most = DefaultMaxWaiting
+	}
+	leave = func() { v.waiting.Add(-1) }
+	if v.waiting.Add(1) > int64(most) {
+		leave()
+		return nil, ErrBusy
+	}
+	return leave, nil
+}
+
+func (v *Verifier) identity(ctx context.Context, req auth.Request, c *Claims) (*auth.Identity, error) {
 	if v.User != nil {
-		return v.User(ctx, *c)
+		return v.User(ctx, req, *c)
 	}
 	claim := v.UserClaim
 	if claim == "" {
