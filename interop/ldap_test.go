@@ -120,6 +120,14 @@ func TestLDAP(t *testing.T) {
 			}
 		}
 	}
+	// OpenLDAP takes these for one name too: they are one account.
+	for _, user := range []string{" anna", "ANNA  ", "\uff41nna"} {
+		for _, a := range []*ldap.Authenticator{byName, bySearch} {
+			id, err := login(a, "", user, "secret")
+			require.NoError(t, err, "%q", user)
+			assert.Equal(t, "anna", id.Account, "%q", user)
+		}
+	}
 	id, err := login(bySearch, "", "a@a.test", "secret")
 	require.NoError(t, err)
 	assert.Equal(t, &auth.Identity{Account: "anna", Login: "a@a.test", Senders: []string{"anna@a.test", "a@a.test"}, Groups: []string{"staff"}}, id)

@@ -26,7 +26,12 @@ const (
 const (
 	maxLine      = 8 << 10
 	maxHandshake = 200 // lines
+	maxOthers    = 200 // lines about other requests
 )
+
+// maxResponse bounds names and password together, in octets: the server hangs up
+// at longer lines, also on those who wait on the connection.
+const maxResponse = 2048
 
 // ErrProtocol: the server does not speak the protocol, or not in this version.
 var ErrProtocol = errors.New("dovecot: unexpected answer")
@@ -66,9 +71,12 @@ func (c *Client) Close() error {
 
 // Password implements auth.Authenticator: auth.ErrCredentials if Dovecot
 // refuses, auth.ErrForbidden if it does not let user act as authzid, and
-// auth.ErrUnavailable if it cannot be asked or has a problem of its own.
+// auth.ErrUnavailable if it cannot be asked or has a problem of its own. Names and
+// password of more than 2,048 octets together are refused here. That an account is
+// disabled or its password has expired is auth.ErrCredentials as well: Dovecot may
+// say so whatever the password was.
 func (c *Client) Password(ctx context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
-	if user == "" || password == "" || strings.ContainsRune(authzid+user+password, 0) {
+	if user == "" || password == "" || strings.ContainsRune(authzid+user+password, 0) || len(authzid)+len(user)+len(password) > maxResponse {
 		return nil, auth.ErrCredentials // RFC 4616 §2: NUL separates them
 	}
 	timeout := c.Timeout
@@ -247,7 +255,7 @@ func (cn *conn) login(ctx context.Context, req *auth.Request, response string) (
 		if _, err := cn.nc.Write([]byte(b.String())); err != nil {
 			return err
 		}
-		for {
+		for range maxOthers {
 			f, err := cn.line()
 			if err != nil {
 				return err
@@ -268,6 +276,7 @@ func (cn *conn) login(ctx context.Context, req *auth.Request, response string) (
 				return fmt.Errorf("%w: %.20q", ErrProtocol, f[0])
 			}
 		}
+		return fmt.Errorf("%w: no end of other answers", ErrProtocol)
 	})
 	return name, err
 }
@@ -287,12 +296,10 @@ func service(s auth.Service) string {
 func reason(f []string) error {
 	for _, p := range f {
 		switch {
-		case p == "temp":
+		case p == "temp", p == "code=temp_fail":
 			return auth.ErrUnavailable
-		case p == "authz", p == "user_disabled", p == "pass_expired", p == "code=user_disabled", p == "code=pass_expired":
+		case p == "authz": // the password was right
 			return auth.ErrForbidden
-		case p == "code=temp_fail":
-			return auth.ErrUnavailable
 		}
 	}
 	return auth.ErrCredentials

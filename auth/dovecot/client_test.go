@@ -90,6 +90,10 @@ func TestPassword(t *testing.T) {
 			return "FAIL\t" + id + "\tuser=temp\tcode=temp_fail\n"
 		case "\x00disabled\x00secret":
 			return "FAIL\t" + id + "\tuser_disabled\n"
+		case "\x00expired\x00secret":
+			return "FAIL\t" + id + "\tuser=x\tcode=pass_expired\n"
+		case "\x00others\x00secret":
+			return strings.Repeat("OK\t99\tuser=root\n", 300) + "OK\t" + id + "\tuser=others\n"
 		case "root\x00bob\x00secret":
 			return "FAIL\t" + id + "\tauthz\n"
 		case "\x00nobody\x00secret":
@@ -100,6 +104,9 @@ func TestPassword(t *testing.T) {
 			return strings.Repeat("x", 20<<10) + "\n"
 		case "\x00gone\x00secret":
 			return ""
+		}
+		if len(response) > 2000 {
+			return "OK\t" + id + "\tuser=long\n"
 		}
 		return "FAIL\t" + id + "\tuser=x\n"
 	})
@@ -118,7 +125,11 @@ func TestPassword(t *testing.T) {
 		{"", "anna", "wrong", "", auth.ErrCredentials},
 		{"", "temp", "secret", "", auth.ErrUnavailable},
 		{"", "temp2", "secret", "", auth.ErrUnavailable},
-		{"", "disabled", "secret", "", auth.ErrForbidden},
+		{"", "disabled", "secret", "", auth.ErrCredentials},
+		{"", "expired", "secret", "", auth.ErrCredentials},
+		{"", "others", "secret", "", auth.ErrUnavailable},
+		{"", "anna", strings.Repeat("x", 2044), "long", nil},
+		{"", "anna", strings.Repeat("x", 2045), "", auth.ErrCredentials},
 		{"root", "bob", "secret", "", auth.ErrForbidden},
 		{"", "nobody", "secret", "", auth.ErrUnavailable},
 		{"", "more", "secret", "", auth.ErrUnavailable},

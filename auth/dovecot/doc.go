@@ -5,6 +5,9 @@
 //	users := &dovecot.Client{Address: "/run/dovecot/auth-client"}
 //	srv := &smtp.Server{Handler: agent.Submission(), Auth: users, TLSConfig: tc, RequireAuth: true}
 //
+// Dovecot answers to a refused login after some two seconds, whatever was wrong, so
+// that the time does not tell who exists. Leave its auth_failure_delay on.
+//
 // Only passwords are passed on, by SASL PLAIN: who has them here is asked for
 // them there. Dovecot's configuration must let this process read the socket:
 //

@@ -6,6 +6,19 @@
 //
 // Where names of users are no part of their entries' names, Base and Filter say
 // how to find them. What a user may do is read from attributes of the entry.
+//
+// Directories take names with other spaces, invisible characters and letters of
+// another case for the same (RFC 4518). Here one user has one name, account and
+// count of failures however it is written, and names with invisible characters are
+// nobody's.
+//
+// # What strangers learn
+//
+// Whether there is such a user tells no answer: what a directory says of an entry
+// before it knows the password, as that it is locked, is a wrong password to the
+// client. Nor does the time tell: a directory answers at once for an entry that it
+// does not have and hashes a password for one that it has, so that refusals are
+// answered at certain times (FailAfter). Referrals are not followed.
 package ldap
 
 import (
@@ -14,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -22,15 +36,29 @@ import (
 	"github.com/posta-mail/posta/auth"
 )
 
-// DefaultTimeout bounds a login.
-const DefaultTimeout = 10 * time.Second
+// Defaults of an Authenticator.
+const (
+	// DefaultTimeout bounds a login.
+	DefaultTimeout = 10 * time.Second
+	// DefaultFailAfter is that of Authenticator.FailAfter.
+	DefaultFailAfter = 500 * time.Millisecond
+)
 
-// maxName is how long a user's name may be in octets.
-const maxName = 256
+// Limits: of a name, and of all that a directory may say in one login, in octets.
+const (
+	maxName   = 256
+	maxAnswer = 1 << 20
+)
 
-// ErrConfig: URL is missing, or both DN and Base are, or passwords would go in
-// the clear. Nobody is let in then.
-var ErrConfig = errors.New("ldap: incomplete or unsafe configuration")
+// Errors beside those of auth; a login that fails with them is
+// auth.ErrUnavailable.
+var (
+	// ErrConfig: URL is missing or none, or both DN and Base are missing, or there
+	// is no place for the user's name in them. Nobody is let in then.
+	ErrConfig = errors.New("ldap: incomplete or unsafe configuration")
+	// ErrTooLong: the directory has sent more than 1 MiB for one login.
+	ErrTooLong = errors.New("ldap: answer is too long")
+)
 
 // Authenticator is an auth.Authenticator over a directory. URL must be set, and
 // either DN, or Base. Its fields must not change once it is in use; it is then
@@ -44,6 +72,8 @@ type Authenticator struct {
 	URL string
 	// TLSConfig is for the connection; nil: the system's authorities.
 	TLSConfig *tls.Config
+	// Dial makes connections; nil: net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// InsecurePlaintext lets passwords go over ldap without TLS: for tests.
 	InsecurePlaintext bool
 	// DN is the name of a user's entry, with %s for the user: its special
@@ -57,48 +87,85 @@ type Authenticator struct {
 	SearchDN, SearchPassword string
 	// AccountAttribute has the account, SendersAttribute the addresses a user may
 	// send from, GroupsAttribute the groups. Empty: the account is the user's
-	// name in lower case; nobody may send; no groups.
+	// name in lower case; nobody may send; no groups. Where Filter finds a user by
+	// several names, without AccountAttribute each is an account.
 	AccountAttribute, SendersAttribute, GroupsAttribute string
-	// Timeout bounds a login. 0: DefaultTimeout.
+	// Timeout bounds a login. 0 or negative: DefaultTimeout.
 	Timeout time.Duration
+	// FailAfter is the time after the beginning of a login at which a refusal is
+	// answered; one that is later waits for twice that time, and so on. It should
+	// be longer than the directory takes to check a password. 0: DefaultFailAfter;
+	// negative: refusals come at once, and their time tells who exists.
+	FailAfter time.Duration
 }
 
 // Password implements auth.Authenticator. Errors are auth.ErrCredentials,
 // auth.ErrForbidden for an authzid other than the user or his account, and
 // auth.ErrUnavailable for whatever the directory cannot answer.
 func (a *Authenticator) Password(ctx context.Context, _ auth.Request, authzid, user, password string) (*auth.Identity, error) {
-	if err := a.check(); err != nil {
+	began := time.Now()
+	server, err := a.check()
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
+	name, ok := prepare(user)
 	// A bind without a password is an anonymous one, which succeeds (RFC 4513
 	// §5.1.2).
-	if user == "" || password == "" || len(user) > maxName || strings.ContainsRune(user, 0) {
+	if !ok || password == "" {
 		return nil, auth.ErrCredentials
 	}
-	timeout := a.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	id, err := a.login(ctx, user, password)
+	id, err := a.login(ctx, server, name, password)
 	if err != nil {
+		if errors.Is(err, auth.ErrCredentials) {
+			a.wait(ctx, began)
+		}
 		return nil, err
 	}
-	if authzid != "" && !strings.EqualFold(authzid, user) && !strings.EqualFold(authzid, id.Account) {
+	if authzid != "" && a.CanonicalName(authzid) != id.Login && !strings.EqualFold(authzid, id.Account) {
 		return nil, auth.ErrForbidden
 	}
 	return id, nil
 }
 
-func (a *Authenticator) check() error {
+// CanonicalName implements auth.Namer: the name as directories compare names. One
+// that no user can have is returned as it is.
+func (a *Authenticator) CanonicalName(user string) string {
+	if name, ok := prepare(user); ok {
+		return strings.ToLower(name)
+	}
+	return user
+}
+
+// wait ends when a refusal may be answered, or with ctx.
+func (a *Authenticator) wait(ctx context.Context, began time.Time) {
+	after := a.FailAfter
+	if after == 0 {
+		after = DefaultFailAfter
+	}
+	if after < 0 {
+		return
+	}
+	t := time.NewTimer(after - time.Since(began)%after)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// check looks at the configuration.
+func (a *Authenticator) check() (server *url.URL, err error) {
 	switch {
 	case a.URL == "" || a.DN == "" && a.Base == "":
-		return ErrConfig
+		return nil, ErrConfig
 	case a.DN != "" && strings.Count(a.DN, "%s") != 1 || strings.Count(a.filter(), "%s") == 0:
-		return fmt.Errorf("%w: no %%s, or more than one", ErrConfig)
+		return nil, fmt.Errorf("%w: no %%s, or more than one", ErrConfig)
 	}
-	return nil
+	server, err = url.Parse(a.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return server, nil
 }
 
 func (a *Authenticator) filter() string {
@@ -109,65 +176,35 @@ func (a *Authenticator) filter() string {
 }
 
 // login finds the user's entry, binds as it and reads it.
-func (a *Authenticator) login(ctx context.Context, user, password string) (*auth.Identity, error) {
-	c, err := a.connect(ctx)
+func (a *Authenticator) login(ctx context.Context, server *url.URL, user, password string) (*auth.Identity, error) {
+	timeout := a.Timeout
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := a.connect(ctx, server)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
+	defer c.hangUp()
 	dn, err := a.find(c, user)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.Bind(dn, password); err != nil {
-		return nil, outcome(err)
+		return nil, outcome(c.failed(err))
 	}
-	id := &auth.Identity{Account: strings.ToLower(user), Login: strings.ToLower(user)}
+	login := a.CanonicalName(user)
+	id := &auth.Identity{Account: login, Login: login}
 	if a.AccountAttribute == "" && a.SendersAttribute == "" && a.GroupsAttribute == "" {
 		return id, nil
 	}
 	return id, a.read(c, dn, id)
 }
 
-// connect makes a secure connection.
-func (a *Authenticator) connect(ctx context.Context) (*ldap.Conn, error) {
-	cfg := a.TLSConfig.Clone()
-	if cfg == nil {
-		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	deadline, _ := ctx.Deadline()
-	dialer := &net.Dialer{Deadline: deadline}
-	c, err := ldap.DialURL(a.URL, ldap.DialWithTLSConfig(cfg), ldap.DialWithDialer(dialer))
-	if err != nil {
-		return nil, err
-	}
-	c.SetTimeout(time.Until(deadline))
-	if strings.HasPrefix(strings.ToLower(a.URL), "ldap://") && !a.InsecurePlaintext {
-		if cfg.ServerName == "" {
-			cfg.ServerName = host(a.URL)
-		}
-		if err := c.StartTLS(cfg); err != nil {
-			c.Close()
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// host is a URL's host without port.
-func host(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	rest, _, _ = strings.Cut(rest, "/")
-	if h, _, err := net.SplitHostPort(rest); err == nil {
-		return h
-	}
-	return strings.Trim(rest, "[]")
-}
-
 // find returns the name of the user's entry.
-func (a *Authenticator) find(c *ldap.Conn, user string) (string, error) {
+func (a *Authenticator) find(c *conn, user string) (string, error) {
 	if a.DN != "" {
 		return strings.Replace(a.DN, "%s", ldap.EscapeDN(user), 1), nil
 	}
@@ -182,8 +219,9 @@ func (a *Authenticator) find(c *ldap.Conn, user string) (string, error) {
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded):
 		return "", auth.ErrCredentials // two are nobody
 	case err != nil:
-		return "", fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
-	case len(res.Entries) != 1:
+		return "", fmt.Errorf("%w: %w", auth.ErrUnavailable, c.failed(err))
+	// By a bind without a name anybody would be somebody (RFC 4513 §5.1.1).
+	case len(res.Entries) != 1 || res.Entries[0].DN == "":
 		// The same work as for a user whom there is: a bind that fails.
 		_ = c.Bind("cn=nobody,"+a.Base, "x")
 		return "", auth.ErrCredentials
@@ -192,7 +230,7 @@ func (a *Authenticator) find(c *ldap.Conn, user string) (string, error) {
 }
 
 // read fills in what the entry says, as the user himself may read it.
-func (a *Authenticator) read(c *ldap.Conn, dn string, id *auth.Identity) error {
+func (a *Authenticator) read(c *conn, dn string, id *auth.Identity) error {
 	var names []string
 	for _, n := range []string{a.AccountAttribute, a.SendersAttribute, a.GroupsAttribute} {
 		if n != "" {
@@ -200,8 +238,11 @@ func (a *Authenticator) read(c *ldap.Conn, dn string, id *auth.Identity) error {
 		}
 	}
 	res, err := c.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", names, nil))
-	if err != nil || len(res.Entries) != 1 {
-		return fmt.Errorf("%w: the entry cannot be read: %w", auth.ErrUnavailable, err)
+	if err != nil {
+		return fmt.Errorf("%w: the entry cannot be read: %w", auth.ErrUnavailable, c.failed(err))
+	}
+	if len(res.Entries) != 1 {
+		return fmt.Errorf("%w: the entry cannot be read", auth.ErrUnavailable)
 	}
 	e := res.Entries[0]
 	if a.AccountAttribute != "" {
@@ -218,15 +259,21 @@ func (a *Authenticator) read(c *ldap.Conn, dn string, id *auth.Identity) error {
 	return nil
 }
 
-// outcome says what a bind that failed means.
+// outcome says what a bind that failed means. What is the entry's and not the
+// server's, as that it is locked or has no password, is no more than a wrong
+// password: the directory says it before it has seen the right one.
 func outcome(err error) error {
-	switch {
-	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultInappropriateAuthentication):
-		return auth.ErrCredentials
-	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultUnwillingToPerform):
-		return auth.ErrForbidden
+	var e *ldap.Error
+	if !errors.As(err, &e) || e.ResultCode >= ldap.ErrorNetwork || ldap.IsErrorAnyOf(err,
+		ldap.LDAPResultOperationsError, ldap.LDAPResultProtocolError, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultAdminLimitExceeded,
+		ldap.LDAPResultAuthMethodNotSupported, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired,
+		ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultOther) {
+		return fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", auth.ErrCredentials, err)
 }
 
-var _ auth.Authenticator = (*Authenticator)(nil)
+var (
+	_ auth.Authenticator = (*Authenticator)(nil)
+	_ auth.Namer         = (*Authenticator)(nil)
+)
