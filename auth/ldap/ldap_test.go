@@ -180,15 +180,17 @@ func TestSpellings(t *testing.T) {
 // nobody in.
 func TestTooLong(t *testing.T) {
 	for raw, want := range map[string]error{
-		strings.Repeat(ber(0x30, ber(2, "\x09"), ber(0x64, strings.Repeat(ber(4), 10000))), 40):             ErrTooLong,
+		strings.Repeat(ber(0x30, ber(2, "\x09"), ber(0x64, strings.Repeat(ber(4), 10000))), 400):            ErrTooLong,
 		"\x30\x84\x7f\xff\xff\xff" + strings.Repeat("\x04\x83\x0f\xff\xff"+strings.Repeat("x", 0xfffff), 3): ErrTooLong,
 		strings.Repeat("\x30\x80", 100000): auth.ErrUnavailable,
 		"\x00":                             auth.ErrUnavailable,
 		"HTTP/1.1 200 OK\r\n\r\n":          auth.ErrUnavailable,
 	} {
-		a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", Dial: (&directory{raw: []byte(raw)}).dial}
+		d := &directory{raw: []byte(raw), done: make(chan int, 1)}
+		a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", Dial: d.dial}
 		_, err := a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
 		assert.ErrorIs(t, err, auth.ErrUnavailable)
+		assert.LessOrEqual(t, <-d.done, 2*maxAnswer)
 		assert.ErrorIs(t, err, want)
 	}
 }
