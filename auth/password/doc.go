@@ -49,8 +49,10 @@
 // A file is replaced, never written in place: a temporary file in the same
 // folder, fsync, rename, fsync of the folder. New files have mode 0600; an
 // existing one's mode is kept but for the rights of others, and so is its
-// owner where the process may. Programs that change it at the same time
-// exclude each other by a lock on the folder (Unix); what an editor saves
+// owner where the process may; what its group may is kept only with the group.
+// Programs that change it at the same time
+// exclude each other by a lock on the folder (Unix), for which they wait up to ten
+// seconds; what an editor saves
 // without that lock while the new file is being made is found out before the rename,
 // and the change made again on top of it. What a crash leaves of a temporary
 // file is removed by the next change. A change by anyone is seen within

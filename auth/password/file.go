@@ -2,6 +2,7 @@ package password
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -126,11 +127,11 @@ func (u *Users) edit(change func(*document) error) error {
 		defer u.mu.Unlock()
 		return change(u.doc)
 	}
-	path := u.path
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // replace the file, not the link to it
+	path, err := target(u.path)
+	if err != nil {
+		return err
 	}
-	unlock, err := lockFolder(filepath.Dir(path))
+	unlock, err := lockFolder(filepath.Dir(path), positive(u.patience, lockWait))
 	if err != nil {
 		return err
 	}
@@ -146,6 +147,36 @@ func (u *Users) edit(change func(*document) error) error {
 	}
 	return ErrConflict
 }
+
+// target is where links lead, so that the file is replaced and not the link to it,
+// also where there is no file yet.
+func target(path string) (string, error) {
+	for range maxLinks {
+		dir, base := filepath.Split(path) // not cleaned: ".." of a link is elsewhere
+		dir, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, base)
+		to, err := os.Readlink(path)
+		if err != nil { // no link
+			return path, nil
+		}
+		if !filepath.IsAbs(to) {
+			to = dir + string(filepath.Separator) + to
+		}
+		path = to
+	}
+	return "", &fs.PathError{Op: "readlink", Path: path, Err: errors.New("too many links")}
+}
+
+const maxLinks = 40
+
+// ErrLocked: other programs have kept the file locked for longer than ten seconds.
+var ErrLocked = errors.New("password: file is locked by another program")
+
+// lockWait is how long the lock is waited for.
+const lockWait = 10 * time.Second
 
 // ErrConflict: the file was changed by others again and again while it was to
 // be replaced.
@@ -234,8 +265,7 @@ func replace(path string, data []byte, old os.FileInfo) (done bool, err error) {
 		return false, err
 	}
 	if old != nil {
-		keepOwner(f, old)
-		if err = f.Chmod(old.Mode().Perm() &^ 0o007); err != nil {
+		if err = f.Chmod(old.Mode().Perm() &^ (0o007 | keepOwner(f, old))); err != nil {
 			return false, err
 		}
 	}

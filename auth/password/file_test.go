@@ -227,6 +227,58 @@ func TestFileSymlink(t *testing.T) {
 	list, err := File(target).List()
 	require.NoError(t, err)
 	assert.Len(t, list, 2)
+
+	// A link to a file that is not there yet, by way of another in another folder.
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700))
+	require.NoError(t, os.Symlink("a/b", filepath.Join(dir, "sub")))
+	require.NoError(t, os.Symlink("sub/../next", filepath.Join(dir, "first")))
+	require.NoError(t, os.Symlink("b/users", filepath.Join(dir, "a", "next")))
+	require.NoError(t, cheap(File(filepath.Join(dir, "first"))).Add("dave", "one"))
+	info, err = os.Lstat(filepath.Join(dir, "a", "b", "users"))
+	require.NoError(t, err)
+	assert.True(t, info.Mode().IsRegular())
+	info, err = os.Lstat(filepath.Join(dir, "first"))
+	require.NoError(t, err)
+	assert.NotZero(t, info.Mode()&fs.ModeSymlink)
+
+	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "loop")))
+	require.Error(t, cheap(File(filepath.Join(dir, "loop"))).Add("dave", "one"))
+}
+
+// Lines are found again after others have gone.
+func TestLinesMove(t *testing.T) {
+	u := cheap(Memory())
+	for _, name := range []string{"a", "b", "c", "d"} {
+		require.NoError(t, u.Add(name, "x"))
+	}
+	require.NoError(t, u.Remove("b"))
+	require.NoError(t, u.Set(User{Name: "c", Groups: []string{"g"}}, ""))
+	require.NoError(t, u.Remove("a"))
+	require.NoError(t, u.Set(User{Name: "d", Groups: []string{"g"}}, ""))
+	require.NoError(t, u.Remove("c"))
+	require.NoError(t, u.Add("e", "x"))
+	require.Len(t, u.doc.lines, 2)
+	assert.Regexp(t, "^d .* groups=g$", u.doc.lines[0])
+	assert.Regexp(t, "^e ", u.doc.lines[1])
+}
+
+// Who keeps the lock keeps nobody for ever.
+func TestFileLocked(t *testing.T) {
+	if !lockable {
+		return
+	}
+	path := filepath.Join(t.TempDir(), "users")
+	u := cheap(File(path))
+	require.NoError(t, u.Add("bob", "one"))
+	unlock, err := lockFolder(filepath.Dir(path), time.Second)
+	require.NoError(t, err)
+	u.patience = 20 * time.Millisecond
+	require.ErrorIs(t, u.Add("carol", "one"), ErrLocked)
+	_, err = check(t, u, "", "bob", "one")
+	require.NoError(t, err)
+	unlock()
+	u.patience = time.Minute
+	require.NoError(t, u.Add("carol", "one"))
 }
 
 // Writers in several Users over one file, as several processes would have,
@@ -385,7 +437,7 @@ func FuzzParse(f *testing.F) {
 			// What we write ourselves means the same.
 			mine, err := parseEntry(encodeEntry(e))
 			require.NoError(t, err)
-			mine.text, mine.at = e.text, e.at
+			mine.text, mine.at, mine.line = e.text, e.at, e.line
 			require.Equal(t, e, mine)
 		}
 	})

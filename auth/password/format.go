@@ -52,6 +52,7 @@ type entry struct {
 	User
 	text     string // the line
 	at       int    // in the document's list
+	line     int    // in its lines, or near: see indexOf
 	hash     stored
 	keys     keys
 	apps     []*app
@@ -113,7 +114,7 @@ func parse(path string, data []byte) (*document, error) {
 				return bad("user %q is there twice", e.Name)
 			}
 			d.users[e.Name] = e
-			d.lines = append(d.lines, e.text)
+			e.line, d.lines = len(d.lines), append(d.lines, e.text)
 			e.at, d.list = len(d.list), append(d.list, e)
 			d.count(e, 1)
 		}
@@ -245,11 +246,12 @@ func (d *document) encode() []byte {
 func (d *document) put(e *entry) {
 	e.text = encodeEntry(e)
 	if old := d.users[e.Name]; old != nil {
-		d.lines[slices.Index(d.lines, old.text)] = e.text
+		e.line = d.indexOf(old)
+		d.lines[e.line] = e.text
 		e.at, d.list[old.at] = old.at, e
 		d.count(old, -1)
 	} else {
-		d.lines = append(d.lines, e.text)
+		e.line, d.lines = len(d.lines), append(d.lines, e.text)
 		e.at, d.list = len(d.list), append(d.list, e)
 	}
 	d.users[e.Name] = e
@@ -257,9 +259,18 @@ func (d *document) put(e *entry) {
 	d.settle()
 }
 
+// indexOf finds a user's line, which has moved if others were removed: to look
+// through all for each of many users takes minutes in a large file.
+func (d *document) indexOf(e *entry) int {
+	if e.line < len(d.lines) && d.lines[e.line] == e.text {
+		return e.line
+	}
+	return slices.Index(d.lines, e.text)
+}
+
 // drop removes a user.
 func (d *document) drop(e *entry) {
-	i := slices.Index(d.lines, e.text)
+	i := d.indexOf(e)
 	d.lines = slices.Delete(d.lines, i, i+1)
 	delete(d.users, e.Name)
 	last := len(d.list) - 1

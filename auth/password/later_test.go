@@ -135,7 +135,7 @@ func TestRenewLosesNoEdit(t *testing.T) {
 	u, other := cheap(File(path)), cheap(File(path))
 	require.NoError(t, u.SetHash(User{Name: "bob"}, legacy["bcrypt"]))
 	require.NoError(t, u.SetHash(User{Name: "carol"}, legacy["bcrypt"]))
-	unlock, err := lockFolder(filepath.Dir(path))
+	unlock, err := lockFolder(filepath.Dir(path), time.Second)
 	require.NoError(t, err)
 	for _, name := range []string{"bob", "carol"} {
 		_, err = check(t, u, "", name, "correct horse")

@@ -68,7 +68,8 @@ type Users struct {
 	// read it. Nil: silence.
 	Logger *slog.Logger
 
-	path string // "" in memory
+	path     string        // "" in memory
+	patience time.Duration // for the file's lock; 0: lockWait
 
 	once     sync.Once // guards the next group
 	governor *auth.Governor
