@@ -164,15 +164,19 @@ func isToken(s string) bool {
 // NewOAuthBearerClient presents a bearer token (RFC 7628): use it under TLS
 // only. user names the account to act as and may be empty.
 func NewOAuthBearerClient(user, token string) gosasl.Client {
-	return &oauthClient{user, token}
+	return &oauthClient{user: user, token: token}
 }
 
-type oauthClient struct{ user, token string }
+type oauthClient struct {
+	user, token string
+	told        bool // of an error
+}
 
 func (c *oauthClient) Start() (string, []byte, error) {
 	if !isToken(c.token) || strings.ContainsAny(c.user, "\x00\x01") {
 		return "", nil, fmt.Errorf("%w: name or token", ErrMalformed)
 	}
+	c.told = false
 	user := c.user
 	if user != "" {
 		user = "a=" + nameEncoder.Replace(user)
@@ -181,5 +185,11 @@ func (c *oauthClient) Start() (string, []byte, error) {
 }
 
 // Next answers the server's report of an error, so that it can fail the
-// exchange (RFC 7628 §3.2.3).
-func (c *oauthClient) Next([]byte) ([]byte, error) { return []byte{1}, nil }
+// exchange (RFC 7628 §3.2.3), and nothing further: a server could ask for ever.
+func (c *oauthClient) Next([]byte) ([]byte, error) {
+	if c.told {
+		return nil, gosasl.ErrUnexpectedServerChallenge
+	}
+	c.told = true
+	return []byte{1}, nil
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	gosasl "github.com/emersion/go-sasl"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -151,4 +152,22 @@ func FuzzAnonymousServer(f *testing.F) {
 		_, done, err := s.Next([]byte(m))
 		require.Equal(t, err == nil, done)
 	})
+}
+
+// A server that asks again and again is not answered for ever.
+func TestTokenClientsEnd(t *testing.T) {
+	for _, c := range []gosasl.Client{NewOAuthBearerClient("u", "token"), NewXOAuth2Client("u", "token"), NewPlainClient("", "u", "p"), NewLoginClient("u", "p"), NewExternalClient(""), NewAnonymousClient("")} {
+		for range 2 { // a second exchange begins anew
+			name, _, err := c.Start()
+			require.NoError(t, err)
+			answers := 0
+			for err == nil && answers < 10 {
+				if _, err = c.Next([]byte("{}")); err == nil {
+					answers++
+				}
+			}
+			require.ErrorIs(t, err, gosasl.ErrUnexpectedServerChallenge, name)
+			require.LessOrEqual(t, answers, 2, name)
+		}
+	}
 }

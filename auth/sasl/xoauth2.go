@@ -56,17 +56,29 @@ func hasControl(s string) bool {
 // OAUTHBEARER that some large providers still offer alone: use it under TLS
 // only. user names the account. Start fails with ErrMalformed if it is empty, or
 // holds control characters, or the token is none.
-func NewXOAuth2Client(user, token string) gosasl.Client { return &xoauth2Client{user, token} }
+func NewXOAuth2Client(user, token string) gosasl.Client {
+	return &xoauth2Client{user: user, token: token}
+}
 
-type xoauth2Client struct{ user, token string }
+type xoauth2Client struct {
+	user, token string
+	told        bool // of an error
+}
 
 func (c *xoauth2Client) Start() (string, []byte, error) {
 	if c.user == "" || !isToken(c.token) || hasControl(c.user) {
 		return "", nil, fmt.Errorf("%w: name or token", ErrMalformed)
 	}
+	c.told = false
 	return XOAuth2, []byte("user=" + c.user + "\x01auth=Bearer " + c.token + "\x01\x01"), nil
 }
 
 // Next answers the server's report of an error with nothing, so that it can
-// fail the exchange.
-func (c *xoauth2Client) Next([]byte) ([]byte, error) { return []byte{}, nil }
+// fail the exchange, and nothing further.
+func (c *xoauth2Client) Next([]byte) ([]byte, error) {
+	if c.told {
+		return nil, gosasl.ErrUnexpectedServerChallenge
+	}
+	c.told = true
+	return []byte{}, nil
+}
