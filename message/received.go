@@ -4,12 +4,14 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Received is a trace field (RFC 5321 §4.4) as far as it can be understood. The
 // zero value says nothing. What stands in such a field is what the machine that
 // wrote it says of itself and of who it talked to: only fields added by
-// machines one trusts tell anything.
+// machines one trusts tell anything. Every text is UTF-8 without control
+// characters.
 type Received struct {
 	// From is the name the client gave of itself; By is the machine that wrote
 	// the field.
@@ -178,12 +180,12 @@ func (p *receivedParser) enclosed() string {
 			if depth--; depth == 0 {
 				text := p.s[start:p.i]
 				p.i++
-				return strings.Join(strings.Fields(text), " ")
+				return printable(strings.Join(strings.Fields(text), " "))
 			}
 		}
 	}
 	p.i = len(p.s)
-	return strings.Join(strings.Fields(p.s[min(start, len(p.s)):]), " ")
+	return printable(strings.Join(strings.Fields(p.s[min(start, len(p.s)):]), " "))
 }
 
 // bare reads a word up to white space, ";" or a comment. Quotes and angle
@@ -206,11 +208,22 @@ func (p *receivedParser) bare() string {
 		case c == '<':
 			closing = '>'
 		case strings.IndexByte(" \t\r\n;(", c) >= 0:
-			return p.s[start:p.i]
+			return printable(p.s[start:p.i])
 		}
 	}
 	p.i = min(p.i, len(p.s))
-	return p.s[start:p.i]
+	return printable(p.s[start:p.i])
+}
+
+// printable is text without control characters: those of a fold within quotes,
+// and what would play tricks where a value is shown.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // findAddr finds an IP address in a text: one in brackets, else a word that is

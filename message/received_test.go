@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,8 @@ func TestParseReceived(t *testing.T) {
 		"open comment":  {"from a (b [192.0.2.1] by c; " + date, message.Received{From: "a", FromComment: "b [192.0.2.1] by c; " + date, FromAddr: ip("192.0.2.1")}},
 		"bad address":   {"from a (b [192.0.2.999] [x) by c", message.Received{From: "a", FromComment: "b [192.0.2.999] [x", By: "c"}},
 		"empty":         {"", message.Received{}},
+		"controls":      {"from \"a\r\" (c\x1b[1m) for <d\r", message.Received{From: `"a"`, FromComment: "c[1m", For: "d"}},
+		"not UTF-8":     {"from \xe9 (\xe9)", message.Received{From: "\ufffd", FromComment: "\ufffd"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := message.ParseReceived(c.value)
@@ -75,9 +78,9 @@ func FuzzParseReceived(f *testing.F) {
 	f.Add(`from "a\"b" (c (d \) e)) by [IPv6:::1];;`)
 	f.Fuzz(func(t *testing.T, s string) {
 		r := message.ParseReceived(s)
-		for _, v := range []string{r.From, r.By, r.Via, r.With, r.ID, r.For} {
-			require.LessOrEqual(t, len(v), len(s))
-			require.False(t, strings.ContainsAny(v, "\r") && !strings.Contains(v, `"`) && !strings.Contains(v, "<"), "%q", v)
+		for _, v := range []string{r.From, r.By, r.Via, r.With, r.ID, r.For, r.FromComment, r.ByComment} {
+			require.LessOrEqual(t, len(v), 3*len(s)) // an octet that is not UTF-8 becomes a replacement character
+			require.False(t, strings.ContainsFunc(v, unicode.IsControl), "%q", v)
 		}
 	})
 }
