@@ -72,7 +72,10 @@ type Authenticator interface {
 	// Password checks a plain-text password and returns the identity to act
 	// as: authzid when it is not empty and user may act for it (else
 	// ErrForbidden), otherwise user's own. A wrong password and an unknown
-	// user are the same error, ErrCredentials, after the same work. A back
+	// user are the same error, ErrCredentials, after the same work, and so is
+	// whatever else there is to say of an account (disabled, expired, locked)
+	// to who has not shown the right password: clients are told the kinds
+	// of errors apart. A back
 	// end that cannot answer returns ErrUnavailable, which is also what any
 	// other error is taken for. Neither user nor password is empty; both are
 	// as the client sent them, so that comparing them is preceded by preparing

@@ -88,7 +88,9 @@ type Authenticator struct {
 	// AccountAttribute has the account, SendersAttribute the addresses a user may
 	// send from, GroupsAttribute the groups. Empty: the account is the user's
 	// name in lower case; nobody may send; no groups. Where Filter finds a user by
-	// several names, without AccountAttribute each is an account.
+	// several names, without AccountAttribute each is an account. Users must not
+	// be able to change these attributes. An entry without AccountAttribute or
+	// with several values of it is auth.ErrForbidden.
 	AccountAttribute, SendersAttribute, GroupsAttribute string
 	// Timeout bounds a login. 0 or negative: DefaultTimeout.
 	Timeout time.Duration
@@ -200,7 +202,10 @@ func (a *Authenticator) login(ctx context.Context, server *url.URL, user, passwo
 	if a.AccountAttribute == "" && a.SendersAttribute == "" && a.GroupsAttribute == "" {
 		return id, nil
 	}
-	return id, a.read(c, dn, id)
+	if err := a.read(c, dn, id); err != nil {
+		return nil, err
+	}
+	return id, nil
 }
 
 // find returns the name of the user's entry.
@@ -246,9 +251,13 @@ func (a *Authenticator) read(c *conn, dn string, id *auth.Identity) error {
 	}
 	e := res.Entries[0]
 	if a.AccountAttribute != "" {
-		if id.Account = e.GetEqualFoldAttributeValue(a.AccountAttribute); id.Account == "" {
-			return fmt.Errorf("%w: no %s", auth.ErrForbidden, a.AccountAttribute)
+		// Values have no order (RFC 4511 §4.1.7): the first of two is one today and the
+		// other tomorrow.
+		accounts := e.GetEqualFoldAttributeValues(a.AccountAttribute)
+		if len(accounts) != 1 || accounts[0] == "" {
+			return fmt.Errorf("%w: %d values of %s", auth.ErrForbidden, len(accounts), a.AccountAttribute)
 		}
+		id.Account = accounts[0]
 	}
 	if a.SendersAttribute != "" {
 		id.Senders = e.GetEqualFoldAttributeValues(a.SendersAttribute)

@@ -176,6 +176,33 @@ func TestSpellings(t *testing.T) {
 	require.ErrorIs(t, err, auth.ErrThrottled)
 }
 
+// What a user may do is read from the entry.
+func TestAttributes(t *testing.T) {
+	for _, c := range []struct {
+		attributes map[string][]string
+		entries    []string
+		want       *auth.Identity
+		err        error
+	}{
+		{map[string][]string{"UID": {"a1"}, "mail": {"a@a", "b@a"}, "group": {"g"}}, []string{"uid=anna,dc=a"}, &auth.Identity{Account: "a1", Login: "anna", Senders: []string{"a@a", "b@a"}, Groups: []string{"g"}}, nil},
+		{map[string][]string{"uid": {"a1", "a2"}}, []string{"uid=anna,dc=a"}, nil, auth.ErrForbidden},
+		{map[string][]string{"uid": {""}}, []string{"uid=anna,dc=a"}, nil, auth.ErrForbidden},
+		{nil, []string{"uid=anna,dc=a"}, nil, auth.ErrForbidden},
+		{nil, nil, nil, auth.ErrUnavailable},
+	} {
+		d := people()
+		d.attributes, d.search = c.attributes, func([]byte) (byte, []string) { return 0, c.entries }
+		a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", Dial: d.dial, AccountAttribute: "uid", SendersAttribute: "mail", GroupsAttribute: "group"}
+		id, err := a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		require.ErrorIs(t, err, c.err)
+		if c.err == nil {
+			assert.Equal(t, c.want, id)
+		} else {
+			assert.Nil(t, id)
+		}
+	}
+}
+
 // A directory that says too much is not listened to, and one that says nonsense lets
 // nobody in.
 func TestTooLong(t *testing.T) {

@@ -20,6 +20,8 @@ type directory struct {
 	// bind and search answer; the code of a bind, and the entries of a search.
 	bind   func(dn, password string) (code byte)
 	search func(filter []byte) (code byte, dns []string)
+	// attributes are those of every entry.
+	attributes map[string][]string
 	// raw answers in place of all that, if not nil.
 	raw   []byte
 	done  chan int // gets how much of it was taken
@@ -112,7 +114,15 @@ func (d *directory) answer(c net.Conn, id string, op []byte) error {
 	case 0x63:
 		code, dns := d.search(content)
 		for _, dn := range dns {
-			send(ber(0x64, ber(4, dn), ber(0x30)))
+			list := ""
+			for name, values := range d.attributes {
+				set := ""
+				for _, v := range values {
+					set += ber(4, v)
+				}
+				list += ber(0x30, ber(4, name), ber(0x31, set))
+			}
+			send(ber(0x64, ber(4, dn), ber(0x30, list)))
 		}
 		send(ber(0x65, ber(10, string([]byte{code})), ber(4), ber(4)))
 	default:

@@ -26,6 +26,7 @@ import (
 	"github.com/posta-mail/posta/auth"
 	"github.com/posta-mail/posta/auth/oidc"
 	"github.com/posta-mail/posta/auth/password"
+	"github.com/posta-mail/posta/auth/sasl"
 )
 
 // calls is an issuer without a network, so that time can be the test's.
@@ -410,4 +411,25 @@ func TestFloodOfKeys(t *testing.T) {
 		require.EqualValues(t, 14, busy.Load(), "one fetches, five wait")
 		require.NoError(t, login(t.Context(), v, token(t, k)))
 	})
+}
+
+// A bad token is answered in the same words whoever it is said to be of.
+func TestNoOracle(t *testing.T) {
+	k := newKey(t, jose.EdDSA, "one")
+	v := verifier(keysOnly(func(*http.Request) []any { return []any{k.public()} }))
+	v.User = func(context.Context, auth.Request, oidc.Claims) (*auth.Identity, error) {
+		t.Error("a user is looked for by a token that is not good")
+		return nil, nil
+	}
+	l := auth.NewLogin(v, &auth.Governor{Off: true}, true)
+	told := map[string]bool{}
+	for _, user := range []string{"", "a=anna", "a=nobody"} {
+		initial := []byte("n," + user + ",\x01auth=Bearer " + newKey(t, jose.EdDSA, "one").raw(t, "", good) + "\x01\x01")
+		_, err := l.Converse(t.Context(), auth.Request{Mechanism: sasl.OAuthBearer}, initial, func(challenge []byte) ([]byte, error) {
+			told[string(challenge)] = true
+			return []byte{1}, nil
+		})
+		require.ErrorIs(t, err, auth.ErrCredentials)
+	}
+	require.Len(t, told, 1)
 }
