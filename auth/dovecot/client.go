@@ -18,8 +18,9 @@ import (
 
 // Defaults of a Client.
 const (
-	DefaultTimeout = 30 * time.Second
-	DefaultMaxIdle = 4
+	DefaultTimeout  = 30 * time.Second
+	DefaultMaxIdle  = 4
+	DefaultMaxConns = 256
 )
 
 // Limits of what the server may send.
@@ -32,6 +33,10 @@ const (
 // maxResponse bounds names and password together, in octets: the server hangs up
 // at longer lines, also on those who wait on the connection.
 const maxResponse = 2048
+
+// ErrBusy: all of MaxConns were in use as long as the login could wait; the login
+// is auth.ErrUnavailable.
+var ErrBusy = errors.New("dovecot: too many logins at one time")
 
 // ErrProtocol: the server does not speak the protocol, or not in this version.
 var ErrProtocol = errors.New("dovecot: unexpected answer")
@@ -50,9 +55,16 @@ type Client struct {
 	// MaxIdle is how many connections are kept. 0: DefaultMaxIdle; negative:
 	// none.
 	MaxIdle int
+	// MaxConns bounds the connections in use at one time; further logins wait,
+	// within Timeout. Refused ones take Dovecot's two seconds each. 0 or negative:
+	// DefaultMaxConns.
+	MaxConns int
 	// Identity makes an identity of a user as Dovecot calls him. Nil: the user
 	// is the account, and if it is an address, what he may send from.
 	Identity func(user string) (*auth.Identity, error)
+
+	once   sync.Once
+	places chan struct{}
 
 	mu   sync.Mutex
 	idle []*conn
@@ -85,6 +97,19 @@ func (c *Client) Password(ctx context.Context, req auth.Request, authzid, user, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	c.once.Do(func() {
+		most := c.MaxConns
+		if most <= 0 {
+			most = DefaultMaxConns
+		}
+		c.places = make(chan struct{}, most)
+	})
+	select {
+	case c.places <- struct{}{}:
+		defer func() { <-c.places }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, ErrBusy)
+	}
 	name, err := c.ask(ctx, &req, authzid+"\x00"+user+"\x00"+password)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -236,5 +237,43 @@ func FuzzAnswers(f *testing.F) {
 			t.Fatalf("%q %q lets %v in", hello, answer, id)
 		}
 		<-done
+	})
+}
+
+// The server has no more connections than may be, and who cannot wait is told.
+func TestMaxConns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialled := 0
+		c := &dovecot.Client{Address: "x:1", MaxConns: 2, MaxIdle: -1}
+		c.Dial = func(context.Context, string, string) (net.Conn, error) {
+			dialled++
+			client, srv := net.Pipe()
+			go func() {
+				defer srv.Close()
+				go io.Copy(io.Discard, srv)
+				io.WriteString(srv, hello)
+				time.Sleep(2 * time.Second)
+				io.WriteString(srv, "FAIL\t1\tuser=x\n")
+			}()
+			return client, nil
+		}
+		login := func(ctx context.Context) error {
+			_, err := c.Password(ctx, auth.Request{}, "", "anna", "wrong")
+			return err
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { assert.ErrorIs(t, login(t.Context()), auth.ErrCredentials) })
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := login(ctx)
+		require.ErrorIs(t, err, dovecot.ErrBusy)
+		require.ErrorIs(t, err, auth.ErrUnavailable)
+		require.Equal(t, 2, dialled)
+		require.ErrorIs(t, login(t.Context()), auth.ErrCredentials, "who can wait gets a place")
+		wg.Wait()
+		require.Equal(t, 3, dialled)
 	})
 }

@@ -29,6 +29,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -42,6 +43,8 @@ const (
 	DefaultTimeout = 10 * time.Second
 	// DefaultFailAfter is that of Authenticator.FailAfter.
 	DefaultFailAfter = 500 * time.Millisecond
+	// DefaultMaxConns is that of Authenticator.MaxConns.
+	DefaultMaxConns = 64
 )
 
 // Limits: of a name, and of all that a directory may say in one login, in octets.
@@ -58,6 +61,8 @@ var (
 	ErrConfig = errors.New("ldap: incomplete or unsafe configuration")
 	// ErrTooLong: the directory has sent more than 1 MiB for one login.
 	ErrTooLong = errors.New("ldap: answer is too long")
+	// ErrBusy: all of MaxConns were in use as long as the login could wait.
+	ErrBusy = errors.New("ldap: too many logins at one time")
 )
 
 // Authenticator is an auth.Authenticator over a directory. URL must be set, and
@@ -99,6 +104,13 @@ type Authenticator struct {
 	// be longer than the directory takes to check a password. 0: DefaultFailAfter;
 	// negative: refusals come at once, and their time tells who exists.
 	FailAfter time.Duration
+	// MaxConns bounds the connections at one time, so that strangers do not flood
+	// the directory; further logins wait, within Timeout. 0 or negative:
+	// DefaultMaxConns.
+	MaxConns int
+
+	once   sync.Once
+	places chan struct{}
 }
 
 // Password implements auth.Authenticator. Errors are auth.ErrCredentials,
@@ -185,6 +197,19 @@ func (a *Authenticator) login(ctx context.Context, server *url.URL, user, passwo
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	a.once.Do(func() {
+		most := a.MaxConns
+		if most <= 0 {
+			most = DefaultMaxConns
+		}
+		a.places = make(chan struct{}, most)
+	})
+	select {
+	case a.places <- struct{}{}:
+		defer func() { <-a.places }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, ErrBusy)
+	}
 	c, err := a.connect(ctx, server)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", auth.ErrUnavailable, err)

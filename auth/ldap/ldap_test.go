@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,5 +266,36 @@ func FuzzName(f *testing.F) {
 		require.Len(t, dn.RDNs, 2)
 		require.Len(t, dn.RDNs[0].Attributes, 1)
 		require.Equal(t, name, dn.RDNs[0].Attributes[0].Value)
+	})
+}
+
+// The directory has no more connections than may be, and who cannot wait is told.
+func TestMaxConns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialled := 0
+		a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", MaxConns: 2}
+		a.Dial = func(context.Context, string, string) (net.Conn, error) {
+			dialled++
+			time.Sleep(2 * time.Second)
+			return people().dial(t.Context(), "", "")
+		}
+		login := func(ctx context.Context) error {
+			_, err := a.Password(ctx, auth.Request{}, "", "anna", "secret")
+			return err
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { assert.NoError(t, login(t.Context())) })
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := login(ctx)
+		require.ErrorIs(t, err, ErrBusy)
+		require.ErrorIs(t, err, auth.ErrUnavailable)
+		require.Equal(t, 2, dialled)
+		require.NoError(t, login(t.Context()), "who can wait gets a place")
+		wg.Wait()
+		require.Equal(t, 3, dialled)
 	})
 }
