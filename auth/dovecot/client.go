@@ -59,15 +59,27 @@ type Client struct {
 	// within Timeout. Refused ones take Dovecot's two seconds each. 0 or negative:
 	// DefaultMaxConns.
 	MaxConns int
+	// Throttle is the governor shared by all servers over these users. Nil: one
+	// with defaults.
+	Throttle *auth.Governor
 	// Identity makes an identity of a user as Dovecot calls him. Nil: the user
 	// is the account, and if it is an address, what he may send from.
 	Identity func(user string) (*auth.Identity, error)
 
-	once   sync.Once
-	places chan struct{}
+	governor auth.Governor
+	once     sync.Once
+	places   chan struct{}
 
 	mu   sync.Mutex
 	idle []*conn
+}
+
+// Governor implements auth.Governed.
+func (c *Client) Governor() *auth.Governor {
+	if c.Throttle != nil {
+		return c.Throttle
+	}
+	return &c.governor
 }
 
 // Close ends the connections that are kept.
@@ -343,4 +355,7 @@ func parameter(f []string, name string) string {
 	return ""
 }
 
-var _ auth.Authenticator = (*Client)(nil)
+var (
+	_ auth.Authenticator = (*Client)(nil)
+	_ auth.Governed      = (*Client)(nil)
+)

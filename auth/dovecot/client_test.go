@@ -150,6 +150,9 @@ func TestPassword(t *testing.T) {
 	id, err := c.Password(t.Context(), req, "", "anna", "secret")
 	require.NoError(t, err)
 	assert.True(t, id.MaySend("anna@a.example"))
+	assert.Same(t, c.Governor(), auth.NewLogin(c, nil, false).Governor)
+	given := &dovecot.Client{Throttle: new(auth.Governor)}
+	assert.Same(t, given.Throttle, given.Governor())
 	c.Identity = func(user string) (*auth.Identity, error) { return &auth.Identity{Account: "box-" + user}, nil }
 	id, err = c.Password(t.Context(), req, "", "anna", "secret")
 	require.NoError(t, err)

@@ -108,9 +108,13 @@ type Authenticator struct {
 	// the directory; further logins wait, within Timeout. 0 or negative:
 	// DefaultMaxConns.
 	MaxConns int
+	// Throttle is the governor shared by all servers over these users. Nil: one
+	// with defaults.
+	Throttle *auth.Governor
 
-	once   sync.Once
-	places chan struct{}
+	governor auth.Governor
+	once     sync.Once
+	places   chan struct{}
 }
 
 // Password implements auth.Authenticator. Errors are auth.ErrCredentials,
@@ -148,6 +152,14 @@ func (a *Authenticator) CanonicalName(user string) string {
 		return strings.ToLower(name)
 	}
 	return user
+}
+
+// Governor implements auth.Governed.
+func (a *Authenticator) Governor() *auth.Governor {
+	if a.Throttle != nil {
+		return a.Throttle
+	}
+	return &a.governor
 }
 
 // wait ends when a refusal may be answered, or with ctx.
@@ -310,4 +322,5 @@ func outcome(err error) error {
 var (
 	_ auth.Authenticator = (*Authenticator)(nil)
 	_ auth.Namer         = (*Authenticator)(nil)
+	_ auth.Governed      = (*Authenticator)(nil)
 )

@@ -168,13 +168,16 @@ func TestSpellings(t *testing.T) {
 	}
 	assert.Equal(t, "an na", a.CanonicalName("AN   na"))
 	assert.Equal(t, "an\u200bna", a.CanonicalName("an\u200bna"))
-	l := auth.NewLogin(a, &auth.Governor{BaseDelay: -1}, true)
-	for n := range 10 {
-		_, err := l.Password(t.Context(), auth.Request{}, strings.Repeat(" ", n)+"anna", fmt.Sprint("guess", n))
+	a.Throttle = &auth.Governor{BaseDelay: -1}
+	for n := range 10 { // at as many servers
+		_, err := auth.NewLogin(a, nil, true).Password(t.Context(), auth.Request{}, strings.Repeat(" ", n)+"anna", fmt.Sprint("guess", n))
 		require.ErrorIs(t, err, auth.ErrCredentials)
 	}
-	_, err := l.Password(t.Context(), auth.Request{}, "anna", "secret")
+	_, err := auth.NewLogin(a, nil, true).Password(t.Context(), auth.Request{}, "anna", "secret")
 	require.ErrorIs(t, err, auth.ErrThrottled)
+	a.Throttle = nil
+	require.NotNil(t, a.Governor())
+	require.Same(t, a.Governor(), a.Governor())
 }
 
 // What a user may do is read from the entry.

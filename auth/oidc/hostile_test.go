@@ -316,7 +316,8 @@ func TestPasswordsBehind(t *testing.T) {
 	v := verifier(nil)
 	require.Equal(t, []string{"OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"}, auth.NewLogin(v, nil, true).Mechanisms(auth.Peer{}))
 	require.Equal(t, "anna", v.CanonicalName("ANNA"))
-	require.Nil(t, v.Governor())
+	require.NotNil(t, v.Governor())
+	require.Same(t, v.Governor(), v.Governor())
 	_, err := v.SCRAMKeys(t.Context(), auth.Request{}, "anna", "SHA-256")
 	require.ErrorIs(t, err, auth.ErrMechanism)
 	_, err = v.Authorize(t.Context(), auth.Request{}, "", "anna")
@@ -327,6 +328,8 @@ func TestPasswordsBehind(t *testing.T) {
 	assert.Equal(t, users.SCRAMHashes(), v.SCRAMHashes())
 	assert.Equal(t, users.CanonicalName("\u212aevin"), v.CanonicalName("\u212aevin"))
 	assert.Same(t, users.Governor(), v.Governor())
+	v.Throttle = new(auth.Governor)
+	assert.Same(t, v.Throttle, v.Governor())
 }
 
 // The issuer is not asked by more tokens at a time than may wait, and not again

@@ -84,6 +84,9 @@ type Verifier struct {
 	// Passwords answers for passwords, with its SCRAM keys, its way to write names
 	// and its Governor if it has them; nil: none is right.
 	Passwords auth.Authenticator
+	// Throttle is the governor shared by all servers over these users. Nil: that
+	// of Passwords, or else one with defaults.
+	Throttle *auth.Governor
 	// Client fetches metadata and keys, and asks; nil: one with the standard
 	// library's Transport. Redirects are never followed.
 	Client *http.Client
@@ -103,10 +106,11 @@ type Verifier struct {
 	// Logger is told when keys cannot be fetched; nil: nobody.
 	Logger *slog.Logger
 
-	keys    keySet
-	waiting atomic.Int64 // for the issuer
-	once    sync.Once
-	invalid error
+	governor auth.Governor
+	keys     keySet
+	waiting  atomic.Int64 // for the issuer
+	once     sync.Once
+	invalid  error
 }
 
 // Claims are what a verified token says (RFC 7519 §4.1, OpenID Connect Core

@@ -53,12 +53,18 @@ func (v *Verifier) CanonicalName(user string) string {
 	return lower(user)
 }
 
-// Governor implements auth.Governed: that of Passwords, nil if it has none.
+// Governor implements auth.Governed: Throttle, or that of Passwords, or one with
+// defaults.
 func (v *Verifier) Governor() *auth.Governor {
-	if g, ok := v.Passwords.(auth.Governed); ok {
-		return g.Governor()
+	if v.Throttle != nil {
+		return v.Throttle
 	}
-	return nil
+	if behind, ok := v.Passwords.(auth.Governed); ok {
+		if g := behind.Governor(); g != nil {
+			return g
+		}
+	}
+	return &v.governor
 }
 
 var (

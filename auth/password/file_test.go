@@ -245,6 +245,22 @@ func TestFileSymlink(t *testing.T) {
 	require.Error(t, cheap(File(filepath.Join(dir, "loop"))).Add("dave", "one"))
 }
 
+// A file that is too large is not read, nor is it written.
+func TestFileTooBig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	u := cheap(File(path))
+	require.NoError(t, u.Add("bob", "one"))
+	require.NoError(t, os.Truncate(path, maxFile+1)) // a hole, which takes no room
+	require.ErrorIs(t, u.Load(), ErrTooBig)
+	_, err := check(t, u, "", "bob", "one")
+	require.ErrorIs(t, err, auth.ErrUnavailable)
+	require.ErrorIs(t, err, ErrTooBig)
+	require.ErrorIs(t, u.Add("carol", "one"), ErrTooBig)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.EqualValues(t, maxFile+1, info.Size())
+}
+
 // Lines are found again after others have gone.
 func TestLinesMove(t *testing.T) {
 	u := cheap(Memory())
