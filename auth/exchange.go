@@ -67,9 +67,9 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	final, settled := x.proving, false
 	if final {
 		// The client may have begun many exchanges before it failed one.
-		if err := g.resume(addr, x.user); err != nil {
+		if err := g.resume(ctx, addr, x.user); err != nil {
 			x.over = true
-			return nil, false, err
+			return nil, false, classify(err)
 		}
 		defer func() {
 			if !settled { // the Authenticator has panicked

@@ -160,17 +160,24 @@ const keyWaiting = 16
 // After nil exactly one of Failed, Succeeded and Release must follow with the
 // same arguments. An invalid addr or an empty account is not counted.
 func (g *Governor) Admit(ctx context.Context, addr netip.Addr, account string) error {
+	return g.admit(ctx, addr, account, false)
+}
+
+func (g *Governor) admit(ctx context.Context, addr netip.Addr, account string, again bool) error {
 	if err := ctx.Err(); err != nil || g == nil || g.Off {
 		return err
 	}
 	keys := g.keys(addr, account)
 	_, longest := g.delays()
 	deadline := time.Now().Add(2 * longest)
-	told := false
+	told := again
 	for {
 		now := time.Now()
 		g.mu.Lock()
 		v := g.judge(now, keys)
+		if again {
+			v.wait = 0
+		}
 		switch {
 		case v.locked > 0:
 		case v.wait <= 0 && !v.busy:
@@ -189,7 +196,9 @@ func (g *Governor) Admit(ctx context.Context, addr netip.Addr, account string) e
 			g.tell(Event{Refused, addr, account, v.prefix, 0, v.failures})
 			return ErrThrottled
 		case v.wait <= 0 && !v.busy:
-			g.tell(Event{Admitted, addr, account, netip.Prefix{}, 0, v.failures})
+			if !again {
+				g.tell(Event{Admitted, addr, account, netip.Prefix{}, 0, v.failures})
+			}
 			return nil
 		}
 		if !told {
@@ -224,23 +233,10 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 }
 
 // resume takes up an attempt again that was admitted and released: it does not
-// wait, but it is refused when what happened since demands a lock-out.
-func (g *Governor) resume(addr netip.Addr, account string) error {
-	if g == nil || g.Off {
-		return nil
-	}
-	keys, now := g.keys(addr, account), time.Now()
-	g.mu.Lock()
-	v := g.judge(now, keys)
-	if v.locked == 0 {
-		g.enter(now, keys)
-	}
-	g.mu.Unlock()
-	if v.locked > 0 {
-		g.tell(Event{Refused, addr, account, v.prefix, v.locked, v.failures})
-		return ErrThrottled
-	}
-	return nil
+// wait for a delay again, but for those in flight, and it is refused when what
+// happened since demands a lock-out.
+func (g *Governor) resume(ctx context.Context, addr netip.Addr, account string) error {
+	return g.admit(ctx, addr, account, true)
 }
 
 // settle reports the outcome of an admitted attempt. secret is the password or

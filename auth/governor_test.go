@@ -251,6 +251,39 @@ func TestGovernorParallel(t *testing.T) {
 	})
 }
 
+// Attempts that were admitted long ago, as SCRAM's are while the client computes,
+// do not outrun the count either when all of them go on at once.
+func TestGovernorResumeParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Governor{AccountFailures: 3, AddressFailures: -1}
+		const most = 3 + keyWaiting
+		for range most {
+			require.NoError(t, g.Admit(t.Context(), ip("192.0.2.1"), "bob"))
+			g.Release(ip("192.0.2.1"), "bob")
+		}
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		verified := 0
+		for range most {
+			wg.Go(func() {
+				if err := g.resume(t.Context(), ip("192.0.2.1"), "bob"); err != nil {
+					assert.ErrorIs(t, err, ErrThrottled)
+					return
+				}
+				mu.Lock()
+				verified++
+				mu.Unlock()
+				time.Sleep(time.Millisecond)
+				g.Failed(ip("192.0.2.1"), "bob")
+			})
+		}
+		begin := time.Now()
+		wg.Wait()
+		assert.Equal(t, 3, verified)
+		assert.Equal(t, time.Millisecond, time.Since(begin))
+	})
+}
+
 // A client that opens many connections with the right password is served,
 // and leaves nothing behind, also when its prefix becomes known on the way.
 func TestGovernorParallelSuccess(t *testing.T) {
@@ -364,7 +397,7 @@ func TestGovernorOff(t *testing.T) {
 			g.Failed(ip("192.0.2.1"), "bob")
 			g.Succeeded(ip("192.0.2.1"), "bob")
 			g.Release(ip("192.0.2.1"), "bob")
-			require.NoError(t, g.resume(ip("192.0.2.1"), "bob"))
+			require.NoError(t, g.resume(t.Context(), ip("192.0.2.1"), "bob"))
 		}
 	}
 }
