@@ -137,7 +137,7 @@ func (a *Agent) signMessage(ctx context.Context, m *accepted, author string) err
 	case err == nil && soundHeader(fields):
 		m.added = append(bytes.Clone(fields), m.added...)
 		return nil
-	case errors.Is(err, dkim.ErrFromCount), errors.Is(err, dkim.ErrBareNewline), errors.Is(err, dkim.ErrHeaderTooLarge):
+	case errors.Is(err, dkim.ErrFromCount), errors.Is(err, dkim.ErrBareNewline), errors.Is(err, dkim.ErrHeaderTooLarge), errors.Is(err, dkim.ErrFolded):
 		return errUnsignable
 	case err == nil:
 		err = errSignature

@@ -62,6 +62,9 @@ var (
 	// ErrBareNewline: the header has a CR or LF outside of CRLF, so that others
 	// may see other fields than those that are signed.
 	ErrBareNewline = errors.New("dkim: bare CR or LF in header")
+	// ErrFolded: the message begins with white space, so that its first line would
+	// become a part of the field that is put above it.
+	ErrFolded = errors.New("dkim: message begins with white space")
 	// ErrConfig: a Signer or key cannot be used as configured.
 	ErrConfig = errors.New("dkim: invalid configuration")
 )

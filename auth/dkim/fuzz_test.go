@@ -143,9 +143,6 @@ func FuzzSignVerify(f *testing.F) {
 		whole, err := Sign(context.Background(), []*Signer{s}, strings.NewReader(msg))
 		require.NoError(t, err)
 		require.Equal(t, string(whole), string(fields))
-		if msg != "" && (msg[0] == ' ' || msg[0] == '\t') {
-			return // the first line would continue the signature
-		}
 		v := &Verifier{Resolver: newZone(testName, rec), Clock: at(1_700_000_100)}
 		check := func(msg string) Result {
 			rs, err := v.Verify(context.Background(), strings.NewReader(msg))

@@ -236,6 +236,12 @@ func (h *headerCollector) raw(i int32) []byte {
 	return h.buf[f.start:f.end]
 }
 
+// folded reports whether the header begins with white space: it then goes on
+// with whatever is put above it (RFC 5322 §2.2.3).
+func (h *headerCollector) folded() bool {
+	return len(h.buf) > 0 && (h.buf[0] == ' ' || h.buf[0] == '\t')
+}
+
 // named returns the fields of a name (in lower case), from the top.
 func (h *headerCollector) named(name string) (list []int32) {
 	if n, _, _ := h.find([]byte(name)); n != nil {

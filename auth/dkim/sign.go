@@ -80,8 +80,8 @@ func DefaultOversign() []string {
 // The message is read once. What is sent must be these very bytes.
 //
 // Errors are r's, ctx's, a Key's, ErrConfig for a signer that cannot sign, and
-// ErrFromCount, ErrBareNewline, ErrHeaderTooLarge for a message that no
-// verifier would accept.
+// ErrFromCount, ErrBareNewline, ErrHeaderTooLarge, ErrFolded for a message that
+// no verifier would accept once it is signed.
 func Sign(ctx context.Context, signers []*Signer, r io.Reader) ([]byte, error) {
 	s, err := NewSigning(signers)
 	if err != nil {
@@ -218,6 +218,9 @@ func (s *Signing) Fields() ([]byte, error) {
 	s.header.close()
 	if s.header.err != nil {
 		return nil, s.header.err
+	}
+	if s.header.folded() {
+		return nil, ErrFolded
 	}
 	if s.header.count("from") != 1 {
 		return nil, ErrFromCount

@@ -159,6 +159,9 @@ func TestSignErrors(t *testing.T) {
 		"From: a@b\r\nFrom: c@d\r\n\r\n":    ErrFromCount,
 		"":                                  ErrFromCount,
 		"From: a@b\nTo: c@d\n\nx":           ErrBareNewline,
+		" X: y\r\nFrom: a@b\r\n\r\n":        ErrFolded,
+		"\tFrom: a@b\r\n\r\n":               ErrFolded,
+		" \r\nFrom: a@b\r\n\r\n":            ErrFolded,
 		"From: a@b\r\nX: \r\n\ny\r\n\r\n":   ErrBareNewline,
 		"From: " + strings.Repeat("x", 2e6): ErrHeaderTooLarge,
 	} {
