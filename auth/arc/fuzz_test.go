@@ -89,7 +89,7 @@ func FuzzVerify(f *testing.F) {
 			if !lf {
 				h := dkim.NewHeader(v.MaxHeaderBytes, 0)
 				body := h.Take(msg)
-				shared := v.NewBodyVerification(context.Background(), h)
+				shared := v.NewBodyVerification(context.Background(), h, nil)
 				_, _ = shared.Write(body)
 				require.Equal(t, whole, shared.Result())
 			}

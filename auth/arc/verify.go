@@ -86,7 +86,7 @@ type Verification struct {
 	cancel context.CancelFunc
 	lf     *dkim.LineEnds
 	header *dkim.Header
-	body   dkim.BodyHasher
+	body   *dkim.BodyHasher
 	hashes []*dkim.BodyHash // of the newest message signature and those before
 	chain  *chain
 	keys   map[string]*key
@@ -100,7 +100,7 @@ type Verification struct {
 // comes, then ask Result; or Close to give up. ctx bounds the key lookups,
 // which begin as soon as the header is complete.
 func (v *Verifier) NewVerification(ctx context.Context) *Verification {
-	n := &Verification{v: v, ctx: ctx, header: dkim.NewHeader(v.MaxHeaderBytes, v.MaxHeaderFields)}
+	n := &Verification{v: v, ctx: ctx, header: dkim.NewHeader(v.MaxHeaderBytes, v.MaxHeaderFields), body: new(dkim.BodyHasher)}
 	if v.AcceptLF {
 		n.lf = new(dkim.LineEnds)
 	}
@@ -109,9 +109,14 @@ func (v *Verifier) NewVerification(ctx context.Context) *Verification {
 
 // NewBodyVerification starts the check of a message whose header the caller has
 // gathered, complete: only its body is to be written. The limits of the header
-// and AcceptLF are then the caller's.
-func (v *Verifier) NewBodyVerification(ctx context.Context, h *dkim.Header) *Verification {
-	n := &Verification{v: v, ctx: ctx, header: h}
+// and AcceptLF are then the caller's. body may be shared with other schemes,
+// so that a body is hashed once for all of them: the caller then writes to body,
+// when all of them have begun, and not to the Verification. nil: its own.
+func (v *Verifier) NewBodyVerification(ctx context.Context, h *dkim.Header, body *dkim.BodyHasher) *Verification {
+	if body == nil {
+		body = new(dkim.BodyHasher)
+	}
+	n := &Verification{v: v, ctx: ctx, header: h, body: body}
 	n.start()
 	return n
 }

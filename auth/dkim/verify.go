@@ -100,6 +100,7 @@ type Verification struct {
 	keys   []*keyLookup
 	few    [2]*keyLookup // what keys mostly is
 	first  keyLookup     // the first of them
+	body   *BodyHasher   // of the workspace, unless the caller has one
 	*workspace
 
 	whole             bool // perhaps: keys are not sent for before more is written
@@ -111,7 +112,7 @@ type Verification struct {
 // takes it over.
 type workspace struct {
 	own    headerCollector // unless the caller gathers the header
-	body   BodyHasher
+	hasher BodyHasher
 	checks []check
 	sigs   []signature
 	sum    hash.Hash // over header fields
@@ -130,7 +131,7 @@ func (w *workspace) release() {
 		return
 	}
 	w.own.reset()
-	w.body.reset()
+	w.hasher.reset()
 	clear(w.checks)
 	for i := range w.sigs {
 		w.sigs[i] = signature{b: w.sigs[i].b}
@@ -163,16 +164,21 @@ func (v *Verifier) NewVerification(ctx context.Context) *Verification {
 
 func (v *Verifier) verification(ctx context.Context) *Verification {
 	n := &Verification{v: v, ctx: ctx, workspace: workspaces.Get().(*workspace)}
-	n.keys = n.few[:0]
+	n.keys, n.body = n.few[:0], &n.hasher
 	return n
 }
 
 // NewBodyVerification starts the check of a message whose header the caller has
 // gathered, complete: only its body is to be written. The limits of the header
-// and AcceptLF are then the caller's.
-func (v *Verifier) NewBodyVerification(ctx context.Context, h *Header) *Verification {
+// and AcceptLF are then the caller's. body may be shared with other schemes,
+// so that a body is hashed once for all of them: the caller then writes to body,
+// when all of them have begun, and not to the Verification. nil: its own.
+func (v *Verifier) NewBodyVerification(ctx context.Context, h *Header, body *BodyHasher) *Verification {
 	n := v.verification(ctx)
 	n.header = &h.c
+	if body != nil {
+		n.body = body
+	}
 	_ = h.Close()
 	n.start()
 	return n

@@ -76,6 +76,10 @@ func (p *part) ask(ctx context.Context, kind, name string, look func(ctx context
 	p.lookups.mu.Lock()
 	a := p.answers[q]
 	if a == nil {
+		if p.ctx.Err() != nil { // nothing new: what is known counts
+			p.lookups.mu.Unlock()
+			return nil, context.Cause(p.ctx)
+		}
 		if !p.spend() {
 			p.lookups.mu.Unlock()
 			return nil, &net.DNSError{UnwrapErr: ErrLookups, Err: ErrLookups.Error(), Name: name, IsTemporary: true}

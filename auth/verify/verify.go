@@ -25,17 +25,27 @@ var ErrTimeout = errors.New("verify: the time is up")
 // come to its end.
 const DefaultTimeout = 20 * time.Second
 
-// The DNS lookups that each check may make for one message. SPF's is that of
-// two evaluations with their limits (RFC 7208 §4.6.4), that of DKIM and ARC one
-// for each signature by default; DMARC needs a few walks of eight (RFC 9989
-// §4.10).
-const (
-	spfLookups   = 2 * 111
-	dkimLookups  = 2 * dkim.DefaultMaxSignatures
-	arcLookups   = arc.DefaultMaxSets + arc.DefaultMaxHistory
-	dmarcLookups = 100
-	iprevLookups = 1 + iprev.DefaultNames
-)
+// spfLookups are the DNS lookups that an evaluation of SPF may make, by the
+// limits of RFC 7208 §4.6.4. Each check has its own lookups for a message, so
+// that nobody can make a doubt of what is looked up for one by spending those of
+// another, or by more signatures than there are lookups.
+const spfLookups = 111
+
+// dkimLookups suffice for the keys of all signatures that are tried.
+func (v *Verifier) dkimLookups() int { return 2 * max(v.DKIM.MaxSignatures, dkim.DefaultMaxSignatures) }
+
+func (v *Verifier) arcLookups() int {
+	return arc.DefaultMaxSets + min(max(v.ARC.MaxHistory, arc.DefaultMaxHistory), arc.DefaultMaxSets)
+}
+
+// dmarcLookups suffice for the walks of eight from the author's domain, that of
+// SPF, and those of the signatures (RFC 9989 §4.10), and for whether the
+// author's exists.
+func (v *Verifier) dmarcLookups() int {
+	return 8*(2+max(v.DKIM.MaxSignatures, dkim.DefaultMaxSignatures)) + 4
+}
+
+func (v *Verifier) iprevLookups() int { return 1 + max(v.IPRev.Names, iprev.DefaultNames) }
 
 // Verifier verifies messages. The zero value works, with net.DefaultResolver
 // and without a name for Authentication-Results. Its fields must not change
@@ -104,13 +114,14 @@ type Message struct {
 	v      *Verifier
 	env    Envelope
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	dns    *lookups
 	dkim   *dkim.Verification
 	arc    *arc.Verification
 	lf     *dkim.LineEnds
 	header *dkim.Header
-	err    error // of the header
+	body   dkim.BodyHasher // for dkim and arc
+	err    error           // of the header
 	from   []string
 	dmarc  *dmarc.Evaluator
 	spf    chan spf.Result // of MAIL FROM, then of HELO
@@ -119,6 +130,7 @@ type Message struct {
 	lists  chan []dnsbl.Result
 
 	once    sync.Once
+	closed  bool // before there were results
 	results *Results
 }
 
@@ -131,14 +143,14 @@ func (v *Verifier) Begin(ctx context.Context, env Envelope) *Message {
 	}
 	m := &Message{v: v, env: env, spf: make(chan spf.Result, 1), helo: make(chan spf.Result, 1),
 		iprev: make(chan *iprev.Result, 1), lists: make(chan []dnsbl.Result, 1)}
-	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.ctx, m.cancel = context.WithCancelCause(ctx)
 	m.dns = newLookups(m.ctx, v.Resolver)
 	m.header = dkim.NewHeader(v.DKIM.MaxHeaderBytes, v.DKIM.MaxHeaderFields)
 	if v.DKIM.AcceptLF {
 		m.lf = new(dkim.LineEnds)
 	}
 	policy := v.DMARC
-	policy.Resolver = m.dns.part(dmarcLookups)
+	policy.Resolver = m.dns.part(v.dmarcLookups())
 	m.dmarc = &policy
 	m.checkSPF()
 	m.checkAddr()
@@ -152,7 +164,7 @@ func (m *Message) checkAddr() {
 		m.iprev <- nil
 	default:
 		checker := m.v.IPRev
-		checker.Resolver = m.dns.part(iprevLookups)
+		checker.Resolver = m.dns.part(m.v.iprevLookups())
 		go func() {
 			r := checker.Check(m.ctx, m.env.Remote)
 			m.iprev <- &r
@@ -175,11 +187,13 @@ func (m *Message) checkSPF() {
 	}
 	checker := m.v.SPF
 	checker.Receiver, checker.Resolver = m.v.hostname(), m.dns.part(spfLookups)
+	helo := checker
+	helo.Resolver = m.dns.part(spfLookups)
 	go func() { m.spf <- checker.Check(m.ctx, m.env.Remote, m.env.HELO, m.env.MailFrom) }()
 	if m.env.MailFrom == "" {
 		return
 	}
-	go func() { m.helo <- checker.CheckHELO(m.ctx, m.env.Remote, m.env.HELO) }()
+	go func() { m.helo <- helo.CheckHELO(m.ctx, m.env.Remote, m.env.HELO) }()
 }
 
 // Write takes the next piece of the message as it came. It always takes all of
@@ -196,10 +210,7 @@ func (m *Message) Write(p []byte) (int, error) {
 	if m.dkim == nil && m.header.Done() {
 		m.head()
 	}
-	if len(p) > 0 {
-		_, _ = m.dkim.Write(p)
-		_, _ = m.arc.Write(p)
-	}
+	_, _ = m.body.Write(p)
 	return size, nil
 }
 
@@ -209,8 +220,9 @@ func (m *Message) Write(p []byte) (int, error) {
 func (m *Message) head() {
 	m.err = m.header.Close()
 	signatures, chain := m.v.DKIM, m.v.ARC
-	signatures.Resolver, chain.Resolver = m.dns.part(dkimLookups), m.dns.part(arcLookups)
-	m.dkim, m.arc = signatures.NewBodyVerification(m.ctx, m.header), chain.NewBodyVerification(m.ctx, m.header)
+	signatures.Resolver, chain.Resolver = m.dns.part(m.v.dkimLookups()), m.dns.part(m.v.arcLookups())
+	m.dkim = signatures.NewBodyVerification(m.ctx, m.header, &m.body)
+	m.arc = chain.NewBodyVerification(m.ctx, m.header, &m.body)
 	for _, f := range m.header.Fields("from") {
 		_, value, _ := strings.Cut(string(f), ":")
 		m.from = append(m.from, value)
@@ -220,9 +232,11 @@ func (m *Message) head() {
 	}
 }
 
-// Close gives the verification up; it is harmless after Results.
+// Close gives the verification up; it is harmless after Results. Results that
+// are asked for all the same are without a verdict: DMARC's is a temporary error.
 func (m *Message) Close() error {
-	m.cancel()
+	m.closed = true
+	m.cancel(nil)
 	if m.dkim != nil {
 		_ = m.dkim.Close()
 		_ = m.arc.Close()
@@ -238,9 +252,9 @@ func (m *Message) Results(ctx context.Context) *Results {
 		if timeout <= 0 {
 			timeout = DefaultTimeout
 		}
-		end := time.AfterFunc(timeout, m.cancel)
+		end := time.AfterFunc(timeout, func() { m.cancel(ErrTimeout) })
 		defer end.Stop()
-		stop := context.AfterFunc(ctx, m.cancel)
+		stop := context.AfterFunc(ctx, func() { m.cancel(context.Cause(ctx)) })
 		defer stop()
 		m.results = m.conclude()
 		m.Close()
@@ -257,20 +271,29 @@ func (m *Message) conclude() *Results {
 	if a := m.arc.Result(); a != nil { // nil after Close
 		r.ARC = *a
 	}
-	late := spf.Result{Status: spf.TempError, Sender: m.env.MailFrom, HELO: m.env.HELO, IP: m.env.Remote, Err: ErrTimeout}
-	r.SPF = wait(m.ctx, m.spf, late)
+	// These end when m.ctx does, since all they wait for are its lookups.
+	r.SPF = <-m.spf
 	if r.HELO = r.SPF; m.env.MailFrom != "" {
-		r.HELO = wait(m.ctx, m.helo, late)
+		r.HELO = <-m.helo
 	}
-	r.IPRev = wait(m.ctx, m.iprev, &iprev.Result{Status: iprev.TempError, IP: m.env.Remote, Err: ErrTimeout})
-	r.Lists = wait(m.ctx, m.lists, nil)
+	r.IPRev = <-m.iprev
+	select {
+	case r.Lists = <-m.lists: // their Resolver is another
+	case <-m.ctx.Done():
+	}
 	in := dmarc.Input{From: m.from, SPF: dmarc.Identifier{Domain: r.SPF.Domain, Pass: r.SPF.Status == spf.Pass, Open: r.SPF.Status == spf.TempError}}
 	for _, d := range r.DKIM {
-		in.DKIM = append(in.DKIM, dmarc.Identifier{Domain: d.Domain, Pass: d.Trusted, Open: d.Status == dkim.StatusTempError})
+		// DMARC considers so many: not to be used up by those that failed.
+		if id := (dmarc.Identifier{Domain: d.Domain, Pass: d.Trusted, Open: d.Status == dkim.StatusTempError}); id.Pass || id.Open {
+			in.DKIM = append(in.DKIM, id)
+		}
 	}
 	// What has been looked up counts even if the time is up.
 	r.DMARC = m.dmarc.Evaluate(m.ctx, in)
-	if m.err != nil {
+	switch {
+	case m.closed:
+		r.DMARC = dmarc.Result{Status: dmarc.StatusTempError, Policy: dmarc.None, Domain: r.DMARC.Domain, Err: context.Canceled}
+	case m.err != nil:
 		r.DMARC = dmarc.Result{Status: dmarc.StatusPermError, Policy: dmarc.None, Err: m.err}
 	}
 	r.unreadable = m.err != nil || errors.Is(r.DMARC.Err, dmarc.ErrNoAuthor) && len(m.from) > 0
@@ -278,21 +301,6 @@ func (m *Message) conclude() *Results {
 		r.Override = m.v.Trusted.DMARC(&r.ARC, r.DMARC.Domain)
 	}
 	return r
-}
-
-// wait waits for the result of a check, or gives up when the time is up.
-func wait[T any](ctx context.Context, c chan T, late T) T {
-	select {
-	case r := <-c:
-		return r
-	default:
-	}
-	select {
-	case r := <-c:
-		return r
-	case <-ctx.Done():
-		return late
-	}
 }
 
 func (v *Verifier) hostname() string {

@@ -383,16 +383,13 @@ func TestNever(t *testing.T) {
 
 func TestLookupsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := &verify.Verifier{Resolver: &slow{after: time.Millisecond}, DKIM: dkim.Verifier{MaxSignatures: 100}}
-		res, err := v.Verify(t.Context(), verify.Envelope{Remote: bad, HELO: "x", MailFrom: ""}, strings.NewReader(bomb(100, 0)))
+		s := &slow{after: time.Millisecond}
+		v := &verify.Verifier{Resolver: s, NoIPRev: true, SPF: spf.Checker{Lookups: 10_000}}
+		res, err := v.Verify(t.Context(), verify.Envelope{Remote: bad, HELO: "h.evil.example"}, strings.NewReader(letter("a@none.example")))
 		require.NoError(t, err)
-		spent := 0
-		for _, d := range res.DKIM {
-			if errors.Is(d.Err, dkim.ErrKeyUnavailable) {
-				spent++
-			}
-		}
-		assert.Equal(t, 80, spent)
+		assert.Equal(t, spf.TempError, res.SPF.Status)
+		assert.ErrorIs(t, res.SPF.Err, verify.ErrLookups)
+		assert.LessOrEqual(t, s.lookups.Load(), int64(111+8))
 	})
 }
 
