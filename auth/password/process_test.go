@@ -3,12 +3,14 @@
 package password
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -16,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// addEnv names the file to which another process adds carol.
+// addEnv names the file to which another process adds users of its own.
 const addEnv = "POSTA_PASSWORD_ADD"
 
 // TestAddProcess is that process.
@@ -26,7 +28,28 @@ func TestAddProcess(t *testing.T) {
 		return // it is run by the tests below
 	}
 	signal.Ignore(syscall.SIGXFSZ)
-	require.NoError(t, cheap(File(path)).Add("carol", "one"))
+	for n := range 5 {
+		require.NoError(t, cheap(File(path)).Add(fmt.Sprintf("user%d.%d", os.Getpid(), n), "one"))
+	}
+}
+
+// Processes that change the file at the same time lose nothing of each other's.
+func TestFileProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, cheap(File(path)).Add("bob", "one"))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestAddProcess$")
+			cmd.Env = append(os.Environ(), addEnv+"="+path)
+			out, err := cmd.CombinedOutput()
+			assert.NoError(t, err, "%s", out)
+		})
+	}
+	wg.Wait()
+	list, err := File(path).List()
+	require.NoError(t, err)
+	assert.Len(t, list, 1+4*5)
 }
 
 // The group's rights are kept with the group, and not given to another.
@@ -69,7 +92,7 @@ func TestFileGroup(t *testing.T) {
 			assert.Equal(t, c.gid, info.Sys().(*syscall.Stat_t).Gid)
 			list, err := File(path).List()
 			require.NoError(t, err)
-			assert.Len(t, list, 2)
+			assert.Len(t, list, 1+5)
 		})
 	}
 }
