@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/internal/testcert"
 )
 
 func TestConfig(t *testing.T) {
@@ -121,7 +123,7 @@ func TestNoOracle(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		d := people()
-		found := map[string][]string{"anna": {"uid=anna,dc=a"}, "twin": {"a", "b"}, "nameless": {""}}
+		found := map[string][]string{"anna": {"uid=anna,dc=a"}, "twin": {"a", "b"}, "nameless": {""}, "referred": {"ldap://evil.example/x"}}
 		d.search = func(filter []byte) (byte, []string) {
 			for name, dns := range found {
 				if strings.Contains(string(filter), name) {
@@ -131,7 +133,7 @@ func TestNoOracle(t *testing.T) {
 			return 0, nil
 		}
 		a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, Base: "dc=a", SearchDN: "cn=admin", SearchPassword: "x", Dial: d.dial}
-		for _, user := range []string{"nobody", "anna", "twin", "nameless"} {
+		for _, user := range []string{"nobody", "anna", "twin", "nameless", "referred"} {
 			began := time.Now()
 			_, err := a.Password(t.Context(), auth.Request{}, "", user, "wrong")
 			assert.ErrorIs(t, err, auth.ErrCredentials, user)
@@ -154,6 +156,57 @@ func TestNoOracle(t *testing.T) {
 		assert.ErrorIs(t, err, auth.ErrCredentials)
 		assert.Equal(t, time.Second, time.Since(began), "who has gone is not waited for")
 	})
+}
+
+// No password goes to a server that has not proved who it is, nor in the clear.
+func TestTLS(t *testing.T) {
+	ca, err := testcert.NewAuthority()
+	require.NoError(t, err)
+	cert, err := ca.Issue("a.example")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		url  string
+		cert *tls.Certificate
+		cfg  *tls.Config
+		ok   bool
+	}{
+		{"ldap://a.example", &cert, &tls.Config{RootCAs: ca.Pool()}, true},
+		{"ldap://b.example", &cert, &tls.Config{RootCAs: ca.Pool()}, false},
+		{"ldap://b.example", &cert, &tls.Config{RootCAs: ca.Pool(), ServerName: "a.example"}, true},
+		{"ldap://a.example", &cert, nil, false},
+		{"ldap://a.example", nil, &tls.Config{RootCAs: ca.Pool()}, false},
+		{"ldaps://a.example", &cert, &tls.Config{RootCAs: ca.Pool()}, true},
+		{"ldaps://b.example", &cert, &tls.Config{RootCAs: ca.Pool()}, false},
+		{"ldaps://a.example", nil, &tls.Config{RootCAs: ca.Pool()}, false},
+	} {
+		d := people()
+		d.cert = c.cert
+		l, err := net.Listen("tcp", "127.0.0.1:0") // a pipe has no room for an alert
+		require.NoError(t, err)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			nc, err := l.Accept()
+			if err == nil && strings.HasPrefix(c.url, "ldaps") && c.cert != nil {
+				nc = tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{cert}})
+			}
+			if err == nil {
+				d.serve(nc)
+			}
+		}()
+		a := &Authenticator{URL: c.url, TLSConfig: c.cfg, DN: "uid=%s,dc=a", Timeout: time.Minute, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
+		}}
+		_, err = a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		l.Close()
+		<-served
+		if c.ok {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, auth.ErrUnavailable)
+		assert.Empty(t, d.binds, c.url)
+	}
 }
 
 // A user is one account and one count of failures, however the name is written.

@@ -3,9 +3,11 @@ package ldap
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +27,7 @@ type directory struct {
 	// raw answers in place of all that, if not nil.
 	raw   []byte
 	done  chan int // gets how much of it was taken
+	cert  *tls.Certificate
 	binds []string
 }
 
@@ -114,6 +117,10 @@ func (d *directory) answer(c net.Conn, id string, op []byte) error {
 	case 0x63:
 		code, dns := d.search(content)
 		for _, dn := range dns {
+			if strings.HasPrefix(dn, "ldap://") { // a reference
+				send(ber(0x73, ber(4, dn)))
+				continue
+			}
 			list := ""
 			for name, values := range d.attributes {
 				set := ""
@@ -125,6 +132,14 @@ func (d *directory) answer(c net.Conn, id string, op []byte) error {
 			send(ber(0x64, ber(4, dn), ber(0x30, list)))
 		}
 		send(ber(0x65, ber(10, string([]byte{code})), ber(4), ber(4)))
+	case 0x77: // StartTLS
+		if d.cert == nil {
+			send(ber(0x78, ber(10, "\x02"), ber(4), ber(4)))
+			break
+		}
+		send(ber(0x78, ber(10, "\x00"), ber(4), ber(4)))
+		d.serve(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*d.cert}}))
+		err = errors.New("closed")
 	default:
 		err = errors.New("closed")
 	}
