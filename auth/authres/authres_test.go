@@ -129,8 +129,8 @@ func TestField(t *testing.T) {
 				"\tspf=fail (x\\) y=z \\(??Evil: 1) reason=\"\\\"; dkim=pass??\"\r\n" +
 				"\tsmtp.mailfrom=\"a@b; dkim=pass header.d=example.com\"\r\n" +
 				"\tsmtp.helo=\"x??Evil: yes????body\" header.i=\"\\\"\\\\??????\"\r\n"},
-		{"utf-8", Header{ServID: "h", UTF8: true, Results: []Result{Auth("pass", "jürgen\u0085\u2029", "é@bücher.example")}},
-			"Authentication-Results: h;\r\n\tauth=pass smtp.auth=\"jürgen??\" smtp.mailfrom=\"é@bücher.example\"\r\n"},
+		{"utf-8", Header{ServID: "h", UTF8: true, Results: []Result{Auth("pass", "jürgen\u0085\u2029\u202e\u2066", "é\u200d@bücher.example")}},
+			"Authentication-Results: h;\r\n\tauth=pass smtp.auth=\"jürgen????\" smtp.mailfrom=\"é\u200d@bücher.example\"\r\n"},
 		{"utf-8 not allowed", Header{ServID: "h", Results: []Result{Auth("pass", "jürgen", "")}},
 			"Authentication-Results: h;\r\n\tauth=pass smtp.auth=\"j?rgen\"\r\n"},
 		{"address with two @", Header{ServID: "h", Results: []Result{SPF("none", "a@b@c", "[192.0.2.1]")}},

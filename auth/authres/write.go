@@ -158,8 +158,9 @@ func isKeywordChar(c byte) bool {
 	return 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// clean makes text safe for a header: no control characters and no separators
-// of lines, valid UTF-8 or only ASCII.
+// clean makes text safe for a header: no control characters, no separators of
+// lines and nothing that turns the direction of what is shown behind it; valid
+// UTF-8 or only ASCII.
 func clean(s string, allow8 bool) string {
 	plain := true
 	for i := 0; i < len(s) && plain; i++ {
@@ -170,7 +171,7 @@ func clean(s string, allow8 bool) string {
 	}
 	var b strings.Builder
 	for _, r := range s {
-		bad := r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp)
+		bad := r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 		if bad || r >= 0x80 && !allow8 {
 			r = '?'
 		}
