@@ -77,7 +77,7 @@ func (in *inspection) judgePolicy(name string, policy dmarc.Policy, d dmarc.Disc
 	}
 	switch {
 	case policy == dmarc.None:
-		find(DMARCNone, "p=none only watches: mail that fails is delivered as before", replaceTag(d.Text, "p", "quarantine"))
+		find(DMARCNone, "p=none only watches: mail that fails is delivered as before", enforced(r).String())
 	case r.Subdomains == dmarc.None || r.NonExistent == dmarc.None:
 		find(DMARCSubdomains, "the domain is protected, but its subdomains are not", "")
 	}
@@ -86,7 +86,7 @@ func (in *inspection) judgePolicy(name string, policy dmarc.Policy, d dmarc.Disc
 	}
 	in.policyOK = policy != dmarc.None && r.Subdomains != dmarc.None && !r.Testing
 	if len(r.AggregateURIs) == 0 && !in.opt.NoMail {
-		find(DMARCNoReports, "without rua nobody tells who sends in the domain's name", strings.TrimRight(d.Text, "; ")+"; rua=mailto:dmarc@"+in.domain)
+		find(DMARCNoReports, "without rua nobody tells who sends in the domain's name", reported(r, in.domain).String())
 	}
 	if old := oldTags(d.Text); old != "" {
 		find(DMARCOldTags, "tags that have no meaning any more: "+old, "")
@@ -134,15 +134,24 @@ func oldTags(text string) string {
 	return strings.Join(found, ", ")
 }
 
-// replaceTag changes a tag's value.
-func replaceTag(text, tag, value string) string {
-	parts := strings.Split(text, ";")
-	for i, p := range parts {
-		if name, _, ok := strings.Cut(p, "="); ok && strings.TrimSpace(name) == tag {
-			parts[i] = p[:len(p)-len(strings.TrimLeft(p, " \t"))] + tag + "=" + value
+// enforced is a policy that does more than watch. What the record says instead of
+// p, sp and np, and what is malformed, is not taken over.
+func enforced(r *dmarc.Record) *dmarc.Record {
+	own := *r
+	own.Policy = dmarc.Quarantine
+	for _, p := range []*dmarc.Policy{&own.Subdomains, &own.NonExistent} {
+		if *p == dmarc.None {
+			*p = ""
 		}
 	}
-	return strings.Join(parts, ";")
+	return &own
+}
+
+// reported is a policy whose domain gets reports.
+func reported(r *dmarc.Record, domain string) *dmarc.Record {
+	own := *r
+	own.AggregateURIs = []string{"mailto:dmarc@" + domain}
+	return &own
 }
 
 var _ dmarc.Resolver = texts{}

@@ -31,6 +31,6 @@ func ExampleSetup() {
 	// _smtp._tls.example.org.	3600	IN	TXT	"v=TLSRPTv1; rua=mailto:postmaster@example.org"
 	// _mta-sts.example.org.	3600	IN	TXT	"v=STSv1; id=1;"
 	// mta-sts.example.org.	3600	IN	A	192.0.2.1
-	// ; to be set by whoever gave the addresses:
+	// ; to be set in zones of others:
 	// ; 1.2.0.192.in-addr.arpa.	3600	IN	PTR	mx.example.org.
 }

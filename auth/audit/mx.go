@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/posta-mail/posta/dns"
@@ -70,6 +71,9 @@ func (in *inspection) mailServer(r dns.MX) int {
 	host := strings.TrimSuffix(r.Host, ".")
 	if _, err := netip.ParseAddr(host); err == nil {
 		in.find(Finding{Code: MXLiteral, Subject: SubjectMX, Name: in.domain, Record: host, Text: "an MX record names a host, not an address: " + host})
+		return 0
+	}
+	if slices.Contains(in.hosts, host) { // with two preferences
 		return 0
 	}
 	in.hosts = append(in.hosts, host)

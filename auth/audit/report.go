@@ -107,7 +107,7 @@ func (r *Report) Worst() Severity {
 // then what is wrong with them. Octets that do not print are escaped.
 func (r *Report) WriteTo(w io.Writer) (int64, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", r.Domain, r.summary())
+	fmt.Fprintf(&b, "%s: %s\n", clean(r.Domain), r.summary())
 	for _, s := range []Subject{SubjectDNS, SubjectMX, SubjectSPF, SubjectDKIM, SubjectDMARC, SubjectSTS, SubjectTLSRPT, SubjectDANE, SubjectBIMI} {
 		r.section(&b, s)
 	}

@@ -60,7 +60,8 @@ type Setup struct {
 	// Whoever is not sure what is sent in the domain's name begins with none.
 	Policy dmarc.Policy
 	// Reports is the address that DMARC and TLS reports go to. Empty:
-	// postmaster@Domain.
+	// postmaster@Domain. One in another domain needs a record there, which is
+	// Elsewhere.
 	Reports string
 	// STS is the mode of the MTA-STS policy. Empty: enforce; tlspolicy.None
 	// leaves it out.
@@ -71,7 +72,8 @@ type Setup struct {
 	// STSID is the policy's id. Empty: made from its text's time, so that it
 	// must be set where records are made again and again.
 	STSID string
-	// TTL is that of all records. 0: one hour.
+	// TTL is that of all records, in whole seconds, at most 2³¹-1 (RFC 2181 §8).
+	// 0: one hour.
 	TTL time.Duration
 }
 
@@ -86,12 +88,12 @@ type Record struct {
 	// zone file.
 	Data string
 	// Elsewhere says that the record belongs to another zone, usually the
-	// provider's, who has to be asked for it (PTR).
+	// provider's, who has to be asked for it (PTR), or that of Reports.
 	Elsewhere bool
 }
 
 // Records returns what to publish. The error is ErrSetup with the reason: a
-// name, an address, a mechanism or a key that cannot be.
+// name, an address, a mechanism, a key or a TTL that cannot be.
 func (s *Setup) Records() ([]Record, error) {
 	domain, err := hostName(s.Domain)
 	if err != nil {
@@ -101,8 +103,16 @@ func (s *Setup) Records() ([]Record, error) {
 	if b.ttl <= 0 {
 		b.ttl = time.Hour
 	}
+	if b.ttl/time.Second > 1<<31-1 {
+		return nil, fmt.Errorf("%w: TTL %v", ErrSetup, b.ttl)
+	}
 	for _, step := range []func() error{b.hosts, b.spf, b.dkim, b.dmarc, b.sts, b.tlsa, b.reverse} {
 		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range b.all { // each part may be a name, and the whole too long
+		if _, err := hostName(r.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -200,11 +210,16 @@ func (b *records) spf() error {
 }
 
 func (b *records) dkim() error {
+	seen := make(map[string]bool)
 	for _, k := range b.setup.Keys {
 		selector, err := hostName(k.Selector)
 		if err != nil {
 			return err
 		}
+		if seen[selector] { // RFC 6376 §3.6.2.2: which one counts is not defined
+			return fmt.Errorf("%w: two keys of selector %s", ErrSetup, selector)
+		}
+		seen[selector] = true
 		text := "v=DKIM1; p="
 		if !k.Revoked {
 			key := k.Key
@@ -220,11 +235,18 @@ func (b *records) dkim() error {
 	return nil
 }
 
+// reports is the address for reports, its domain as A-label since a URI has no
+// other; one that cannot be stays and is refused by the records' parsers.
 func (b *records) reports() string {
-	if b.setup.Reports != "" {
+	if b.setup.Reports == "" {
+		return "postmaster@" + b.domain
+	}
+	at := strings.LastIndexByte(b.setup.Reports, '@') + 1
+	host, err := hostName(b.setup.Reports[at:])
+	if err != nil {
 		return b.setup.Reports
 	}
-	return "postmaster@" + b.domain
+	return b.setup.Reports[:at] + host
 }
 
 func (b *records) dmarc() error {
@@ -235,14 +257,29 @@ func (b *records) dmarc() error {
 	case p == "":
 		p = dmarc.Quarantine
 	}
-	text := "v=DMARC1; p=" + string(p)
+	text, uris := "v=DMARC1; p="+string(p), 0
 	if len(b.setup.Hosts) > 0 || b.setup.Reports != "" {
-		text += "; rua=mailto:" + escapeURI(b.reports())
+		text, uris = text+"; rua=mailto:"+escapeURI(b.reports()), 1
 	}
-	if r, err := dmarc.ParseRecord(text); err != nil || r.Policy != p || r.Unusable {
+	if r, err := dmarc.ParseRecord(text); err != nil || r.Policy != p || r.Unusable || len(r.AggregateURIs) != uris {
 		return fmt.Errorf("%w: DMARC policy %q or address %q", ErrSetup, p, b.reports())
 	}
 	b.add("_dmarc."+b.domain, "TXT", text)
+	return b.agreement()
+}
+
+// agreement is the record by which another domain takes the reports (RFC 9990
+// §4).
+func (b *records) agreement() error {
+	host, err := hostName(b.reports()[strings.LastIndexByte(b.reports(), '@')+1:])
+	if err != nil {
+		return err
+	}
+	if host == b.domain || strings.HasSuffix(host, "."+b.domain) {
+		return nil
+	}
+	b.add(b.domain+"._report._dmarc."+host, "TXT", "v=DMARC1")
+	b.all[len(b.all)-1].Elsewhere = true
 	return nil
 }
 

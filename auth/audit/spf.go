@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/posta-mail/posta/auth/spf"
@@ -71,21 +72,37 @@ func (in *inspection) spfShould() string {
 	return "v=spf1 mx -all"
 }
 
-// joined makes one record of several, by their terms in order.
+// joined makes one record of several, by their terms in order: each once, and
+// redirect as an include, since all is at the end. Empty if one of them is not
+// sound.
 func joined(records []string) string {
-	var terms []string
-	last := "-all"
+	terms, last := []string{"v=spf1"}, "-all"
+	explained := false
 	for _, r := range records {
 		for term := range strings.FieldsSeq(r[len("v=spf1"):]) {
-			switch strings.ToLower(strings.TrimLeft(term, "+-~?")) {
-			case "all":
+			name, value, modifier := strings.Cut(term, "=")
+			switch {
+			case strings.EqualFold(strings.TrimLeft(name, "+-~?"), "all"):
 				last = term
-			default:
+				continue
+			case modifier && strings.EqualFold(name, "redirect"):
+				term = "include:" + value
+			case modifier && strings.EqualFold(name, "exp"):
+				if explained {
+					continue
+				}
+				explained = true
+			}
+			if !slices.Contains(terms, term) {
 				terms = append(terms, term)
 			}
 		}
 	}
-	return strings.Join(append(append([]string{"v=spf1"}, terms...), last), " ")
+	text := strings.Join(append(terms, last), " ")
+	if _, err := spf.Parse(text); err != nil {
+		return ""
+	}
+	return text
 }
 
 func policies(texts []string) (all []string) {
@@ -103,7 +120,11 @@ func (in *inspection) spfEnd(r *spf.Record, text string) {
 		if d.Kind != spf.All {
 			continue
 		}
-		change := func(to string) string { return strings.Replace(text, d.Text, to, 1) }
+		change := func(to string) string {
+			terms := strings.Fields(text)
+			terms[slices.Index(terms, d.Text)] = to
+			return strings.Join(terms, " ")
+		}
 		switch d.Status {
 		case spf.Pass:
 			in.find(Finding{Code: SPFPassAll, Subject: SubjectSPF, Name: in.domain, Record: text, Text: "+all lets the whole world send in this domain's name", Should: change("-all")})

@@ -24,7 +24,7 @@ func WriteZone(w io.Writer, records []Record) error {
 			continue
 		}
 		if !head {
-			b.WriteString("; to be set by whoever gave the addresses:\n")
+			b.WriteString("; to be set in zones of others:\n")
 			head = true
 		}
 		b.WriteString("; " + r.String() + "\n")
