@@ -13,6 +13,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 	"github.com/posta-mail/posta/auth/arc"
 	"github.com/posta-mail/posta/auth/audit"
 	"github.com/posta-mail/posta/auth/dkim"
+	"github.com/posta-mail/posta/auth/dmarc"
 	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/dns"
 	"github.com/posta-mail/posta/message"
@@ -50,8 +52,13 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (statu
 	domain := flags.String("domain", "", "judge what this `domain` publishes instead")
 	selectors := flags.String("selectors", "", "the selectors of the domain's DKIM keys, by commas")
 	noMail := flags.Bool("no-mail", false, "the domain has no mail")
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, nil
+	case err != nil:
 		return 2, err
+	case flags.NArg() > 1:
+		return 2, fmt.Errorf("one file, behind the flags, not %q", flags.Args())
 	}
 	resolver := &dns.Resolver{}
 	if *server != "" {
@@ -123,15 +130,23 @@ func show(out io.Writer, r *verify.Results) (status int, err error) {
 	if r.IPRev != nil {
 		line("client", r.IPRev.Status, "%s %s %s", r.IPRev.IP, r.IPRev.Name, why(r.IPRev.Err))
 	}
-	line("SPF", r.SPF.Status, "%q may be sent from there: %s %s", r.Envelope.MailFrom, r.SPF.Mechanism, why(r.SPF.Err))
-	_, steps, _ := strings.Cut(r.SPF.Explain(), "\n")
-	for step := range strings.Lines(steps) {
-		fmt.Fprint(out, "       ", step)
+	if r.Envelope.Remote.IsValid() {
+		line("SPF", r.SPF.Status, "%q from %v: %s %s", r.SPF.Sender, r.Envelope.Remote, r.SPF.Mechanism, why(r.SPF.Err))
+		_, steps, _ := strings.Cut(r.SPF.Explain(), "\n")
+		for step := range strings.Lines(steps) {
+			fmt.Fprint(out, "       ", step)
+		}
+	} else {
+		line("SPF", r.SPF.Status, "the address it came from is not known: give it by -ip")
 	}
 	if len(r.DKIM) == 0 {
 		line("DKIM", dkim.StatusNone, "no signature")
 	}
 	for _, d := range r.DKIM {
+		if d.Domain == "" {
+			line("DKIM", d.Status, "a signature that cannot be read %s", why(d.Err))
+			continue
+		}
 		line("DKIM", d.Status, "%s signs with %s, %s, %d bits %s", d.Domain, d.Selector, d.Algorithm, d.KeyBits, why(d.Err))
 	}
 	for _, s := range r.ARC.Sets {
@@ -140,8 +155,11 @@ func show(out io.Writer, r *verify.Results) (status int, err error) {
 	if r.ARC.Instance > 0 {
 		line("ARC", r.ARC.Status, "the chain %s", why(r.ARC.Err))
 	}
-	line("DMARC", r.DMARC.Status, "author %q, policy %q of %q; aligned: SPF %v, DKIM %v %s",
-		r.DMARC.Domain, r.DMARC.Published, r.DMARC.PolicyDomain, r.DMARC.AlignedSPF, r.DMARC.AlignedDKIM, why(r.DMARC.Err))
+	policy := "no policy"
+	if r.DMARC.Published != "" {
+		policy = fmt.Sprintf("policy %q of %q; aligned: SPF %v, DKIM %v", r.DMARC.Published, r.DMARC.PolicyDomain, r.DMARC.AlignedSPF, r.DMARC.AlignedDKIM)
+	}
+	line("DMARC", r.DMARC.Status, "author %q, %s %s", r.DMARC.Domain, policy, why(r.DMARC.Err))
 	d := r.Recommend()
 	line("so", d.Action, "%s", d.Reason)
 	field, err := r.Field()
@@ -149,8 +167,11 @@ func show(out io.Writer, r *verify.Results) (status int, err error) {
 		return 2, err
 	}
 	fmt.Fprintf(out, "\n%s", field)
-	if d.Action != verify.Accept || d.Reason != "" {
+	switch {
+	case d.Action != verify.Accept || d.Reason != "":
 		return 1, nil
+	case r.DMARC.Status == dmarc.StatusTempError:
+		return 2, nil
 	}
 	return 0, nil
 }
