@@ -130,8 +130,9 @@ type ExternalAuthenticator interface {
 	Authenticator
 	// External returns the certificate's identity, or the one authzid asks to
 	// act as (else ErrForbidden). It is called only when req.Peer.TLS has a
-	// verified chain. Where a proxy speaks TLS for its clients (req.Peer.Proxy)
-	// the certificate is the proxy's: it should be nobody's.
+	// verified chain. A proxy that speaks TLS of its own behind the PROXY protocol
+	// (req.Peer.Proxy) shows its own certificate, which should be nobody's; where
+	// clients are announced by XCLIENT it is not called.
 	External(ctx context.Context, req Request, authzid string) (*Identity, error)
 }
 

@@ -41,6 +41,18 @@ func (c *session) auth(args string) {
 	c.reply(235, EnhancedCode{2, 7, 0}, "Authentication succeeded")
 }
 
+// loginPeer is the client as far as a login goes. The certificate that a proxy has
+// shown proves nothing of those whom it speaks for.
+func (c *session) loginPeer() auth.Peer {
+	p := c.conn.Peer()
+	if c.xclients && p.TLS != nil {
+		state := *p.TLS
+		state.PeerCertificates, state.VerifiedChains = nil, nil
+		p.TLS = &state
+	}
+	return p
+}
+
 var tooLongAuth = Reply{500, EnhancedCode{5, 5, 6}, "Authentication exchange line is too long"}
 
 // Errors of the exchange's lines.
@@ -51,7 +63,7 @@ var (
 
 // exchange drives one mechanism to its end.
 func (c *session) exchange(mech, initial string, hasInitial bool) (*auth.Identity, error) {
-	req := auth.Request{Peer: c.conn.Peer(), Service: auth.SMTP, Mechanism: mech}
+	req := auth.Request{Peer: c.loginPeer(), Service: auth.SMTP, Mechanism: mech}
 	var response []byte
 	if hasInitial {
 		var err error

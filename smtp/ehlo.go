@@ -24,7 +24,7 @@ func (c *session) ehlo(args string) {
 	if c.tls != nil && !p.Secure() {
 		lines = append(lines, "STARTTLS")
 	}
-	if mechs := c.login.Mechanisms(p); len(mechs) > 0 && c.identity() == nil {
+	if mechs := c.login.Mechanisms(c.loginPeer()); len(mechs) > 0 && c.identity() == nil {
 		lines = append(lines, "AUTH "+strings.Join(mechs, " "))
 	}
 	if c.mayXClient {

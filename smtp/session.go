@@ -37,6 +37,7 @@ type session struct {
 
 	// Of XCLIENT.
 	mayXClient bool
+	xclients   bool           // it has been used: TLS is the proxy's
 	xlogin     *auth.Identity // what LOGIN has made of the client
 
 	// The transaction.

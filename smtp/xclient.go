@@ -54,6 +54,7 @@ func (c *session) xclient(args string) {
 		c.bye(Reply{421, EnhancedCode{4, 7, 0}, c.hostname + " Too many connections from this address"}, connReason(err, true))
 		return
 	}
+	c.xclients = true
 	c.nc.SetName(p.Name)
 	c.nc.SetHELO(p.HELO)
 	c.nc.SetIdentity(c.xlogin)

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/internal/testauth"
 )
 
 // originHandler refuses clients from 192.0.2.66 at once, those from 192.0.2.67
@@ -141,6 +143,42 @@ func TestXClientForgetsAuth(t *testing.T) {
 	c.say("QUIT\r\n")
 	c.hear("221 ")
 	_, _ = io.ReadAll(c)
+}
+
+// The certificate of a proxy is nobody's whom it speaks for.
+func TestXClientCertificate(t *testing.T) {
+	serverTLS, clientTLS := testTLS(t)
+	serverTLS, clientTLS = testauth.CertifiedTLS(t, serverTLS, clientTLS)
+	l := testServer(t, &Server{Handler: &testHandler{}, Auth: testauth.Able{}, TLSConfig: serverTLS, ImplicitTLS: true,
+		XClients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	nc, err := l.Dial(t.Context())
+	require.NoError(t, err)
+	defer nc.Close()
+	c := newTalkConn(t, tls.Client(nc, clientTLS))
+	offered := func() string {
+		for {
+			line, err := c.r.ReadString('\n')
+			require.NoError(t, err)
+			if mechanisms, ok := strings.CutPrefix(line, "250-AUTH "); ok {
+				for !strings.HasPrefix(line, "250 ") {
+					line, err = c.r.ReadString('\n')
+					require.NoError(t, err)
+				}
+				return mechanisms
+			}
+		}
+	}
+	c.hear("220 ")
+	c.say("EHLO x\r\n")
+	require.Contains(t, offered(), "EXTERNAL", "for the proxy itself")
+	c.say("XCLIENT ADDR=192.0.2.1\r\n")
+	c.hear("220 ")
+	c.say("EHLO x\r\n")
+	mechanisms := offered()
+	require.NotContains(t, mechanisms, "EXTERNAL")
+	require.Contains(t, mechanisms, "PLAIN")
+	c.say("AUTH EXTERNAL =\r\nAUTH PLAIN AGFubmEAc2VjcmV0\r\n")
+	c.hear("504 ", "235 ")
 }
 
 func FuzzXClient(f *testing.F) {
