@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/posta-mail/posta/auth"
 )
@@ -49,4 +50,31 @@ func ExampleLogin() {
 	// [PLAIN LOGIN]
 	// 535 5.7.8 wrong user or password
 	// 235 2.7.0 welcome bob
+}
+
+// A Governor for a site with a web mail server, and a help desk that must get in
+// while strangers guess. Servers take it as their field Governor.
+func ExampleGovernor() {
+	g := &auth.Governor{
+		AccountFailures: 3,
+		Exempt:          []netip.Prefix{netip.MustParsePrefix("192.0.2.10/32")},
+		NeverLock:       []string{"help@example.org"},
+		OnDecision: func(e auth.Event) {
+			if e.Decision == auth.LockedOut || e.Decision == auth.Spared {
+				fmt.Printf("%q %v after %d failures\n", e.Account, e.Decision, e.Failures)
+			}
+		},
+		BaseDelay: -1, // for the example not to take its time
+	}
+	for _, account := range []string{"bob@example.org", "help@example.org"} {
+		for n := range 3 {
+			stranger := netip.AddrFrom4([4]byte{198, 51, 100, byte(n)})
+			if g.Admit(context.Background(), stranger, account) == nil {
+				g.Failed(stranger, account)
+			}
+		}
+	}
+	// Output:
+	// "bob@example.org" locked out after 3 failures
+	// "help@example.org" spared after 3 failures
 }
