@@ -3,8 +3,11 @@ package mta
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
 	"github.com/posta-mail/posta/auth/spf"
 	"github.com/posta-mail/posta/auth/verify"
@@ -49,11 +52,16 @@ func row(r *verify.Results, d verify.Disposition, rcpt smtp.Path) dmarc.Row {
 		row.Disposition = "none"
 	default:
 		row.Disposition = d.Action.String()
+		// What a block list or a filter did beyond the policy is not DMARC's doing,
+		// and nobody's business.
+		if r.DMARC.Policy == dmarc.None || r.DMARC.Policy == dmarc.Quarantine && d.Action == verify.Reject {
+			row.Disposition = string(r.DMARC.Policy)
+		}
 	}
 	if d.Override != "" {
 		row.Overrides = []dmarc.Override{{Type: d.Override, Comment: d.Reason}}
 	}
-	for i := range r.DKIM[:min(len(r.DKIM), maxResults)] {
+	for _, i := range byWeight(r)[:min(len(r.DKIM), maxResults)] {
 		s := &r.DKIM[i]
 		row.Signatures = append(row.Signatures, dmarc.SignatureResult{Domain: s.Domain, Selector: s.Selector, Result: string(s.Status), Human: s.Reason()})
 	}
@@ -66,14 +74,39 @@ func row(r *verify.Results, d verify.Disposition, rcpt smtp.Path) dmarc.Row {
 	return row
 }
 
+// byWeight orders signatures for a report: those that pass first, and of them
+// those of the author's domain, or one above or below it (RFC 9990 §3.1, DKIM
+// signatures).
+func byWeight(r *verify.Results) []int {
+	weight := func(i int) int {
+		s := &r.DKIM[i]
+		switch author := r.DMARC.Domain; {
+		case s.Status != dkim.StatusPass:
+			return 3
+		case s.Domain == author:
+			return 0
+		case strings.HasSuffix(author, "."+s.Domain), strings.HasSuffix(s.Domain, "."+author):
+			return 1
+		}
+		return 2
+	}
+	order := make([]int, len(r.DKIM))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return weight(a) - weight(b) })
+	return order
+}
+
 // ReportSubmitter returns what a report.Sender needs to send its reports: each
 // is signed for the domain it is from and queued.
 func (a *Agent) ReportSubmitter() report.Submitter { return reportSubmitter{a} }
 
 type reportSubmitter struct{ agent *Agent }
 
-// Submit signs and queues a report. Errors are those of the queue, and a
-// *smtp.Error for what is no address.
+// Submit signs and queues a report. Errors are those of the queue, a *smtp.Error
+// for what is no address, and dmarc.ErrDestination too where that is the
+// recipient.
 func (s reportSubmitter) Submit(ctx context.Context, m *report.Mail) error {
 	a := s.agent
 	a.setup()
@@ -83,7 +116,7 @@ func (s reportSubmitter) Submit(ctx context.Context, m *report.Mail) error {
 	}
 	to, err := smtp.ParseAddress(m.To)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", dmarc.ErrDestination, err)
 	}
 	staged, err := a.stage(ctx, bytes.NewReader(m.Message))
 	if err != nil {

@@ -100,12 +100,12 @@ type SenderResult struct {
 // read.
 var ErrReport = errors.New("dmarc: report")
 
-// Filename is the name of the report's attachment (RFC 9990 §4.1.1).
+// Filename is the name of the report's attachment (RFC 9990 §3.5.2).
 func (a *Aggregate) Filename(receiver string) string {
 	return fmt.Sprintf("%s!%s!%d!%d!%s.xml.gz", safeName(receiver), safeName(a.Published.Domain), a.Begin.Unix(), a.End.Unix(), safeName(a.ID))
 }
 
-// Subject is the subject of the mail that carries the report (RFC 9990 §4.1.2).
+// Subject is the subject of the mail that carries the report (RFC 9990 §3.5.2).
 func (a *Aggregate) Subject(receiver string) string {
 	return fmt.Sprintf("Report Domain: %s Submitter: %s Report-ID: %s", safeName(a.Published.Domain), safeName(receiver), safeName(a.ID))
 }

@@ -34,7 +34,7 @@ var (
 // are AggregateURIs of the record at policyDomain. A destination
 // in another organization must have agreed, by a record at
 // POLICYDOMAIN._report._dmarc.HOST, which may name others of the same host
-// instead. The second result has an error for each URI that is left out:
+// instead; one that names another host's counts as no. The second result has an error for each URI that is left out:
 // ErrDestination, ErrNotAgreed, or ErrDNS, with which it may be tried later.
 func (e *Evaluator) Destinations(ctx context.Context, policyDomain string, uris []string) ([]Destination, []error) {
 	return e.agreed(ctx, policyDomain, uris, func(r *Record) []string { return r.AggregateURIs })
@@ -92,24 +92,32 @@ func (s *session) destinations(domain, uri string, named func(*Record) []string)
 		if err != nil {
 			continue
 		}
-		if own := instead(named(r), host); len(own) > 0 {
-			return own, nil
+		if len(named(r)) == 0 {
+			return []Destination{{URI: uri, Address: address, External: true}}, nil
 		}
-		return []Destination{{URI: uri, Address: address, External: true}}, nil
+		return instead(named(r), host)
 	}
 	return nil, ErrNotAgreed
 }
 
-// instead are the destinations that the other organization names: those at the
-// same host (RFC 9990 §4), others do not count.
-func instead(uris []string, host string) []Destination {
+// instead are the destinations that the other organization names. Where one is
+// at another host nothing is sent to anybody (RFC 9990 §4).
+func instead(uris []string, host string) ([]Destination, error) {
 	var all []Destination
 	for _, uri := range uris[:min(len(uris), MaxDestinations)] {
-		if address, h, err := mailto(uri); err == nil && h == host {
+		address, h, err := mailto(uri)
+		switch {
+		case err != nil: // not by mail
+		case h != host:
+			return nil, ErrNotAgreed
+		default:
 			all = append(all, Destination{URI: uri, Address: address, External: true})
 		}
 	}
-	return all
+	if len(all) == 0 {
+		return nil, ErrDestination
+	}
+	return all, nil
 }
 
 // sameOrganization reports whether two domains have one Organizational Domain.

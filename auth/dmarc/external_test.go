@@ -10,7 +10,9 @@ import (
 func TestDestinations(t *testing.T) {
 	zone := `_dmarc.a.example v=DMARC1; p=none
 a.example._report._dmarc.agreed.test v=DMARC1
-a.example._report._dmarc.p.test v=DMARC1; p=reject; rua=mailto:other@p.test,mailto:x@elsewhere.test,https://p.test/
+a.example._report._dmarc.p.test v=DMARC1; p=reject; rua=mailto:other@p.test,https://p.test/
+a.example._report._dmarc.both.test v=DMARC1; rua=mailto:other@both.test,mailto:x@elsewhere.test
+a.example._report._dmarc.web.test v=DMARC1; rua=https://web.test/
 a.example._report._dmarc.away.test v=DMARC1; rua=mailto:x@elsewhere.test
 a.example._report._dmarc.spf.test v=spf1
 *.dummy v=DMARC1
@@ -27,7 +29,9 @@ _dmarc.broken.example !`
 		"mailto:d@own.a.example":            {"", ErrNotAgreed},
 		"mailto:d@agreed.test":              {"!d@agreed.test", nil},
 		"mailto:d@p.test":                   {"!other@p.test", nil},
-		"mailto:d@away.test":                {"!d@away.test", nil},
+		"mailto:d@away.test":                {"", ErrNotAgreed},
+		"mailto:d@both.test":                {"", ErrNotAgreed},
+		"mailto:d@web.test":                 {"", ErrDestination},
 		"mailto:d@spf.test":                 {"", ErrNotAgreed},
 		"mailto:d@none.test":                {"", ErrNotAgreed},
 		"mailto:d@down.test":                {"", ErrDNS},

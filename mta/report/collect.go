@@ -40,7 +40,8 @@ type Window struct {
 // ErrFull: a limit of the store is reached; the message is not counted.
 var ErrFull = errors.New("report: the store is full")
 
-// Store keeps windows. It must be safe for concurrent use.
+// Store keeps windows. It must be safe for concurrent use. One that has Save()
+// error as well is told to at the end of a Sender's round.
 type Store interface {
 	// Add counts a message on a day (its first moment in UTC). The error is
 	// ErrFull or the store's own.
@@ -61,20 +62,21 @@ type Collector struct {
 	Allow func(policyDomain string) bool
 }
 
-// Add counts a message under the present day. Reports and messages of domains
-// that want no reports are left out. Errors are the store's; mail need not wait
-// or fail for them.
+// Add counts a message under the present day. Reports, messages of domains
+// that want no reports and those that came from no address are left out. Errors
+// are the store's; mail need not wait or fail for them.
 func (c *Collector) Add(o Observation) error {
-	if c.Store == nil || o.Report || len(o.URIs) == 0 || o.Published.Domain == "" || c.Allow != nil && !c.Allow(o.Published.Domain) {
+	if c.Store == nil || o.Report || len(o.URIs) == 0 || o.Published.Domain == "" || !o.Row.Source.IsValid() || c.Allow != nil && !c.Allow(o.Published.Domain) {
 		return nil
 	}
+	o.Row.Source = o.Row.Source.Unmap().WithZone("") // the zone is this machine's own
 	return c.Store.Add(dayOf(time.Now()), &o)
 }
 
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
 // IsReport reports whether a message is a report, by its header: a
-// multipart/report, or the subject of an aggregate report (RFC 9990 §4.1.2).
+// multipart/report, or the subject of an aggregate report (RFC 9990 §3.5.2).
 // Anybody can write such a header; the message is then only not counted.
 func IsReport(h *message.Header) bool {
 	for f := range h.Fields() {
@@ -85,7 +87,8 @@ func IsReport(h *message.Header) bool {
 				return true
 			}
 		case "subject":
-			if strings.HasPrefix(value, "report domain:") {
+			// Any white space may stand between the words.
+			if w := strings.Fields(value); len(w) > 1 && w[0] == "report" && w[1] == "domain:" {
 				return true
 			}
 		}
@@ -100,11 +103,18 @@ const (
 	DefaultMaxBytes   = 64 << 20
 )
 
-// maxRow bounds what strangers' names make of one row.
-const maxRow = 8 << 10
+// What strangers can make of it.
+const (
+	maxRow      = 8 << 10 // octets of one row
+	maxPolicies = 8       // windows of a domain in a day
+	maxShare    = 8       // a domain's day has at most this part of MaxBytes
+)
 
 // Memory is a Store in memory: a restart loses what was not sent. The zero
-// value is ready to use.
+// value is ready to use. Whoever sends mail in one domain's name cannot fill it
+// for all: a domain's day has at most an eighth of MaxBytes and 8 windows; later
+// policies of that day are counted in the last of them (RFC 9990 §3.3). Of a row
+// with too long names the last signatures are left out.
 type Memory struct {
 	// MaxWindows is how many windows there may be, MaxRows how many rows in one
 	// of them, MaxBytes how much memory all take, roughly. 0:
@@ -114,7 +124,19 @@ type Memory struct {
 
 	mu      sync.Mutex
 	windows map[windowKey]*window
+	domains map[domainKey]*domainDay
 	bytes   int64
+}
+
+type domainKey struct {
+	day    int64
+	domain string
+}
+
+// domainDay is what a domain has of a day.
+type domainDay struct {
+	last           *window
+	windows, bytes int64
 }
 
 type windowKey struct {
@@ -130,48 +152,81 @@ type window struct {
 
 // Add implements Store.
 func (m *Memory) Add(day time.Time, o *Observation) error {
-	id := rowKey(&o.Row)
+	r, id := fit(&o.Row)
 	count := max(o.Row.Count, 1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := windowKey{day.Unix(), o.Published}
-	w := m.windows[key]
+	d, w := m.window(day, o)
 	if w == nil {
-		uris := o.URIs[:min(len(o.URIs), dmarc.MaxDestinations)]
-		size := int64(1024 + 2*len(o.Published.Domain) + len(o.Published.FailureOptions))
-		for _, u := range uris {
-			size += int64(len(u))
-		}
-		if len(m.windows) >= cmp.Or(m.MaxWindows, DefaultMaxWindows) || !m.fits(size) {
-			return ErrFull
-		}
-		if m.windows == nil {
-			m.windows = make(map[windowKey]*window)
-		}
-		w = &window{Window: Window{Day: day, Published: o.Published, URIs: slices.Clone(uris)}, rows: make(map[string]int), bytes: size}
-		m.windows[key] = w
-		m.bytes += size
+		return ErrFull
 	}
 	if i, ok := w.rows[id]; ok {
 		w.Rows[i].Count += count
 		return nil
 	}
 	size := int64(512 + 2*len(id))
-	if len(id) > maxRow || len(w.Rows) >= cmp.Or(m.MaxRows, DefaultMaxRows) || !m.fits(size) {
+	if len(id) > maxRow || len(w.Rows) >= cmp.Or(m.MaxRows, DefaultMaxRows) || !m.fits(d, size) {
 		w.Lost += count
 		return ErrFull
 	}
-	row := cloneRow(&o.Row)
+	row := cloneRow(&r)
 	row.Count = count
 	w.rows[id] = len(w.Rows)
 	w.Rows = append(w.Rows, row)
-	w.bytes += size
-	m.bytes += size
+	m.grow(d, w, size)
 	return nil
 }
 
-func (m *Memory) fits(size int64) bool {
-	return m.bytes+size <= cmp.Or(m.MaxBytes, DefaultMaxBytes)
+// fit is a row without what makes it too long, and its key.
+func fit(r *dmarc.Row) (dmarc.Row, string) {
+	c := *r
+	id := rowKey(&c)
+	for len(id) > maxRow && len(c.Signatures) > 0 {
+		c.Signatures = c.Signatures[:len(c.Signatures)-1]
+		id = rowKey(&c)
+	}
+	return c, id
+}
+
+// window is where a message is counted, nil if there is no room for another.
+func (m *Memory) window(day time.Time, o *Observation) (*domainDay, *window) {
+	key, of := windowKey{day.Unix(), o.Published}, domainKey{day.Unix(), o.Published.Domain}
+	d, w := m.domains[of], m.windows[key]
+	switch {
+	case w != nil:
+		return d, w
+	case d == nil:
+		d = new(domainDay)
+	case d.windows >= maxPolicies:
+		return d, d.last
+	}
+	uris := o.URIs[:min(len(o.URIs), dmarc.MaxDestinations)]
+	size := int64(1024 + 2*len(o.Published.Domain) + len(o.Published.FailureOptions))
+	for _, u := range uris {
+		size += int64(len(u))
+	}
+	if len(m.windows) >= cmp.Or(m.MaxWindows, DefaultMaxWindows) || !m.fits(d, size) {
+		return nil, nil
+	}
+	if m.windows == nil {
+		m.windows, m.domains = make(map[windowKey]*window), make(map[domainKey]*domainDay)
+	}
+	w = &window{Window: Window{Day: day, Published: o.Published, URIs: slices.Clone(uris)}, rows: make(map[string]int)}
+	m.windows[key], m.domains[of] = w, d
+	d.last, d.windows = w, d.windows+1
+	m.grow(d, w, size)
+	return d, w
+}
+
+func (m *Memory) fits(d *domainDay, size int64) bool {
+	most := cmp.Or(m.MaxBytes, DefaultMaxBytes)
+	return m.bytes+size <= most && d.bytes+size <= most/maxShare
+}
+
+func (m *Memory) grow(d *domainDay, w *window, size int64) {
+	m.bytes += size
+	d.bytes += size
+	w.bytes += size
 }
 
 // Windows implements Store.
@@ -187,7 +242,7 @@ func (m *Memory) Windows(before time.Time) ([]Window, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b Window) int {
-		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(a.Published.Domain, b.Published.Domain), cmp.Compare(reportID(&a), reportID(&b)))
+		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(a.Published.Domain, b.Published.Domain), cmp.Compare(reportID(&a, ""), reportID(&b, "")))
 	})
 	return all, nil
 }
@@ -209,6 +264,24 @@ func (m *Memory) Done(w *Window) error {
 	if old := m.windows[key]; old != nil {
 		m.bytes -= old.bytes
 		delete(m.windows, key)
+		of := domainKey{key.day, w.Published.Domain}
+		d := m.domains[of]
+		d.windows, d.bytes = d.windows-1, d.bytes-old.bytes
+		if d.windows == 0 {
+			delete(m.domains, of)
+		} else if d.last == old {
+			d.last = m.another(of)
+		}
+	}
+	return nil
+}
+
+// another is any window of a domain's day.
+func (m *Memory) another(of domainKey) *window {
+	for key, w := range m.windows {
+		if key.day == of.day && key.published.Domain == of.domain {
+			return w
+		}
 	}
 	return nil
 }

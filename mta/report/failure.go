@@ -23,6 +23,9 @@ const (
 	DefaultMaxFailuresPerDestination = 10
 )
 
+// maxHeader is how much of a redacted header is sent.
+const maxHeader = 64 << 10
+
 // FailureSender sends failure reports (RFC 9991) for those who decided to: they
 // show a stranger's mail to another. Nothing sends them unless Send is called
 // and Allow agrees. Its fields must not change once it is used; it is safe for
@@ -48,8 +51,10 @@ type FailureSender struct {
 // Send reports one message to the FailureURIs of the record at policyDomain,
 // and says how many mails that were and what went wrong: ErrSender, ErrCap,
 // dmarc's errors of destinations, and the Submitter's. Nothing is tried again.
-// The header goes out as dmarc.Redact leaves it, and without the recipient; a
-// message that is a report itself, by its header, is not reported.
+// The header goes out as dmarc.Redact leaves it, without the recipient and what
+// is over 64 KiB; a message that is a report itself, by its header, is not
+// reported. Send must not be called for the policy of a public suffix (RFC 9990
+// §6.3): its owner has no claim to others' mail.
 func (s *FailureSender) Send(ctx context.Context, policyDomain string, uris []string, f *dmarc.Failure) (int, []error) {
 	own := hostOf(s.Address)
 	if s.Submitter == nil || s.Verifier == nil || own == "" {
@@ -63,11 +68,13 @@ func (s *FailureSender) Send(ctx context.Context, policyDomain string, uris []st
 	}
 	to, errs := s.Verifier.FailureDestinations(ctx, policyDomain, uris)
 	sent := 0
+	seen := make(map[string]bool, len(to))
 	for _, d := range to {
 		host := hostOf(d.Address)
-		if host == "" {
+		if host == "" || seen[d.Address] {
 			continue
 		}
+		seen[d.Address] = true
 		if !s.take(host) {
 			errs = append(errs, fmt.Errorf("%w: %s", ErrCap, host))
 			continue
@@ -77,6 +84,9 @@ func (s *FailureSender) Send(ctx context.Context, policyDomain string, uris []st
 			err = s.Submitter.Submit(ctx, m)
 		}
 		if err != nil {
+			s.mu.Lock()
+			s.caps.give(host)
+			s.mu.Unlock()
 			errs = append(errs, err)
 			continue
 		}
@@ -95,7 +105,7 @@ func (s *FailureSender) take(host string) bool {
 func (s *FailureSender) room() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.caps.day.Equal(dayOf(time.Now())) || s.caps.all < cmp.Or(s.MaxPerDay, DefaultMaxFailuresPerDay)
+	return s.caps.room(time.Now(), cmp.Or(s.MaxPerDay, DefaultMaxFailuresPerDay))
 }
 
 // mail is a multipart/report (RFC 5965 §2) with the header of the message in
@@ -103,10 +113,16 @@ func (s *FailureSender) room() bool {
 func (s *FailureSender) mail(f *dmarc.Failure, to string) (*Mail, error) {
 	c := *f
 	c.RcptTo = "" // RFC 9991 §7: who got the mail is nobody else's business
+	// RFC 5965 §3.1 and RFC 9991 §4 want both.
+	c.Reporter, c.Alignment = cmp.Or(c.Reporter, "Posta"), cmp.Or(c.Alignment, "none")
+	redacted := dmarc.Redact(f.Header)
+	if len(redacted) > maxHeader {
+		redacted = redacted[:bytes.LastIndexByte(redacted[:maxHeader], '\n')+1]
+	}
 	var b, text, part, header message.Builder
 	text.SetText("This is a DMARC failure report about one message. Its header follows, redacted.\n")
 	part.SetBody("message/feedback-report", "8bit", bytes.NewReader(c.Part()))
-	header.SetBody("text/rfc822-headers", "8bit", bytes.NewReader(dmarc.Redact(f.Header)))
+	header.SetBody("text/rfc822-headers", "8bit", bytes.NewReader(redacted))
 	b.AddDate(time.Now()).AddMessageID(message.NewMessageID(hostOf(s.Address))).
 		AddAddresses("From", address(s.Address)).AddAddresses("To", address(to)).
 		Add("Subject", "DMARC failure report").Add("Auto-Submitted", "auto-generated").

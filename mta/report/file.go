@@ -1,24 +1,29 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/posta-mail/posta/internal/faultfs"
 )
 
 // DefaultSaveEvery is for how long counts may be lost in a crash.
 const DefaultSaveEvery = 5 * time.Minute
 
 // File is a Memory that a file keeps over a restart. Path must be set, and the
-// limits are Memory's. The file is written anew, whole or not at all: when a
-// window is done, at most every SaveEvery when a message is counted, and by
-// Save. One process may have it.
+// limits are Memory's. The file is written anew, whole or not at all: at most
+// every SaveEvery when a message is counted, when a window is done unless
+// writing takes long, and by Save, which a Sender calls at the end of a round.
+// One process may have it.
 type File struct {
 	Memory
 	// Path is the file's; it is made when there is something to be kept.
@@ -33,6 +38,7 @@ type File struct {
 	once  sync.Once
 	mu    sync.Mutex // one Save at a time
 	saved time.Time
+	took  time.Duration // for the last save
 }
 
 // Add implements Store.
@@ -43,7 +49,9 @@ func (f *File) Add(day time.Time, o *Observation) error {
 	if every <= 0 {
 		every = DefaultSaveEvery
 	}
-	f.mu.Lock()
+	if !f.mu.TryLock() {
+		return err // it is being saved: mail does not wait for that
+	}
 	defer f.mu.Unlock()
 	if time.Since(f.saved) >= every {
 		if err := f.save(); err != nil {
@@ -62,7 +70,16 @@ func (f *File) Windows(before time.Time) ([]Window, error) {
 // Done implements Store.
 func (f *File) Done(w *Window) error {
 	f.once.Do(f.load)
-	return errors.Join(f.Memory.Done(w), f.Save())
+	if err := f.Memory.Done(w); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// Of many windows that are done at once most would be written once for each.
+	if time.Since(f.saved) < 20*f.took {
+		return nil
+	}
+	return f.save()
 }
 
 // Save writes the file. The error is that of the file system; the file is then
@@ -75,8 +92,9 @@ func (f *File) Save() error {
 }
 
 func (f *File) save() error {
-	f.saved = time.Now()
-	windows, err := f.Memory.Windows(f.saved.Add(100 * 365 * 24 * time.Hour)) // all of them
+	begin := time.Now()
+	defer func() { f.saved, f.took = time.Now(), time.Since(begin) }()
+	windows, err := f.Memory.Windows(begin.Add(100 * 365 * 24 * time.Hour)) // all of them
 	if err != nil {
 		return err
 	}
@@ -84,7 +102,8 @@ func (f *File) save() error {
 	if err != nil {
 		return err
 	}
-	t, err := os.CreateTemp(filepath.Dir(f.Path), ".report")
+	// Always the same name: what a crash leaves is written over.
+	t, err := os.OpenFile(f.Path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -98,8 +117,24 @@ func (f *File) save() error {
 	}
 	if err != nil {
 		_ = os.Remove(t.Name())
+		return err
 	}
-	return err
+	return faultfs.OS{}.SyncDir(filepath.Dir(f.Path))
+}
+
+// read reads the file, unless it is larger than save can have made it.
+func (f *File) read() ([]byte, error) {
+	file, err := os.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	most := 8*cmp.Or(f.MaxBytes, DefaultMaxBytes) + 1<<20
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("over %d octets", most)
+	}
+	return data, err
 }
 
 // load reads the file once.
@@ -107,7 +142,7 @@ func (f *File) load() {
 	f.mu.Lock()
 	f.saved = time.Now()
 	f.mu.Unlock()
-	data, err := os.ReadFile(f.Path)
+	data, err := f.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +25,8 @@ type Mail struct {
 }
 
 // Submitter takes mail to be sent. It signs with DKIM for the domain of From:
-// a report must itself pass DMARC (RFC 9990 §4.1).
+// a report must itself pass DMARC (RFC 9990 §3.5.2). It is tried again after an
+// error, unless that is dmarc.ErrDestination: the recipient is no address.
 type Submitter interface {
 	Submit(ctx context.Context, m *Mail) error
 }
@@ -41,6 +44,10 @@ const (
 	DefaultInterval          = time.Hour
 	DefaultMaxAge            = 3 * 24 * time.Hour
 )
+
+// settle is for how long a day that has ended is left alone: for messages that
+// are still being counted, and for clocks that are put back a little.
+const settle = 10 * time.Minute
 
 // Reasons why a report is not sent. Match them with errors.Is.
 var (
@@ -70,7 +77,8 @@ type Sender struct {
 	Allow func(policyDomain string) bool
 	// MaxPerDay is how many mails are sent in a day of UTC, MaxPerDestination
 	// how many to one domain, MaxSize how large an attachment may be before
-	// base64. 0: the Default of the same name.
+	// base64: of a larger one the rarer rows are left out. 0: the Default of the
+	// same name.
 	MaxPerDay, MaxPerDestination, MaxSize int
 	// Interval is how often Run looks, MaxAge when a window that cannot be sent
 	// is given up, counted from its end. 0: DefaultInterval, DefaultMaxAge.
@@ -101,6 +109,17 @@ func (c *caps) take(now time.Time, host string, all, each int) bool {
 	c.all++
 	c.byHost[host]++
 	return true
+}
+
+// give takes back what was counted, for a mail that was not sent.
+func (c *caps) give(host string) {
+	c.all--
+	c.byHost[host]--
+}
+
+// room reports whether the day has any mail left.
+func (c *caps) room(now time.Time, all int) bool {
+	return !c.day.Equal(dayOf(now)) || c.all < all
 }
 
 // Run sends until ctx ends, and returns its error, or ErrSender at once. It
@@ -134,20 +153,45 @@ func (s *Sender) check() error {
 	return nil
 }
 
-// Send sends the reports of all days that have ended, and says how many mails
-// that were and what went wrong. A window stays in the store as long as a
-// later try may help, and what was sent of it is not sent again; should the
-// process end in between, the report has the same identifier.
+// Send sends the reports of all days that ended at least 10 minutes ago, and
+// says how many mails that were and what went wrong. A window stays in the store
+// as long as a later try may help, and what was sent of it is not sent again;
+// should the process end in between, the report has the same identifier, file
+// name and Message-ID. Where caps do not allow all, chance decides whose are
+// first.
 func (s *Sender) Send(ctx context.Context) (int, []error) {
 	if err := s.check(); err != nil {
 		return 0, []error{err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	windows, err := s.Store.Windows(dayOf(time.Now()))
+	windows, err := s.Store.Windows(dayOf(time.Now().Add(-settle)))
 	if err != nil {
 		return 0, []error{err}
 	}
+	ids := make(map[string]bool, len(windows))
+	for i := range windows {
+		ids[s.id(&windows[i])] = true
+	}
+	for key := range s.sent { // of windows that are done
+		if id, _, _ := strings.Cut(key, " "); !ids[id] {
+			delete(s.sent, key)
+		}
+	}
+	slices.SortFunc(windows, func(a, b Window) int {
+		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(s.id(&a), s.id(&b)))
+	})
+	sent, errs := s.round(ctx, windows)
+	if store, ok := s.Store.(interface{ Save() error }); ok && len(windows) > 0 {
+		if err := store.Save(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return sent, errs
+}
+
+// round tries all windows once.
+func (s *Sender) round(ctx context.Context, windows []Window) (int, []error) {
 	var errs []error
 	sent := 0
 	for i := range windows {
@@ -162,17 +206,16 @@ func (s *Sender) Send(ctx context.Context) (int, []error) {
 			errs = append(errs, fmt.Errorf("%s: %w", w.Published.Domain, err))
 			again = again || !final(err)
 		}
-		if again && time.Since(w.Day.Add(24*time.Hour)) < cmp.Or(max(s.MaxAge, 0), DefaultMaxAge) {
+		// What ended with ctx was not tried, however old it is.
+		if again && (ctx.Err() != nil || time.Since(w.Day.Add(24*time.Hour)) < cmp.Or(max(s.MaxAge, 0), DefaultMaxAge)) {
 			continue
 		}
 		if again {
 			errs = append(errs, fmt.Errorf("%s: %w", w.Published.Domain, ErrExpired))
 		}
 		if err := s.Store.Done(w); err != nil {
-			errs = append(errs, err)
-			continue // what was sent is remembered: the window comes again
+			errs = append(errs, err) // what was sent is remembered, should it come again
 		}
-		s.forget(w)
 	}
 	return sent, errs
 }
@@ -189,13 +232,12 @@ func (s *Sender) window(ctx context.Context, w *Window) (int, []error) {
 	if len(w.Rows) == 0 || s.Allow == nil || !s.Allow(domain) || domain == hostOf(s.Address) {
 		return 0, nil
 	}
-	a := s.aggregate(w)
-	var data bytes.Buffer
-	if err := a.WriteGzip(&data); err != nil {
-		return 0, []error{err}
+	if !s.caps.room(time.Now(), cmp.Or(s.MaxPerDay, DefaultMaxPerDay)) {
+		return 0, []error{ErrCap} // before DNS is asked
 	}
-	if data.Len() > cmp.Or(s.MaxSize, DefaultMaxSize) {
-		return 0, []error{fmt.Errorf("%w: %d octets", ErrTooLarge, data.Len())}
+	a, data, err := s.pack(w)
+	if err != nil {
+		return 0, []error{err}
 	}
 	to, errs := s.Verifier.Destinations(ctx, domain, w.URIs)
 	sent := 0
@@ -209,11 +251,12 @@ func (s *Sender) window(ctx context.Context, w *Window) (int, []error) {
 			errs = append(errs, fmt.Errorf("%w: %s", ErrCap, host))
 			continue
 		}
-		m, err := s.mail(a, d.Address, data.Bytes())
+		m, err := s.mail(a, d.Address, data)
 		if err == nil {
 			err = s.Submitter.Submit(ctx, m)
 		}
 		if err != nil {
+			s.caps.give(host)
 			errs = append(errs, err)
 			continue
 		}
@@ -226,23 +269,39 @@ func (s *Sender) window(ctx context.Context, w *Window) (int, []error) {
 	return sent, errs
 }
 
-// forget drops what was remembered of a window that is done.
-func (s *Sender) forget(w *Window) {
-	id := s.id(w) + " "
-	for key := range s.sent {
-		if len(key) > len(id) && key[:len(id)] == id {
-			delete(s.sent, key)
+// pack compresses the report. One that is too large goes without the rarer half
+// of its rows, until it fits: else whoever sends enough nonsense in a domain's
+// name keeps its owner from hearing of anything.
+func (s *Sender) pack(w *Window) (*dmarc.Aggregate, []byte, error) {
+	for {
+		a := s.aggregate(w)
+		var data bytes.Buffer
+		if err := a.WriteGzip(&data); err != nil {
+			return nil, nil, err
 		}
+		if data.Len() <= cmp.Or(s.MaxSize, DefaultMaxSize) {
+			return a, data.Bytes(), nil
+		}
+		half := len(w.Rows) / 2
+		if half == 0 {
+			return nil, nil, fmt.Errorf("%w: %d octets", ErrTooLarge, data.Len())
+		}
+		slices.SortStableFunc(w.Rows, func(a, b dmarc.Row) int { return cmp.Compare(b.Count, a.Count) })
+		for i := half; i < len(w.Rows); i++ {
+			w.Lost += w.Rows[i].Count
+		}
+		w.Rows = w.Rows[:half]
 	}
 }
 
-func (s *Sender) id(w *Window) string { return reportID(w) + "." + s.Domain }
+func (s *Sender) id(w *Window) string { return reportID(w, s.Domain) }
 
-// reportID is the same whenever the window is (RFC 9990 §3.1.1: receivers
-// know a report that came twice by it).
-func reportID(w *Window) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%d %q", w.Day.Unix(), fmt.Sprintf("%+q", []any{w.Published})))
-	return w.Day.Format("20060102") + "." + hex.EncodeToString(h[:12])
+// reportID is the same whenever the window is: receivers know a report that
+// came twice by it (RFC 9990 §3.5.1). It has letters and digits alone, so that
+// it can be the same in the file's name (§3.5.2).
+func reportID(w *Window, receiver string) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %q %q", w.Day.Unix(), receiver, fmt.Sprintf("%+q", []any{w.Published})))
+	return w.Day.Format("20060102") + hex.EncodeToString(h[:16])
 }
 
 func (s *Sender) aggregate(w *Window) *dmarc.Aggregate {
@@ -256,14 +315,14 @@ func (s *Sender) aggregate(w *Window) *dmarc.Aggregate {
 	return a
 }
 
-// mail puts a report into a message (RFC 9990 §4.1).
+// mail puts a report into a message (RFC 9990 §3.5.2).
 func (s *Sender) mail(a *dmarc.Aggregate, to string, data []byte) (*Mail, error) {
 	var b, text, file message.Builder
 	text.SetText(fmt.Sprintf("This is a DMARC aggregate report of %s about %s,\nfrom %s to %s.\n", a.Org, a.Published.Domain,
 		a.Begin.Format(time.RFC3339), a.End.Format(time.RFC3339)))
 	name := []message.Param{{Name: "filename", Value: a.Filename(s.Domain)}}
 	file.Add("Content-Disposition", message.FormatParams("attachment", name)).SetBody("application/gzip", "base64", bytes.NewReader(data))
-	b.AddDate(time.Now()).AddMessageID(message.NewMessageID(hostOf(s.Address))).
+	b.AddDate(time.Now()).AddMessageID(a.ID+"@"+hostOf(s.Address)).
 		AddAddresses("From", address(s.Address)).AddAddresses("To", address(to)).
 		AddText("Subject", a.Subject(s.Domain)).Add("Auto-Submitted", "auto-generated").
 		SetMultipart("mixed", nil, &text, &file)

@@ -42,9 +42,9 @@ type Policy struct {
 	MaxAge time.Duration
 }
 
-// ParsePolicy parses a policy file. Lines end with LF or CRLF; of a field that
-// occurs more than once, the first counts, but for mx; unknown fields are
-// ignored. Errors are ErrTooLarge and ErrSyntax, both of which mean that the
+// ParsePolicy parses a policy file. Lines end with LF or CRLF, and fields come in
+// any order (RFC 8461 §3.2); of a field that occurs more than once, the first
+// counts, but for mx; unknown fields are ignored. Errors are ErrTooLarge and ErrSyntax, both of which mean that the
 // domain has no (new) policy.
 func ParsePolicy(body []byte) (*Policy, error) {
 	if len(body) > MaxPolicyBytes {
@@ -62,10 +62,6 @@ func ParsePolicy(body []byte) (*Policy, error) {
 		name, value = strings.TrimRight(name, " \t"), strings.TrimLeft(value, " \t")
 		if !ok || !fieldName(name) || strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r == 0x7F }) >= 0 {
 			return nil, fmt.Errorf("%w: line %.60q", ErrSyntax, text)
-		}
-		// RFC 8461 §3.2: the version comes first.
-		if !seen["version"] && name != "version" {
-			return nil, fmt.Errorf("%w: the version does not come first", ErrSyntax)
 		}
 		if seen[name] && name != "mx" {
 			continue

@@ -100,24 +100,27 @@ func ParseReportRecord(texts []string) (ReportRecord, error) {
 func (r ReportRecord) String() string { return "v=TLSRPTv1; rua=" + strings.Join(r.URIs, ",") }
 
 // only returns the one text of a version. What does not begin with it and a
-// semicolon is something else's.
+// semicolon is discarded (RFC 8461 §3.1, RFC 8460 §3); a bare version counts
+// where there is nothing else, so that its owner hears what is wrong.
 func only(texts []string, version string) (string, error) {
-	found, n := "", 0
+	found, n, bare := "", 0, false
 	for _, t := range texts {
 		rest, ok := strings.CutPrefix(t, version)
 		if !ok {
 			continue
 		}
 		// The grammar lets blanks stand before the semicolon, the text does not.
-		if rest = strings.TrimLeft(rest, " \t"); rest == "" || rest[0] == ';' {
-			found, n = rest, n+1
+		rest = strings.TrimLeft(rest, " \t")
+		bare = bare || rest == ""
+		if after, ok := strings.CutPrefix(rest, ";"); ok {
+			found, n = after, n+1
 		}
 	}
-	switch n {
-	case 0:
+	switch {
+	case n == 1 || n == 0 && bare:
+		return found, nil
+	case n == 0:
 		return "", ErrNone
-	case 1:
-		return strings.TrimPrefix(found, ";"), nil
 	}
 	return "", ErrMultiple
 }

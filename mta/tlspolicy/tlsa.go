@@ -47,7 +47,7 @@ func Usable(r dns.TLSA) error {
 // (RFC 7672 §3.1.1); for usage 2 it is a certificate above it, and the chain
 // and the name are still to be checked (§3.1.2).
 func Matches(r dns.TLSA, cert *x509.Certificate) bool {
-	if Usable(r) != nil {
+	if cert == nil || Usable(r) != nil {
 		return false
 	}
 	data := cert.Raw
