@@ -50,7 +50,7 @@ func TestReports(t *testing.T) {
 	s.run()
 	require.Eventually(t, func() bool { return len(s.mail("bob@ours.test", store.Inbox)) == 1 }, 10*time.Second, 5*time.Millisecond)
 	for _, bad := range []string{"", "bob", "bob@ours.test\r\n"} {
-		assert.Error(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: "reports@dmarc.ours.test", To: bad}))
+		assert.ErrorIs(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: "reports@dmarc.ours.test", To: bad}), dmarc.ErrDestination)
 		assert.Error(t, s.ReportSubmitter().Submit(t.Context(), &report.Mail{From: bad, To: "bob@ours.test"}))
 	}
 }

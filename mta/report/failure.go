@@ -26,6 +26,21 @@ const (
 // maxHeader is how much of a redacted header is sent.
 const maxHeader = 64 << 10
 
+// inLimits is a header without what is over maxHeader, and of longer lines what
+// a mail may have (RFC 5322 §2.1.1).
+func inLimits(header []byte) []byte {
+	if len(header) > maxHeader {
+		header = header[:maxHeader]
+		header = header[:bytes.LastIndexByte(header, '\n')+1]
+	}
+	var out []byte
+	for line := range bytes.Lines(header) {
+		line = bytes.TrimRight(line, "\r\n")
+		out = append(append(out, line[:min(len(line), 998)]...), "\r\n"...)
+	}
+	return out
+}
+
 // FailureSender sends failure reports (RFC 9991) for those who decided to: they
 // show a stranger's mail to another. Nothing sends them unless Send is called
 // and Allow agrees. Its fields must not change once it is used; it is safe for
@@ -115,10 +130,7 @@ func (s *FailureSender) mail(f *dmarc.Failure, to string) (*Mail, error) {
 	c.RcptTo = "" // RFC 9991 §7: who got the mail is nobody else's business
 	// RFC 5965 §3.1 and RFC 9991 §4 want both.
 	c.Reporter, c.Alignment = cmp.Or(c.Reporter, "Posta"), cmp.Or(c.Alignment, "none")
-	redacted := dmarc.Redact(f.Header)
-	if len(redacted) > maxHeader {
-		redacted = redacted[:bytes.LastIndexByte(redacted[:maxHeader], '\n')+1]
-	}
+	redacted := inLimits(dmarc.Redact(f.Header))
 	var b, text, part, header message.Builder
 	text.SetText("This is a DMARC failure report about one message. Its header follows, redacted.\n")
 	part.SetBody("message/feedback-report", "8bit", bytes.NewReader(c.Part()))

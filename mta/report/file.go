@@ -164,7 +164,7 @@ func (f *File) load() {
 
 // adopt takes over a window, within the limits.
 func (f *File) adopt(w *Window) error {
-	if w.Published.Domain == "" || !w.Day.Equal(dayOf(w.Day)) {
+	if w.Published.Domain == "" || !w.Day.Equal(dayOf(w.Day)) || w.Lost < 0 {
 		return fmt.Errorf("window of %.100q", w.Published.Domain)
 	}
 	for i := range w.Rows {

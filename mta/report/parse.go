@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -25,7 +26,9 @@ type Received struct {
 
 // Parse takes the reports from a message of size octets: every part that is
 // XML, gzip or zip by type or name, and every failure report. Rows go to each,
-// if not nil. rd may be nil. Nothing says that a report is true, nor who sent
+// if not nil. rd may be nil. Of several aggregate reports in a message each has
+// half the room of the one before: no message costs more than two times rd's
+// limits. Nothing says that a report is true, nor who sent
 // it: that is for the caller to verify.
 //
 // Errors are r's and each's, and dmarc.ErrReport for a message without a
@@ -35,9 +38,11 @@ func Parse(r io.ReaderAt, size int64, rd *dmarc.Reader, each func(*dmarc.Row) er
 	if err != nil {
 		return nil, err
 	}
-	if rd == nil {
-		rd = new(dmarc.Reader)
+	room := dmarc.Reader{}
+	if rd != nil {
+		room = *rd
 	}
+	room.MaxExpanded, room.MaxRows = cmp.Or(max(room.MaxExpanded, 0), dmarc.DefaultMaxExpanded), cmp.Or(max(room.MaxRows, 0), dmarc.DefaultMaxRows)
 	got := new(Received)
 	for p := range o.Root.Walk() {
 		aggregate, failure := kind(p)
@@ -49,7 +54,8 @@ func Parse(r io.ReaderAt, size int64, rd *dmarc.Reader, each func(*dmarc.Row) er
 		}
 		body := message.DecodeBody(p.Encoding, p.BodyReader(r))
 		if aggregate {
-			a, err := rd.Read(body, each)
+			a, err := room.Read(body, each)
+			room.MaxExpanded, room.MaxRows = max(room.MaxExpanded/2, 1), max(room.MaxRows/2, 1)
 			if err != nil {
 				return got, err
 			}

@@ -132,7 +132,7 @@ func TestSenderDays(t *testing.T) {
 		time.Sleep(24*time.Hour - time.Second)
 		synctest.Wait()
 		assert.Empty(t, out.all())
-		time.Sleep(time.Hour + 2*time.Second)
+		time.Sleep(time.Hour + settle + 2*time.Second)
 		synctest.Wait()
 		require.Len(t, out.all(), 1)
 		m := out.all()[0]

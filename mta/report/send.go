@@ -157,8 +157,8 @@ func (s *Sender) check() error {
 // says how many mails that were and what went wrong. A window stays in the store
 // as long as a later try may help, and what was sent of it is not sent again;
 // should the process end in between, the report has the same identifier, file
-// name and Message-ID. Where caps do not allow all, chance decides whose are
-// first.
+// name and Message-ID. Where caps do not allow all, which go first differs
+// from day to day.
 func (s *Sender) Send(ctx context.Context) (int, []error) {
 	if err := s.check(); err != nil {
 		return 0, []error{err}
@@ -322,7 +322,7 @@ func (s *Sender) mail(a *dmarc.Aggregate, to string, data []byte) (*Mail, error)
 		a.Begin.Format(time.RFC3339), a.End.Format(time.RFC3339)))
 	name := []message.Param{{Name: "filename", Value: a.Filename(s.Domain)}}
 	file.Add("Content-Disposition", message.FormatParams("attachment", name)).SetBody("application/gzip", "base64", bytes.NewReader(data))
-	b.AddDate(time.Now()).AddMessageID(a.ID+"@"+hostOf(s.Address)).
+	b.AddDate(time.Now()).AddMessageID("<"+a.ID+"@"+hostOf(s.Address)+">").
 		AddAddresses("From", address(s.Address)).AddAddresses("To", address(to)).
 		AddText("Subject", a.Subject(s.Domain)).Add("Auto-Submitted", "auto-generated").
 		SetMultipart("mixed", nil, &text, &file)

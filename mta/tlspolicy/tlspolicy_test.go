@@ -232,3 +232,17 @@ func FuzzPolicy(f *testing.F) {
 		require.Equal(t, p.Matches(mx), again.Matches(mx))
 	})
 }
+
+func FuzzTLSA(f *testing.F) {
+	f.Fuzz(func(t *testing.T, usage, selector, matching byte, data []byte) {
+		r := dns.TLSA{Usage: usage, Selector: selector, MatchingType: matching, Data: data}
+		cert := &x509.Certificate{Raw: data, RawSubjectPublicKeyInfo: data}
+		err := tlspolicy.Usable(r)
+		if err != nil {
+			require.ErrorIs(t, err, tlspolicy.ErrUnusable)
+		}
+		// The data is the certificate: it matches as it is, and no digest does.
+		require.Equal(t, err == nil && matching == 0, tlspolicy.Matches(r, cert))
+		require.False(t, tlspolicy.Matches(r, nil))
+	})
+}
