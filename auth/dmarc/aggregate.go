@@ -1,6 +1,7 @@
 package dmarc
 
 import (
+	"bufio"
 	"compress/gzip"
 	"encoding/xml"
 	"errors"
@@ -143,7 +144,7 @@ func (a *Aggregate) WriteXML(w io.Writer) error {
 	case p.Policy == "":
 		return fmt.Errorf("%w: no policy", ErrReport)
 	}
-	x := &xmlWriter{w: w}
+	x := &xmlWriter{w: bufio.NewWriter(w)}
 	x.raw(xml.Header)
 	x.raw(`<feedback xmlns="` + Namespace + `">`)
 	x.element("version", "1.0")
@@ -166,30 +167,52 @@ func (a *Aggregate) WriteXML(w io.Writer) error {
 		x.row(&a.Records[i])
 	}
 	x.raw("</feedback>\n")
+	if x.err == nil {
+		x.err = x.w.Flush()
+	}
 	return x.err
 }
 
 // xmlWriter writes elements; the first error stays.
 type xmlWriter struct {
-	w   io.Writer
+	w   *bufio.Writer
 	err error
 }
 
 func (x *xmlWriter) raw(s string) {
 	if x.err == nil {
-		_, x.err = io.WriteString(x.w, s)
+		_, x.err = x.w.WriteString(s)
 	}
 }
 
-func (x *xmlWriter) open(name string)  { x.raw("<" + name + ">") }
-func (x *xmlWriter) close(name string) { x.raw("</" + name + ">") }
+func (x *xmlWriter) open(name string)  { x.tag("<", name) }
+func (x *xmlWriter) close(name string) { x.tag("</", name) }
+
+func (x *xmlWriter) tag(begin, name string) {
+	x.raw(begin)
+	x.raw(name)
+	x.raw(">")
+}
 
 func (x *xmlWriter) element(name, value string) {
 	x.open(name)
-	if x.err == nil {
+	switch {
+	case plain(value):
+		x.raw(value)
+	case x.err == nil:
 		x.err = xml.EscapeText(x.w, []byte(value))
 	}
 	x.close(name)
+}
+
+// plain reports whether a value needs no escaping, as nearly all do.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || strings.IndexByte(`<>&"'`, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (x *xmlWriter) optional(name, value string) {

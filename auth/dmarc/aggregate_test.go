@@ -73,6 +73,23 @@ func TestAggregateRoundTrip(t *testing.T) {
 	assert.Equal(t, "Report Domain: a.example Submitter: r.example Report-ID: 2026.11.23.1", a.Subject("r.example\r\n"))
 }
 
+// TestAggregateOctets has what XML cannot hold, in a value that a stranger chose.
+func TestAggregateOctets(t *testing.T) {
+	for value, want := range map[string]string{
+		"a<b>&\"'": "a<b>&\"'", "a\x00b": "a\ufffdb", "a\x1fb": "a\ufffdb", "a\xffb": "a\ufffdb", "]]>": "]]>", "\u00e9\u2028x": "\u00e9\u2028x", "a\tb~": "a\tb~",
+	} {
+		a := sample()
+		a.Records = a.Records[:1]
+		a.Records[0].HeaderFrom = value
+		var b bytes.Buffer
+		require.NoError(t, a.WriteXML(&b))
+		var got string
+		_, err := new(Reader).Read(&b, func(r *Row) error { got = r.HeaderFrom; return nil })
+		require.NoError(t, err, "%q", value)
+		assert.Equal(t, want, got, "%q", value)
+	}
+}
+
 func TestAggregateWriteErrors(t *testing.T) {
 	for name, change := range map[string]func(*Aggregate){
 		"domain": func(a *Aggregate) { a.Published.Domain = "" }, "id": func(a *Aggregate) { a.ID = "" }, "org": func(a *Aggregate) { a.Org = "" },

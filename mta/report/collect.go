@@ -135,7 +135,7 @@ type domainKey struct {
 
 // domainDay is what a domain has of a day.
 type domainDay struct {
-	last           *window
+	last           *window // the one that was made last; there for certain when windows is maxPolicies
 	windows, bytes int64
 }
 
@@ -269,18 +269,6 @@ func (m *Memory) Done(w *Window) error {
 		d.windows, d.bytes = d.windows-1, d.bytes-old.bytes
 		if d.windows == 0 {
 			delete(m.domains, of)
-		} else if d.last == old {
-			d.last = m.another(of)
-		}
-	}
-	return nil
-}
-
-// another is any window of a domain's day.
-func (m *Memory) another(of domainKey) *window {
-	for key, w := range m.windows {
-		if key.day == of.day && key.published.Domain == of.domain {
-			return w
 		}
 	}
 	return nil

@@ -346,11 +346,12 @@ func TestIsReport(t *testing.T) {
 		"Subject: Report\r\n Domain: a\r\n":                 true,
 		"SUBJECT: report \t domain: a\r\n":                  true,
 		"Content-Type: Multipart/Report; boundary=x\r\n":    true,
+		"Subject: Your Domain: a\r\n":                       false,
 		"Subject: Report Domain\r\n":                        false,
 		"Subject: Re: Report Domain: a\r\n":                 false,
 		"Subject: Report\r\n":                               false,
 		"Content-Type: multipart/mixed\r\nX-Subject: a\r\n": false,
-		"Subject:\r\n": false,
+		"Subject:\r\n":                                      false,
 	} {
 		assert.Equal(t, want, IsReport(message.ParseHeader([]byte(header+"\r\n"))), "%q", header)
 	}
@@ -359,7 +360,7 @@ func TestIsReport(t *testing.T) {
 func TestFailureMail(t *testing.T) {
 	out := new(outbox)
 	s := &FailureSender{Submitter: out, Verifier: new(verifier), Address: "dmarc@reports.r.test", Allow: func(string) bool { return true }}
-	f := &dmarc.Failure{Domain: "a.test", Header: []byte("From: x@a.test\r\nX-Mailer: " + strings.Repeat("y", 5000) + "\r\n" + strings.Repeat("Message-ID: <z@a.test>\r\n", 10_000) + "\r\n")}
+	f := &dmarc.Failure{Domain: "a.test", Header: []byte("From: x@a.test\r\nX-Mailer: " + strings.Repeat("y", 5000) + "\r\n" + strings.Repeat("Message-ID: <"+strings.Repeat("z", 800)+"@a.test>\r\n", 500) + "\r\n")}
 	n, errs := s.Send(t.Context(), "a.test", []string{"mailto:d@a.test", "mailto:d@a.test"}, f)
 	assert.Equal(t, 1, n, "once to each")
 	assert.Empty(t, errs)
@@ -390,8 +391,7 @@ func TestFileFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.NoFileExists(t, path)
 	}
-	require.NoError(t, os.WriteFile(path, whole, 0o600))
-	require.NoError(t, os.Truncate(path, 20<<20))
+	require.NoError(t, os.WriteFile(path, append(bytes.Clone(whole), bytes.Repeat([]byte(" "), 20<<20)...), 0o600))
 	huge := &File{Path: path, Memory: Memory{MaxBytes: 1 << 20}}
 	windows, err := huge.Windows(dayOf(time.Now()))
 	require.NoError(t, err)
