@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,18 +223,31 @@ func TestLate(t *testing.T) {
 	})
 }
 
+// counting counts the questions about text.
+type counting struct {
+	*testdns.Resolver
+	n atomic.Int64
+}
+
+func (c *counting) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	c.n.Add(1)
+	return c.Resolver.LookupTXT(ctx, name)
+}
+
 // TestClosed asks what was found out after Close, which says nothing against
 // anybody.
 func TestClosed(t *testing.T) {
 	z := zone()
 	msg := sign(t, signer(t, z, "reject.example"), letter("a@reject.example"))
-	v := &verify.Verifier{Resolver: testdns.NewResolver(z)}
+	r := &counting{Resolver: testdns.NewResolver(z)}
+	v := &verify.Verifier{Resolver: r}
 	for _, n := range []int{0, 20, len(msg)} {
 		synctest.Test(t, func(t *testing.T) {
 			m := v.Begin(t.Context(), verify.Envelope{Remote: bad, HELO: "x", MailFrom: "a@evil.example"})
 			_, _ = m.Write([]byte(msg[:n]))
 			synctest.Wait()
 			require.NoError(t, m.Close())
+			asked := r.n.Load()
 			_, err := m.Write([]byte(msg[n:]))
 			require.NoError(t, err)
 			res := m.Results(t.Context())
@@ -239,6 +255,8 @@ func TestClosed(t *testing.T) {
 			assert.ErrorIs(t, res.DMARC.Err, context.Canceled)
 			assert.Equal(t, verify.Accept, res.Recommend().Action)
 			assert.Same(t, res, m.Results(t.Context()))
+			synctest.Wait()
+			assert.Equal(t, asked, r.n.Load(), "asks nothing more")
 			_, err = res.Field()
 			require.NoError(t, err)
 		})
@@ -269,4 +287,58 @@ func TestOwnField(t *testing.T) {
 func bodyHash(body string) string {
 	sum := sha256.Sum256([]byte(body))
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// endless has SPF records without end for evil.example, and no more than there
+// are for others.
+type endless struct {
+	*testdns.Resolver
+	slow *slow
+}
+
+func (e endless) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if strings.Contains(name, "h.evil.example") {
+		return e.slow.LookupTXT(ctx, name)
+	}
+	return e.Resolver.LookupTXT(ctx, name)
+}
+
+func (e endless) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	if strings.Contains(name, "h.evil.example") {
+		return e.slow.LookupMX(ctx, name)
+	}
+	return e.Resolver.LookupMX(ctx, name)
+}
+
+func (e endless) LookupNetIP(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	if strings.Contains(name, "h.evil.example") {
+		return e.slow.LookupNetIP(ctx, network, name)
+	}
+	return e.Resolver.LookupNetIP(ctx, network, name)
+}
+
+// TestSpentByHELO has a HELO that spends all lookups of its check: that of the
+// sender has its own, and fails.
+func TestSpentByHELO(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := zone()
+		z["reject.example"] = testdns.Records{TXT: []string{"v=spf1 exists:a.x exists:b.x exists:%{i}.slow.example -all"}}
+		r := endless{testdns.NewResolver(z), &slow{}}
+		v := &verify.Verifier{Resolver: delayed{r}, NoIPRev: true, SPF: spf.Checker{Lookups: 10_000, VoidLookups: 10_000}}
+		res, err := v.Verify(t.Context(), verify.Envelope{Remote: bad, HELO: "h.evil.example", MailFrom: "a@reject.example"}, strings.NewReader(letter("a@reject.example")))
+		require.NoError(t, err)
+		assert.ErrorIs(t, res.HELO.Err, verify.ErrLookups)
+		assert.Equal(t, spf.Fail, res.SPF.Status, "%v", res.SPF.Err)
+		assert.Equal(t, dmarc.StatusFail, res.DMARC.Status)
+	})
+}
+
+// delayed answers the sender's questions after the others.
+type delayed struct{ endless }
+
+func (d delayed) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if strings.TrimSuffix(name, ".") == "reject.example" {
+		time.Sleep(5 * time.Second)
+	}
+	return d.endless.LookupTXT(ctx, name)
 }

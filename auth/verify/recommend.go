@@ -95,7 +95,7 @@ func (r *Results) Recommend(evidence ...bool) Disposition {
 	case r.Override != nil:
 		return Disposition{Reason: fmt.Sprintf("DMARC passed where %s received the message", r.Override.Seal.Domain), Override: "local_policy"}
 	case d.Handling(against) == dmarc.Reject:
-		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 26}, Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.2
+		return Disposition{Action: Reject, Code: 550, Enhanced: [3]int{5, 7, 26}, Reason: "Message fails DMARC, and the policy of " + d.Domain + " is reject"} // RFC 7372 §3.4
 	case d.Handling(against) == dmarc.Quarantine:
 		res := Disposition{Action: Quarantine, Reason: "Message fails DMARC"}
 		if d.Policy == dmarc.Reject {
