@@ -9,7 +9,6 @@ import (
 
 	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
-	"github.com/posta-mail/posta/auth/spf"
 	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/message"
 	"github.com/posta-mail/posta/mta/report"
@@ -65,12 +64,9 @@ func row(r *verify.Results, d verify.Disposition, rcpt smtp.Path) dmarc.Row {
 		s := &r.DKIM[i]
 		row.Signatures = append(row.Signatures, dmarc.SignatureResult{Domain: s.Domain, Selector: s.Selector, Result: string(s.Status), Human: s.Reason()})
 	}
-	// One result: that of MAIL FROM, or of HELO without one (RFC 9990 §3.1.4).
-	scope := "mfrom"
-	if r.SPF.Identity == spf.HELO {
-		scope = "helo"
-	}
-	row.Senders = []dmarc.SenderResult{{Domain: r.SPF.Domain, Scope: scope, Result: r.SPF.Status.String()}}
+	// One result, of the one scope there is (RFC 9990 §3.1): without a sender MAIL
+	// FROM is postmaster at HELO (RFC 7208 §2.4).
+	row.Senders = []dmarc.SenderResult{{Domain: r.SPF.Domain, Scope: "mfrom", Result: r.SPF.Status.String()}}
 	return row
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/posta-mail/posta/auth/dkim"
 	"github.com/posta-mail/posta/auth/dmarc"
+	"github.com/posta-mail/posta/auth/spf"
 	"github.com/posta-mail/posta/auth/verify"
 	"github.com/posta-mail/posta/smtp"
 )
@@ -35,6 +36,14 @@ func TestRowDisposition(t *testing.T) {
 		got := row(r, verify.Disposition{Action: c.action}, smtp.Path{})
 		assert.Equal(t, c.want, got.Disposition, "%+v", c)
 	}
+}
+
+// TestRowSender: a bounce's result is of the same scope, the only one.
+func TestRowSender(t *testing.T) {
+	r := &verify.Results{SPF: spf.Result{Identity: spf.HELO, Domain: "mx.a.test", Status: spf.Pass}}
+	got := row(r, verify.Disposition{}, smtp.Path{})
+	assert.Equal(t, []dmarc.SenderResult{{Domain: "mx.a.test", Scope: "mfrom", Result: "pass"}}, got.Senders)
+	assert.Empty(t, got.EnvelopeFrom)
 }
 
 // TestRowSignatures: many signatures do not hide the one that matters.

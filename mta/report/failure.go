@@ -69,7 +69,7 @@ type FailureSender struct {
 // The header goes out as dmarc.Redact leaves it, without the recipient and what
 // is over 64 KiB; a message that is a report itself, by its header, is not
 // reported. Send must not be called for the policy of a public suffix (RFC 9990
-// §6.3): its owner has no claim to others' mail.
+// §7.3): its owner has no claim to others' mail.
 func (s *FailureSender) Send(ctx context.Context, policyDomain string, uris []string, f *dmarc.Failure) (int, []error) {
 	own := hostOf(s.Address)
 	if s.Submitter == nil || s.Verifier == nil || own == "" {
