@@ -55,7 +55,7 @@ type Record struct {
 	// the size limits of RFC 7489.
 	AggregateURIs, FailureURIs []string
 	// FailureOptions is fo as a set of the characters 0, 1, d, s; "0" by
-	// default.
+	// default, and without a valid ruf.
 	FailureOptions string
 	// Unusable: p is missing or not valid, or sp or np is not valid, and there
 	// is no valid rua: DMARC is not applied (RFC 9989 §4.10.1). With a valid
@@ -103,6 +103,9 @@ func ParseRecord(txt string) (*Record, error) {
 		default:
 			r.set(name, value)
 		}
+	}
+	if len(r.FailureURIs) == 0 { // RFC 9989 §4.7: fo must be ignored then
+		r.FailureOptions = "0"
 	}
 	if !valid || bad {
 		r.Policy, r.Subdomains, r.NonExistent = None, "", ""

@@ -36,9 +36,11 @@ func TestParseRecord(t *testing.T) {
 				r.AggregateURIs = []string{"mailto:a@example.com", "mailto:b@example.net", "https://example.org/r"}
 				r.FailureURIs = []string{"mailto:f@example.com"}
 			})},
-		{"v=DMARC1; p=reject; fo=1:d:S", base(func(r *Record) { r.FailureOptions = "1ds" })},
-		{"v=DMARC1; p=reject; fo=0:1", base(func(*Record) {})},
-		{"v=DMARC1; p=reject; fo=d:d", base(func(*Record) {})},
+		{"v=DMARC1; p=reject; fo=1:d:S; ruf=mailto:f@example.com", base(func(r *Record) { r.FailureOptions, r.FailureURIs = "1ds", []string{"mailto:f@example.com"} })},
+		{"v=DMARC1; p=reject; fo=1:d:S", base(func(*Record) {})},
+		{"v=DMARC1; p=reject; ruf=nonsense; fo=1", base(func(*Record) {})},
+		{"v=DMARC1; p=reject; ruf=mailto:f@example.com; fo=0:1", base(func(r *Record) { r.FailureURIs = []string{"mailto:f@example.com"} })},
+		{"v=DMARC1; p=reject; ruf=mailto:f@example.com; fo=d:d", base(func(r *Record) { r.FailureURIs = []string{"mailto:f@example.com"} })},
 		// RFC 9989 §4.10.1.
 		{"v=DMARC1", base(func(r *Record) { r.Policy, r.Unusable = None, true })},
 		{"v=DMARC1;", base(func(r *Record) { r.Policy, r.Unusable = None, true })},
