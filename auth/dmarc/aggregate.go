@@ -2,6 +2,7 @@ package dmarc
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"encoding/xml"
 	"errors"
@@ -42,7 +43,8 @@ type Published struct {
 	Domain string
 	// Method is how it was found: "treewalk" or "psl"; empty in old reports.
 	Method string
-	// Policy, Subdomains and NonExistent are p, sp and np.
+	// Policy, Subdomains and NonExistent are p, sp and np. A report is written
+	// with Policy for empty Subdomains.
 	Policy, Subdomains, NonExistent Policy
 	// StrictDKIM and StrictSPF are adkim=s and aspf=s.
 	StrictDKIM, StrictSPF bool
@@ -234,7 +236,8 @@ func (x *xmlWriter) published(p *Published) {
 	x.element("domain", p.Domain)
 	x.optional("discovery_method", p.Method)
 	x.element("p", string(p.Policy))
-	x.optional("sp", string(p.Subdomains))
+	// Mandatory, and what holds where the record has none (RFC 9990 §3.1).
+	x.element("sp", string(cmp.Or(p.Subdomains, p.Policy)))
 	x.optional("np", string(p.NonExistent))
 	x.optional("fo", p.FailureOptions)
 	x.choice("adkim", p.StrictDKIM, "s", "r")
