@@ -88,15 +88,14 @@ type Authenticator interface {
 // (RFC 5802, RFC 7677).
 type SCRAMAuthenticator interface {
 	Authenticator
+	// Authorizer is asked about a user whose proof the mechanism has verified.
+	Authorizer
 	// SCRAMKeys returns the user's keys for the named hash, one of those that
 	// [SCRAMHasher] tells, or "SHA-256". For an unknown user, and for one
 	// without keys for that hash, it returns deterministic fake keys and no
 	// error (see [sasl.FakeSCRAMKeys]), so that the exchange fails at its end
 	// and reveals nothing.
 	SCRAMKeys(ctx context.Context, req Request, user, hash string) (sasl.SCRAMKeys, error)
-	// Authorize returns the identity for a user whose proof the mechanism has
-	// already verified.
-	Authorize(ctx context.Context, req Request, authzid, user string) (*Identity, error)
 }
 
 // SCRAMHasher is implemented by a [SCRAMAuthenticator] that has keys for other
@@ -125,7 +124,7 @@ type TokenAuthenticator interface {
 
 // ExternalAuthenticator is implemented by an Authenticator that maps what the
 // TLS client certificate in req.Peer.TLS proves to an identity (RFC 4422
-// appendix A).
+// appendix A). [Certificates] makes one of others.
 type ExternalAuthenticator interface {
 	Authenticator
 	// External returns the certificate's identity, or the one authzid asks to

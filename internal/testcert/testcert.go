@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -44,7 +45,7 @@ func (a *Authority) Pool() *x509.CertPool {
 	return p
 }
 
-// Issue makes a certificate for host names and IP addresses, good for server
+// Issue makes a certificate for host names, IP and mail addresses, good for server
 // and client.
 func (a *Authority) Issue(names ...string) (tls.Certificate, error) {
 	return a.issue(leaf(names))
@@ -98,6 +99,8 @@ func leaf(names []string) *x509.Certificate {
 	for _, n := range names {
 		if ip := net.ParseIP(n); ip != nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else if strings.Contains(n, "@") {
+			tmpl.EmailAddresses = append(tmpl.EmailAddresses, n)
 		} else {
 			tmpl.DNSNames = append(tmpl.DNSNames, n)
 		}
