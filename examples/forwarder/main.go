@@ -8,12 +8,16 @@ package main
 import (
 	"context"
 	"crypto"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/posta-mail/posta"
 	"github.com/posta-mail/posta/auth/arc"
@@ -31,6 +35,9 @@ var (
 	errJunk    = smtp.Errorf(550, smtp.EnhancedCode{5, 7, 1}, "Not sent on, since it may be forged")
 )
 
+// selector is where the key's record is: s1._domainkey.DOMAIN.
+const selector = "s1"
+
 // forwarder is an mta.Local: what the agent's own domain means.
 type forwarder struct {
 	agent   *mta.Agent
@@ -40,13 +47,13 @@ type forwarder struct {
 }
 
 // newForwarder makes the forwarder of a domain, whose SPF record lists this host
-// and which has the key's record at s1._domainkey. The agent comes with its Spool
+// and which has the key's record. The agent comes with its Spool
 // and Stager.
 func newForwarder(domain string, key crypto.Signer, secret []byte, aliases map[string]string, agent *mta.Agent) *forwarder {
 	f := &forwarder{
 		agent:   agent,
 		srs:     srs.Rewriter{Domain: domain, Secrets: [][]byte{secret}},
-		sealer:  arc.Sealer{Signer: &dkim.Signer{Domain: domain, Selector: "s1", Key: key}},
+		sealer:  arc.Sealer{Signer: &dkim.Signer{Domain: domain, Selector: selector, Key: key}},
 		aliases: aliases,
 	}
 	agent.Domains, agent.Local = []string{domain}, f
@@ -145,11 +152,12 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	data, err := os.ReadFile("arc-key.pem") // made by dkim.GenerateKey, dkim.MarshalKey
-	if err != nil {
-		return err
+	secret := os.Getenv("SRS_SECRET")
+	if secret == "" {
+		return errors.New("no secret in SRS_SECRET: any long random text that stays the same")
 	}
-	key, err := dkim.ParseKey(data)
+	const domain = "forward.example"
+	key, err := loadKey("forwarder-key.pem", domain)
 	if err != nil {
 		return err
 	}
@@ -158,11 +166,39 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer st.Close()
-	agent := &mta.Agent{Hostname: "mx.forward.example", Spool: st.Spool(), Stager: st, Logger: slog.Default()}
-	newForwarder("forward.example", key, []byte(os.Getenv("SRS_SECRET")), map[string]string{
-		"ann@forward.example":        "ann@mail.example",
-		"postmaster@forward.example": "ann@mail.example",
+	agent := &mta.Agent{Hostname: "mx." + domain, Spool: st.Spool(), Stager: st, Logger: slog.Default()}
+	newForwarder(domain, key, []byte(secret), map[string]string{
+		"ann@" + domain:        "ann@mail.example",
+		"postmaster@" + domain: "ann@mail.example",
 	}, agent)
 	srv := &smtp.Server{Addr: "127.0.0.1:2525", Hostname: agent.Hostname, Handler: agent.Inbound()}
 	return posta.Run(ctx, srv, agent)
+}
+
+// loadKey reads the key, or makes one and prints the record to publish.
+func loadKey(name, domain string) (crypto.Signer, error) {
+	data, err := os.ReadFile(name)
+	if err == nil {
+		return dkim.ParseKey(data)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	key, err := dkim.GenerateKey(dkim.RSASHA256)
+	if err != nil {
+		return nil, err
+	}
+	record, err := dkim.Record(key)
+	if err != nil {
+		return nil, err
+	}
+	line, err := dkim.ZoneLine(domain, selector, record, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = dkim.MarshalKey(key); err != nil {
+		return nil, err
+	}
+	fmt.Println(line)
+	return key, os.WriteFile(name, data, 0o600)
 }
