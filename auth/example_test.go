@@ -3,11 +3,16 @@ package auth_test
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/posta-mail/posta/auth"
+	"github.com/posta-mail/posta/auth/password"
+	"github.com/posta-mail/posta/imap"
+	"github.com/posta-mail/posta/store/memory"
 )
 
 // one is an Authenticator of one user.
@@ -77,4 +82,21 @@ func ExampleGovernor() {
 	// Output:
 	// "bob@example.org" locked out after 3 failures
 	// "help@example.org" spared after 3 failures
+}
+
+// Users of a file who may also show a certificate: bob's laptop logs in as he.
+func ExampleCertificates() {
+	users := password.File("users")
+	login := struct {
+		*password.Users
+		auth.Certificates
+	}{users, auth.Certificates{
+		Authorizer: users,
+		Keys:       map[string]string{"6c3ff85bfb4e0ab0a5a1b3cf2bf5d2a3c05dbf5ee0c5b1b3f3cb3e5d4e4d7c2e": "bob@example.org"},
+	}}
+	authorities := x509.NewCertPool() // those that may issue them
+	srv := &imap.Server{Store: memory.New(), Auth: login, TLSConfig: &tls.Config{
+		ClientCAs: authorities, ClientAuth: tls.VerifyClientCertIfGiven,
+	}}
+	_ = srv
 }
