@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -117,6 +118,74 @@ func TestStaleKeys(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		require.NoError(t, login(t.Context(), v, token(t, k)))
 	})
+}
+
+// A token by a key that is not known, while the keys cannot be had, may be good:
+// its client is not told to throw it away, nor is that counted.
+func TestUnknownKeyWhileDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newKey(t, jose.EdDSA, "one"), newKey(t, jose.EdDSA, "two")
+		published := []any{one.public()}
+		var down atomic.Bool
+		up := keysOnly(func(*http.Request) []any { return published })
+		v := verifier(func(r *http.Request) (int, string) {
+			if down.Load() {
+				time.Sleep(time.Second)
+				return http.StatusServiceUnavailable, ""
+			}
+			return up(r)
+		})
+		require.NoError(t, login(t.Context(), v, token(t, one)))
+		down.Store(true)
+		published = []any{one.public(), two.public()}
+		time.Sleep(time.Minute)
+		waiting := make(chan error)
+		for range 2 { // one fetches, one waits for it
+			go func() { waiting <- login(t.Context(), v, token(t, two)) }()
+		}
+		for range 2 {
+			require.ErrorIs(t, <-waiting, auth.ErrUnavailable)
+		}
+		require.ErrorIs(t, login(t.Context(), v, token(t, two)), auth.ErrUnavailable, "too soon to ask again")
+		require.ErrorIs(t, login(t.Context(), v, token(t, key{two.alg, "", two.key})), auth.ErrUnavailable, "without an id")
+		require.NoError(t, login(t.Context(), v, token(t, one)))
+		require.ErrorIs(t, login(t.Context(), v, token(t, newKey(t, jose.EdDSA, "one"))), auth.ErrUnavailable, "a key may have another's id")
+		down.Store(false)
+		time.Sleep(time.Minute)
+		require.NoError(t, login(t.Context(), v, token(t, two)))
+		require.ErrorIs(t, login(t.Context(), v, token(t, newKey(t, jose.EdDSA, "three"))), auth.ErrCredentials)
+	})
+}
+
+// What a header asks for that nobody here knows, and what it says twice, is no
+// reason to believe what it heads (RFC 7515 §4, §4.1.11; RFC 7797 §6).
+func TestHeaders(t *testing.T) {
+	k := newKey(t, jose.EdDSA, "one")
+	v := published(k)
+	for header, ok := range map[string]bool{
+		`{"alg":"EdDSA","kid":"one"}`:                                     true,
+		`{"alg":"EdDSA"}`:                                                 true,
+		`{"alg":"EdDSA","kid":"two"}`:                                     false,
+		`{"alg":"EdDSA","kid":["one"]}`:                                   false,
+		`{"alg":"none","kid":"one"}`:                                      false,
+		`{"alg":"EdDSA","kid":"one","crit":["x"]}`:                        false,
+		`{"alg":"EdDSA","kid":"one","crit":["exp"],"exp":1}`:              false,
+		`{"alg":"EdDSA","kid":"one","crit":["b64"],"b64":false}`:          false,
+		`{"alg":"EdDSA","kid":"one","typ":"logout+jwt"}`:                  false,
+		`{"alg":"EdDSA","kid":"one","typ":"token-introspection+jwt"}`:     false,
+		`{"alg":"EdDSA","kid":"one","typ":"logout+jwt","typ":"JWT"}`:      false,
+		`{"alg":"EdDSA","kid":"one","typ":"logout+jwt","\u0074yp":"JWT"}`: false,
+		`{"alg":"EdDSA","alg":"none","kid":"one"}`:                        false,
+	} {
+		text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(good))
+		signature := ed25519.Sign(k.key.(ed25519.PrivateKey), []byte(text))
+		err := login(t.Context(), v, text+"."+base64.RawURLEncoding.EncodeToString(signature))
+		if ok {
+			require.NoError(t, err, header)
+		} else {
+			require.ErrorIs(t, err, auth.ErrCredentials, header)
+		}
+	}
 }
 
 // Who comes, makes the keys be fetched, and goes, must not keep others out.

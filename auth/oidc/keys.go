@@ -46,13 +46,14 @@ type keySet struct {
 
 // get returns the keys that may have signed: those of the id, or all without
 // one. fresh asks for keys that were fetched just now, if none fits and that is
-// not too soon; it returns nothing if there are no newer ones.
+// not too soon; it returns nothing if there are no newer ones, and the error of
+// the last try if that is why there are none.
 func (k *keySet) get(ctx context.Context, v *Verifier, id string, fresh bool) ([]jose.JSONWebKey, error) {
 	keysFor := v.KeysFor
 	if keysFor <= 0 {
 		keysFor = DefaultKeysFor
 	}
-	parent := ctx
+	parent, newer := ctx, fresh
 	ctx, cancel := v.within(parent)
 	defer cancel()
 	k.mu.Lock()
@@ -82,7 +83,10 @@ func (k *keySet) get(ctx context.Context, v *Verifier, id string, fresh bool) ([
 				return nil, k.err
 			}
 		case fresh:
-			return nil, nil
+			return nil, k.err
+		}
+		if newer && k.err != nil {
+			return nil, k.err
 		}
 		return k.of(id), nil
 	}

@@ -57,7 +57,10 @@ type Verifier struct {
 	// are.
 	Issuer string
 	// Audience are the names of this service: a token must be for one of them
-	// (RFC 8725 §3.9).
+	// (RFC 8725 §3.9). The client_id of an application is none: ID tokens have it
+	// for their audience (OpenID Connect Core §2), and not all of them can be told
+	// from access tokens. Whoever the issuer gives a token for this service is let
+	// in, with an address of any domain; User can refuse.
 	Audience []string
 	// Algorithms are the signature algorithms accepted; nil: DefaultAlgorithms.
 	// "none" and those with a shared secret are refused (RFC 8725 §3.1).
@@ -78,8 +81,9 @@ type Verifier struct {
 	// User makes an identity of verified claims, in place of UserClaim; req tells
 	// service and address, as for scopes that are one service's. The
 	// error is auth.ErrForbidden, or auth.ErrCredentials, for claims that are
-	// nobody's, which is also what nil is taken for; inside a *sasl.TokenError
-	// it tells the client more, such as the scope that is missing.
+	// nobody's, which is also what nil and an identity without an account are
+	// taken for; inside a *sasl.TokenError it tells the client more, such as the
+	// scope that is missing.
 	User func(ctx context.Context, req auth.Request, c Claims) (*auth.Identity, error)
 	// Passwords answers for passwords, with its SCRAM keys, its way to write names
 	// and its Governor if it has them; nil: none is right.
@@ -153,7 +157,7 @@ func (v *Verifier) Token(ctx context.Context, req auth.Request, user, token stri
 	if err != nil {
 		return nil, err
 	}
-	if id == nil {
+	if id == nil || id.Account == "" {
 		return nil, auth.ErrCredentials
 	}
 	if user != "" && !strings.EqualFold(user, id.Account) && !strings.EqualFold(user, id.Login) {

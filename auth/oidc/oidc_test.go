@@ -207,6 +207,11 @@ func TestToken(t *testing.T) {
 		"nobody": {set: func(v *oidc.Verifier) {
 			v.User = func(context.Context, auth.Request, oidc.Claims) (*auth.Identity, error) { return nil, nil }
 		}, user: "anna", err: auth.ErrCredentials},
+		"no account": {set: func(v *oidc.Verifier) {
+			v.User = func(_ context.Context, _ auth.Request, c oidc.Claims) (*auth.Identity, error) {
+				return &auth.Identity{Login: c.Username}, nil
+			}
+		}, user: "anna", err: auth.ErrCredentials},
 		"no leeway":           {change: claim("exp", time.Now().Add(-30*time.Second).Unix()), set: func(v *oidc.Verifier) { v.Leeway = -1 }, err: auth.ErrCredentials, status: "invalid_token"},
 		"another issuer":      {change: claim("iss", "https://evil.example"), err: auth.ErrCredentials, status: "invalid_token"},
 		"no issuer":           {change: claim("iss", nil), err: auth.ErrCredentials, status: "invalid_token"},
