@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,9 +26,9 @@ const (
 
 // Limits of what the server may send.
 const (
-	maxLine      = 8 << 10
-	maxHandshake = 200 // lines
-	maxOthers    = 200 // lines about other requests
+	maxLine      = 16 << 10 // what the protocol's description expects to be enough
+	maxHandshake = 200      // lines
+	maxOthers    = 200      // lines about other requests
 )
 
 // maxResponse bounds names and password together, in octets: the server hangs up
@@ -63,7 +64,8 @@ type Client struct {
 	// with defaults.
 	Throttle *auth.Governor
 	// Identity makes an identity of a user as Dovecot calls him. Nil: the user
-	// is the account, and if it is an address, what he may send from.
+	// is the account, and if it is an address, what he may send from. Returning
+	// nil, or an identity without an account, is auth.ErrCredentials.
 	Identity func(user string) (*auth.Identity, error)
 
 	governor auth.Governor
@@ -98,7 +100,9 @@ func (c *Client) Close() error {
 // auth.ErrUnavailable if it cannot be asked or has a problem of its own. Names and
 // password of more than 2,048 octets together are refused here. That an account is
 // disabled or its password has expired is auth.ErrCredentials as well: Dovecot may
-// say so whatever the password was.
+// say so whatever the password was. So are users whom Dovecot would not let in
+// itself, by its fields proxy and nologin: the password is then checked by another
+// server, or not at all.
 func (c *Client) Password(ctx context.Context, req auth.Request, authzid, user, password string) (*auth.Identity, error) {
 	if user == "" || password == "" || strings.ContainsRune(authzid+user+password, 0) || len(authzid)+len(user)+len(password) > maxResponse {
 		return nil, auth.ErrCredentials // RFC 4616 §2: NUL separates them
@@ -127,7 +131,14 @@ func (c *Client) Password(ctx context.Context, req auth.Request, authzid, user, 
 		return nil, err
 	}
 	if c.Identity != nil {
-		return c.Identity(name)
+		id, err := c.Identity(name)
+		if err == nil && (id == nil || id.Account == "") {
+			err = auth.ErrCredentials
+		}
+		if err != nil {
+			return nil, err
+		}
+		return id, nil
 	}
 	id := &auth.Identity{Account: name, Login: name}
 	if strings.Contains(name, "@") {
@@ -281,11 +292,12 @@ func (cn *conn) login(ctx context.Context, req *auth.Request, response string) (
 	if req.Peer.Secure() {
 		b.WriteString("\tsecured")
 	}
+	// A zone is this machine's own, and may be any text.
 	if a := req.Peer.Addr(); a.IsValid() {
-		b.WriteString("\trip=" + a.String())
+		b.WriteString("\trip=" + a.WithZone("").String())
 	}
 	if l := req.Peer.Local; l.IsValid() {
-		b.WriteString("\tlip=" + l.Addr().Unmap().String())
+		b.WriteString("\tlip=" + l.Addr().Unmap().WithZone("").String())
 	}
 	b.WriteString("\tresp=" + base64.StdEncoding.EncodeToString([]byte(response)) + "\n") // the last one
 	err = cn.within(ctx, func() error {
@@ -302,6 +314,9 @@ func (cn *conn) login(ctx context.Context, req *auth.Request, response string) (
 			}
 			switch f[0] {
 			case "OK":
+				if elsewhere(f[2:]) {
+					return refusal{fmt.Errorf("%w: not let in here (proxy, nologin)", auth.ErrCredentials)}
+				}
 				name = parameter(f[2:], "user")
 				if name == "" {
 					return fmt.Errorf("%w: OK without a user", ErrProtocol)
@@ -335,11 +350,21 @@ func reason(f []string) error {
 		switch {
 		case p == "temp", p == "code=temp_fail":
 			return auth.ErrUnavailable
-		case p == "authz": // the password was right
+		case p == "authz", p == "code=authz_fail": // the password was right
 			return auth.ErrForbidden
 		}
 	}
 	return auth.ErrCredentials
+}
+
+// elsewhere reports whether Dovecot would not let the user in itself. With proxy, a
+// password database often takes any password (nopassword) and leaves it to the
+// other server to check it.
+func elsewhere(f []string) bool {
+	return slices.ContainsFunc(f, func(p string) bool {
+		name, _, _ := strings.Cut(p, "=")
+		return name == "proxy" || name == "nologin"
+	})
 }
 
 // unescape undoes what keeps tabs and line ends out of values.

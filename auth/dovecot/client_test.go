@@ -97,6 +97,14 @@ func TestPassword(t *testing.T) {
 			return strings.Repeat("OK\t99\tuser=root\n", 300) + "OK\t" + id + "\tuser=others\n"
 		case "root\x00bob\x00secret":
 			return "FAIL\t" + id + "\tauthz\n"
+		case "root\x00bob2\x00secret":
+			return "FAIL\t" + id + "\tuser=root\tcode=authz_fail\n"
+		case "\x00proxied\x00secret":
+			return "OK\t" + id + "\tuser=proxied\tproxy\thost=192.0.2.9\tpass=secret\n"
+		case "\x00barred\x00secret":
+			return "OK\t" + id + "\tuser=barred\tnologin=y\treason=moved\n"
+		case "\x00wide\x00secret":
+			return "OK\t" + id + "\tuser=wide\tnote=proxy nologin" + strings.Repeat("x", 15<<10) + "\n"
 		case "\x00nobody\x00secret":
 			return "OK\t" + id + "\n"
 		case "\x00more\x00secret":
@@ -132,6 +140,10 @@ func TestPassword(t *testing.T) {
 		{"", "anna", strings.Repeat("x", 2044), "long", nil},
 		{"", "anna", strings.Repeat("x", 2045), "", auth.ErrCredentials},
 		{"root", "bob", "secret", "", auth.ErrForbidden},
+		{"root", "bob2", "secret", "", auth.ErrForbidden},
+		{"", "proxied", "secret", "", auth.ErrCredentials},
+		{"", "barred", "secret", "", auth.ErrCredentials},
+		{"", "wide", "secret", "wide", nil},
 		{"", "nobody", "secret", "", auth.ErrUnavailable},
 		{"", "more", "secret", "", auth.ErrUnavailable},
 		{"", "long", "secret", "", auth.ErrUnavailable},
@@ -145,6 +157,8 @@ func TestPassword(t *testing.T) {
 		if x.err == nil {
 			require.NoError(t, err)
 			assert.Equal(t, x.want, id.Account)
+		} else {
+			assert.Nil(t, id, x.user)
 		}
 	}
 	id, err := c.Password(t.Context(), req, "", "anna", "secret")
@@ -157,6 +171,27 @@ func TestPassword(t *testing.T) {
 	id, err = c.Password(t.Context(), req, "", "anna", "secret")
 	require.NoError(t, err)
 	assert.Equal(t, "box-anna@a.example", id.Account)
+	for _, nobody := range []*auth.Identity{nil, {Login: "anna"}} {
+		c.Identity = func(string) (*auth.Identity, error) { return nobody, nil }
+		id, err = c.Password(t.Context(), req, "", "anna", "secret")
+		assert.ErrorIs(t, err, auth.ErrCredentials)
+		assert.Nil(t, id)
+	}
+}
+
+// A zone of an address is nothing to Dovecot, and no way to say more.
+func TestZone(t *testing.T) {
+	s := serve(t, hello, func(id string, params []string, _ string) string {
+		assert.Equal(t, []string{"PLAIN", "service=pop3", "rip=fe80::1", "lip=fe80::2"}, params)
+		return "OK\t" + id + "\tuser=anna\n"
+	})
+	c := &dovecot.Client{Address: s.Addr().String()}
+	defer c.Close()
+	req := auth.Request{Service: auth.POP3}
+	req.Peer.Remote = netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone("0\tcert_username=root\nAUTH"), 1)
+	req.Peer.Local = netip.AddrPortFrom(netip.MustParseAddr("fe80::2").WithZone("eth0"), 143)
+	_, err := c.Password(t.Context(), req, "", "anna", "secret")
+	require.NoError(t, err)
 }
 
 // TestConnections keeps connections, and makes new ones when they have gone.
@@ -196,7 +231,7 @@ func TestServer(t *testing.T) {
 		"no version":  "VERSION\nDONE\n",
 		"no PLAIN":    "VERSION\t1\t2\nMECH\tGSSAPI\nDONE\n",
 		"no end":      strings.Repeat("MECH\tPLAIN\n", 1000),
-		"a long line": strings.Repeat("x", 10<<10) + "\n",
+		"a long line": strings.Repeat("x", 20<<10) + "\n",
 		"silent":      "",
 	} {
 		s := serve(t, hello, nil)
