@@ -28,7 +28,7 @@ func (c *conn) hangUp() {
 
 // failed says what has gone wrong when nothing else did.
 func (c *conn) failed(err error) error {
-	if c.raw.read.Load() > maxAnswer {
+	if c.raw.full() {
 		return ErrTooLong
 	}
 	return err
@@ -60,7 +60,12 @@ func (a *Authenticator) connect(ctx context.Context, server *url.URL) (*conn, er
 	if err != nil {
 		return nil, err
 	}
+	startTLS := server.Scheme == "ldap" && !a.InsecurePlaintext
 	raw := &bounded{Conn: dialled}
+	raw.most.Store(maxAnswer)
+	if startTLS {
+		raw.most.Store(maxPlain)
+	}
 	nc := net.Conn(raw)
 	if server.Scheme == "ldaps" {
 		tc := tls.Client(nc, cfg)
@@ -72,26 +77,38 @@ func (a *Authenticator) connect(ctx context.Context, server *url.URL) (*conn, er
 	}
 	c := &conn{ldap.NewConn(nc, server.Scheme == "ldaps"), raw, context.AfterFunc(ctx, func() { raw.Close() })}
 	c.Start()
-	if server.Scheme == "ldap" && !a.InsecurePlaintext {
+	if startTLS {
 		if err := c.StartTLS(cfg); err != nil {
 			c.hangUp()
-			return nil, err
+			return nil, c.failed(err)
 		}
 	}
 	return c, nil
 }
 
-// bounded is a connection of which only so much is read.
+// bounded is a connection of which only so much is read: more once TLS has begun,
+// as before that anybody on the way can answer, and what is nested deep takes a
+// thousand times its size to decode.
 type bounded struct {
 	net.Conn
-	read atomic.Int64
+	read, most atomic.Int64
 }
 
+func (b *bounded) full() bool { return b.read.Load() > b.most.Load() }
+
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.read.Load() > maxAnswer {
+	if b.full() {
 		return 0, ErrTooLong
 	}
 	n, err := b.Conn.Read(p)
 	b.read.Add(int64(n))
 	return n, err
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	// A record of a handshake (RFC 8446 §5.1); LDAP's messages are sequences.
+	if len(p) > 0 && p[0] == 22 {
+		b.most.Store(maxAnswer)
+	}
+	return b.Conn.Write(p)
 }

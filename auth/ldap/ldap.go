@@ -47,10 +47,12 @@ const (
 	DefaultMaxConns = 64
 )
 
-// Limits: of a name, and of all that a directory may say in one login, in octets.
+// Limits: of a name, of all that a directory may say in one login, and of what it
+// may say before TLS, which is the answer to StartTLS; in octets.
 const (
 	maxName   = 256
 	maxAnswer = 1 << 20
+	maxPlain  = 4 << 10
 )
 
 // Errors beside those of auth; a login that fails with them is
@@ -59,7 +61,8 @@ var (
 	// ErrConfig: URL is missing or none, or both DN and Base are missing, or there
 	// is no place for the user's name in them. Nobody is let in then.
 	ErrConfig = errors.New("ldap: incomplete or unsafe configuration")
-	// ErrTooLong: the directory has sent more than 1 MiB for one login.
+	// ErrTooLong: the directory has sent more than 1 MiB for one login, or more
+	// than 4 KiB in answer to StartTLS.
 	ErrTooLong = errors.New("ldap: answer is too long")
 	// ErrBusy: all of MaxConns were in use as long as the login could wait.
 	ErrBusy = errors.New("ldap: too many logins at one time")
@@ -94,7 +97,8 @@ type Authenticator struct {
 	// send from, GroupsAttribute the groups. Empty: the account is the user's
 	// name in lower case; nobody may send; no groups. Where Filter finds a user by
 	// several names, without AccountAttribute each is an account. Users must not
-	// be able to change these attributes. An entry without AccountAttribute or
+	// be able to change these attributes, nor those that Filter compares: who can
+	// could be found by another's name. An entry without AccountAttribute or
 	// with several values of it is auth.ErrForbidden.
 	AccountAttribute, SendersAttribute, GroupsAttribute string
 	// Timeout bounds a login. 0 or negative: DefaultTimeout.
@@ -128,8 +132,8 @@ func (a *Authenticator) Password(ctx context.Context, _ auth.Request, authzid, u
 	}
 	name, ok := prepare(user)
 	// A bind without a password is an anonymous one, which succeeds (RFC 4513
-	// §5.1.2).
-	if !ok || password == "" {
+	// §5.1.2), and some servers take a NUL for the end of one.
+	if !ok || password == "" || strings.ContainsRune(password, 0) {
 		return nil, auth.ErrCredentials
 	}
 	id, err := a.login(ctx, server, name, password)

@@ -279,6 +279,41 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
+// Before TLS anybody may answer, and little is listened to: one octet in a thousand
+// sequences is decoded into a thousand.
+func TestTooLongBeforeTLS(t *testing.T) {
+	nested := ber(4, strings.Repeat("x", 1<<15))
+	for range 900 {
+		nested = ber(0x30, nested)
+	}
+	for _, scheme := range []string{"ldap", "LDAP"} {
+		d := &directory{raw: []byte(nested), done: make(chan int, 1)}
+		a := &Authenticator{URL: scheme + "://a.example", DN: "uid=%s,dc=a", Dial: d.dial}
+		_, err := a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		assert.ErrorIs(t, err, auth.ErrUnavailable)
+		assert.ErrorIs(t, err, ErrTooLong)
+		assert.LessOrEqual(t, <-d.done, 4*maxPlain)
+	}
+}
+
+// A password with NUL is none: directories that take it for the end see another, or
+// no password, which is an anonymous bind.
+func TestNUL(t *testing.T) {
+	d := people()
+	d.bind = func(_, password string) byte {
+		if password, _, _ = strings.Cut(password, "\x00"); password == "" || password == "secret" {
+			return 0
+		}
+		return 49
+	}
+	a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", Dial: d.dial, FailAfter: -1}
+	for _, password := range []string{"\x00", "\x00x", "secret\x00x"} {
+		_, err := a.Password(t.Context(), auth.Request{}, "", "anna", password)
+		require.ErrorIs(t, err, auth.ErrCredentials, "%q", password)
+	}
+	assert.Empty(t, d.binds)
+}
+
 // FuzzAnswers has a directory that answers anything.
 func FuzzAnswers(f *testing.F) {
 	ok := ber(0x30, ber(2, "\x01"), ber(0x61, ber(10, "\x00"), ber(4), ber(4)))
