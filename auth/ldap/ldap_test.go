@@ -179,8 +179,9 @@ func TestTLS(t *testing.T) {
 		{"ldaps://b.example", &cert, &tls.Config{RootCAs: ca.Pool()}, false},
 		{"ldaps://a.example", nil, &tls.Config{RootCAs: ca.Pool()}, false},
 	} {
-		d := people()
-		d.cert = c.cert
+		d, much := people(), strings.Repeat("x", 3*maxPlain) // as TLS lets it say
+		d.cert, d.attributes = c.cert, map[string][]string{"mail": {much}}
+		d.search = func([]byte) (byte, []string) { return 0, []string{"uid=anna,dc=a"} }
 		l, err := net.Listen("tcp", "127.0.0.1:0") // a pipe has no room for an alert
 		require.NoError(t, err)
 		served := make(chan struct{})
@@ -194,14 +195,15 @@ func TestTLS(t *testing.T) {
 				d.serve(nc)
 			}
 		}()
-		a := &Authenticator{URL: c.url, TLSConfig: c.cfg, DN: "uid=%s,dc=a", Timeout: time.Minute, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		a := &Authenticator{URL: c.url, TLSConfig: c.cfg, DN: "uid=%s,dc=a", SendersAttribute: "mail", Timeout: time.Minute, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
 		}}
-		_, err = a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
+		id, err := a.Password(t.Context(), auth.Request{}, "", "anna", "secret")
 		l.Close()
 		<-served
 		if c.ok {
 			require.NoError(t, err)
+			assert.Equal(t, []string{much}, id.Senders)
 			continue
 		}
 		require.ErrorIs(t, err, auth.ErrUnavailable)
