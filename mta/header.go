@@ -51,9 +51,9 @@ func (a *Agent) without(h *message.Header, drop func(message.Field) bool) []byte
 		switch {
 		case f.Is(authres.FieldName):
 			return authres.Remove(f.Raw(), a.hostname())
-		case f.Offset() == 0 && f.Name() == "":
+		case f.Name() == "": // where there is no colon, or folding before it
 			first := f.Raw()[0]
-			return first == ' ' || first == '\t'
+			return f.Offset() == 0 && (first == ' ' || first == '\t') || authres.Remove(f.Raw(), a.hostname())
 		}
 		return f.Is("Return-Path") || drop != nil && drop(f)
 	})

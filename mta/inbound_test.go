@@ -247,6 +247,8 @@ Authentication-Results: other.test; spf=pass
 authentication-results: "mx.ours.test" ; none
 Authentication-Results: (comment) mx.ours.test; none
 Authentication-Results: ;;; garbage
+Authentication-Results
+ : mx.ours.test; dmarc=pass
 return-path: <again@else.test>
 Authentication-Results: mx.ours.test.evil.test; spf=fail
 From: alice@pass.test

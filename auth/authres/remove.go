@@ -13,9 +13,11 @@ import (
 // Authentication-Results field and claims one of its authserv-ids, or cannot be
 // parsed and might be read as doing so (RFC 8601 §5). Ids are compared without
 // regard to case and to A-labels or U-labels. Fields of other names are kept.
+// White space before the colon, folded or not, is passed over (RFC 5322 §4.5.8
+// allows it, but not folded).
 func Remove(field []byte, ids ...string) bool {
 	name, body, ok := bytes.Cut(field, []byte(":"))
-	if !ok || !equalFold(string(bytes.TrimRight(name, " \t")), FieldName) {
+	if !ok || !equalFold(string(bytes.TrimRight(name, " \t\r\n")), FieldName) {
 		return false
 	}
 	h, err := Parse(string(body))

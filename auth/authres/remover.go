@@ -153,7 +153,7 @@ func (r *Remover) hold(p []byte) {
 		}
 	case p[0] == ':':
 		r.mode = inResults
-	case p[0] != ' ' && p[0] != '\t': // RFC 5322 §4.5.8 allows white space here
+	case p[0] != ' ' && p[0] != '\t' && p[0] != '\r' && p[0] != '\n': // as for Remove
 		r.mode = inOther
 	}
 	r.held = append(r.held, p...)

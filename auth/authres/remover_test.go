@@ -40,6 +40,12 @@ func TestRemover(t *testing.T) {
 		{forged + "\r\ntext", "\r\ntext"},
 		{"A: b\r\n" + forged + other + forged + "C: d\r\n\r\n", "A: b\r\n" + other + "C: d\r\n\r\n"},
 		{"AUTHENTICATION-results \t :\r\n (x)\r\n\tMX.Example.org\r\n ; none\r\nA: b\r\n\r\n", "A: b\r\n\r\n"},
+		{"Authentication-Results \r\n\t: mx.example.org; none\r\nA: b\r\n\r\n", "A: b\r\n\r\n"},
+		{"Authentication-Results\n :mx.example.org; none\nA: b\r\n\r\n", "A: b\r\n\r\n"},
+		{"Authentication-Results\r :mx.example.org; none\rA: b\r\n\r\n", "A: b\r\n\r\n"},
+		{"Authentication-Results\r\n: mx.example.org\r\n\r\n" + forged, "Authentication-Results\r\n: mx.example.org\r\n\r\n" + forged},
+		{"Authentication-Results\r\n\r\n" + forged, "Authentication-Results\r\n\r\n" + forged},
+		{"Authentication-Results\r\n x\r\n\r\n", "Authentication-Results\r\n x\r\n\r\n"},
 		{"A: b\r\nAuthentication-Results: mx.example.org; none", "A: b\r\n"}, // ends in its header
 		{"A: b\r\nAuthentication-Results", "A: b\r\nAuthentication-Results"},
 		{"A: b\r\nauth", "A: b\r\nauth"},
