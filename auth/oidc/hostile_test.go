@@ -188,6 +188,34 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// What is no JWT is asked about, whatever its form; what is one never is: the issuer
+// would answer for a token that is bound, or of another kind.
+func TestWhoIsAsked(t *testing.T) {
+	k := newKey(t, jose.EdDSA, "one")
+	asked := 0
+	keys := keysOnly(func(*http.Request) []any { return []any{k.public()} })
+	v := verifier(func(r *http.Request) (int, string) {
+		if r.Method != http.MethodPost {
+			return keys(r)
+		}
+		asked++
+		return http.StatusOK, `{"active":true,"aud":"mail","sub":"anna"}`
+	})
+	v.Introspection = &oidc.Introspection{URL: "https://id.example/introspect"}
+	for n, opaque := range []string{"opaque", "a.b", "a.b.c", "ya29.c.b0Aaekm1K-x", "v4.public.eyJ9", "e30", "e30.a.b.c", "e30.a.b.c.d", "ImEi.a.b"} {
+		require.NoError(t, login(t.Context(), v, opaque), opaque)
+		require.Equal(t, n+1, asked)
+	}
+	asked = 0
+	for _, jwt := range []string{
+		k.raw(t, "logout+jwt", good), k.raw(t, "", strings.Replace(good, "}", `,"cnf":{}}`, 1)), newKey(t, jose.EdDSA, "one").raw(t, "", good),
+		"e30.a.b", "ICB7fQ.a.b", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(good)) + ".",
+	} {
+		require.ErrorIs(t, login(t.Context(), v, jwt), auth.ErrCredentials, jwt)
+		require.Zero(t, asked, jwt)
+	}
+}
+
 // Who comes, makes the keys be fetched, and goes, must not keep others out.
 func TestCallerGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

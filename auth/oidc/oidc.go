@@ -123,7 +123,8 @@ type Claims struct {
 	// Subject is who the token is about, unique at the issuer.
 	Subject string
 	// Username and Email are "preferred_username" or "username", and "email";
-	// NotVerified says that the issuer has not verified the address.
+	// NotVerified: the issuer does not say that it has verified the address, which
+	// may then be anybody's.
 	Username, Email string
 	NotVerified     bool
 	// Scope are the scopes, Expires is until when the token is good.
@@ -194,9 +195,8 @@ func (v *Verifier) identity(ctx context.Context, req auth.Request, c *Claims) (*
 		claim = "email"
 	}
 	name, _ := c.All[claim].(string)
-	verified, told := c.All["email_verified"]
-	// Some issuers write it as text.
-	if claim == "email" && (told || v.UserClaim == "") && verified != true && verified != "true" {
+	_, told := c.All["email_verified"]
+	if claim == "email" && (told || v.UserClaim == "") && c.NotVerified {
 		return nil, v.refusal("invalid_token", fmt.Errorf("%w: address not verified", auth.ErrCredentials))
 	}
 	if claim != "sub" {

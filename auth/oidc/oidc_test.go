@@ -291,6 +291,19 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// An address is verified only if the issuer says so: User can go by it.
+func TestNotVerified(t *testing.T) {
+	k := newKey(t, jose.EdDSA, "one")
+	for says, not := range map[string]bool{
+		``: true, `,"email_verified":true`: false, `,"email_verified":"true"`: false, `,"email_verified":false`: true,
+		`,"email_verified":"false"`: true, `,"email_verified":1`: true, `,"email_verified":null`: true, `,"email_verified":[true]`: true,
+	} {
+		c, err := published(k).Verify(t.Context(), k.raw(t, "", strings.Replace(good, `}`, `,"email":"a@a.example"`+says+`}`, 1)))
+		require.NoError(t, err)
+		require.Equal(t, not, c.NotVerified, says)
+	}
+}
+
 func TestAlgorithms(t *testing.T) {
 	i := newIssuer(t)
 	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS512, jose.ES256, jose.EdDSA} {

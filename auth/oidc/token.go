@@ -1,7 +1,9 @@
 package oidc
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +27,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 	if token == "" || len(token) > DefaultMaxToken {
 		return nil, fmt.Errorf("%w: empty, or longer than %d octets", ErrToken, DefaultMaxToken)
 	}
-	if strings.Count(token, ".") != 2 {
+	if !isJWT(token) {
 		if v.Introspection == nil {
 			return nil, fmt.Errorf("%w: no JWT", ErrToken)
 		}
@@ -48,6 +50,14 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 		return nil, err
 	}
 	return v.claims(payload, time.Now())
+}
+
+// isJWT reports whether a token says of itself that it is a signed JWT (RFC 7519
+// §7.2): other opaque ones have dots, too.
+func isJWT(token string) bool {
+	head, rest, _ := strings.Cut(token, ".")
+	header, err := base64.RawURLEncoding.DecodeString(head)
+	return err == nil && bytes.HasPrefix(bytes.TrimSpace(header), []byte("{")) && strings.Count(rest, ".") == 1
 }
 
 // plainType reports whether a token is of a kind that lets people in (RFC 8725
@@ -134,11 +144,8 @@ func claimsOf(all map[string]any, expires time.Time) *Claims {
 	if c.Username == "" {
 		c.Username = text("username") // RFC 7662 §2.2
 	}
-	if is, ok := all["email_verified"].(bool); ok {
-		c.NotVerified = !is
-	} else if s := text("email_verified"); s != "" {
-		c.NotVerified = s != "true"
-	}
+	// What is not said is not so (OpenID Connect Core §5.1); some write it as text.
+	c.NotVerified = all["email_verified"] != true && all["email_verified"] != "true"
 	for _, name := range []string{"scope", "scp"} {
 		switch list := all[name].(type) {
 		case string:
