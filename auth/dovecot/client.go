@@ -46,7 +46,8 @@ var ErrProtocol = errors.New("dovecot: unexpected answer")
 // fields must not change once it is in use; it is then safe for concurrent use.
 // Each login takes a connection of its own, which the next one takes over.
 type Client struct {
-	// Address is the path of a Unix socket, or host:port.
+	// Address is the path of a Unix socket, or host:port, where passwords go in the
+	// clear unless Dial sees to it that they do not.
 	Address string
 	// Dial makes connections; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

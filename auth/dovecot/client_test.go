@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,6 +254,8 @@ func TestServer(t *testing.T) {
 func FuzzAnswers(f *testing.F) {
 	f.Add(hello, "OK\t1\tuser=anna\n")
 	f.Add("VERSION\t1\t2\nMECH\tPLAIN\nDONE\n", "FAIL\t1\ttemp\n")
+	f.Add(hello, "OK\t1\tuser=anna\tproxy\thost=a\tpass=x\n")
+	f.Add(hello, "OK\t1\tnologin=y\tuser=anna\n")
 	f.Fuzz(func(t *testing.T, hello, answer string) {
 		client, srv := net.Pipe()
 		done := make(chan struct{})
@@ -271,7 +274,14 @@ func FuzzAnswers(f *testing.F) {
 			return client, nil
 		}}
 		id, err := c.Password(t.Context(), auth.Request{}, "", "anna", "secret")
-		if err == nil && (id.Account == "" || !strings.Contains(hello+answer, "OK\t1\t")) {
+		letsIn := func(line string) bool {
+			f := strings.Split(line, "\t")
+			return len(f) > 2 && f[0] == "OK" && f[1] == "1" && !slices.ContainsFunc(f[2:], func(p string) bool {
+				name, _, _ := strings.Cut(p, "=")
+				return name == "proxy" || name == "nologin"
+			})
+		}
+		if err == nil && (id.Account == "" || !slices.ContainsFunc(strings.Split(hello+answer, "\n"), letsIn)) {
 			t.Fatalf("%q %q lets %v in", hello, answer, id)
 		}
 		<-done

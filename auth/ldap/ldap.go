@@ -10,7 +10,8 @@
 // Directories take names with other spaces, invisible characters and letters of
 // another case for the same (RFC 4518). Here one user has one name, account and
 // count of failures however it is written, and names with invisible characters are
-// nobody's.
+// nobody's. Where a directory takes still more for the same (ß for ss, a letter with
+// an accent for one without), AccountAttribute gives the one account.
 //
 // # What strangers learn
 //
@@ -309,15 +310,15 @@ func (a *Authenticator) read(c *conn, dn string, id *auth.Identity) error {
 	return nil
 }
 
-// outcome says what a bind that failed means. What is the entry's and not the
-// server's, as that it is locked or has no password, is no more than a wrong
-// password: the directory says it before it has seen the right one.
+// outcome says what a bind that failed means (RFC 4511 appendix A). What is the
+// entry's and not the server's, as that it is locked or has no password, is no more
+// than a wrong password: the directory says it before it has seen the right one.
 func outcome(err error) error {
 	var e *ldap.Error
 	if !errors.As(err, &e) || e.ResultCode >= ldap.ErrorNetwork || ldap.IsErrorAnyOf(err,
 		ldap.LDAPResultOperationsError, ldap.LDAPResultProtocolError, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultAdminLimitExceeded,
 		ldap.LDAPResultAuthMethodNotSupported, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired,
-		ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultOther) {
+		ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultLoopDetect, ldap.LDAPResultOther) {
 		return fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", auth.ErrCredentials, err)

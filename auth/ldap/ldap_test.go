@@ -113,6 +113,7 @@ func TestNoOracle(t *testing.T) {
 		{"anna", "secret", nil, 90 * time.Millisecond},
 		{"elsewhere", "secret", auth.ErrUnavailable, 0},
 		{"busy", "secret", auth.ErrUnavailable, 0},
+		{"looped", "secret", auth.ErrUnavailable, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &Authenticator{URL: "ldap://a.example", InsecurePlaintext: true, DN: "uid=%s,dc=a", Dial: people().dial}

@@ -178,6 +178,8 @@ func people() *directory {
 				return 10
 			case "uid=busy,dc=a":
 				return 51
+			case "uid=looped,dc=a":
+				return 54
 			case "cn=admin":
 				return 0
 			}
