@@ -17,14 +17,16 @@ type Received struct {
 	// the field.
 	From, By string
 	// FromComment and ByComment are the text of the comments behind them, the
-	// first ones joined by a blank: the client's name in DNS and its address
-	// (RFC 5321 §4.4, TCP-info).
+	// first ones up to 1 KiB joined by a blank: the client's name in DNS and its
+	// address (RFC 5321 §4.4, TCP-info).
 	FromComment, ByComment string
-	// FromAddr is the client's address, from its comment or the name; invalid
-	// if there is none.
+	// FromAddr is the client's address: from the comments, where the machine
+	// writes what it saw itself, else from an address literal in From; invalid
+	// if there is none. What a comment repeats of the client's words, as "HELO
+	// x" or "helo=x", does not count.
 	FromAddr netip.Addr
 	// Via is the link, With the protocol as written, such as "ESMTPS" (RFC
-	// 3848 and the IANA registry of mail transmission types).
+	// 3848 and the IANA registry of mail transmission types), up to 1 KiB.
 	Via, With string
 	// ID is the queue id, For the recipient without brackets.
 	ID, For string
@@ -45,8 +47,10 @@ func (r *Received) Authenticated() bool {
 	return strings.HasSuffix(w, "MTPA") || strings.HasSuffix(w, "MTPSA")
 }
 
-// maxReceived is how many octets of a field's value are looked at.
-const maxReceived = 8 << 10
+const (
+	maxReceived = 8 << 10 // octets of a field's value that are looked at
+	maxClause   = 1 << 10 // octets of what is joined from several words or comments
+)
 
 // ParseReceived reads the value of a Received field. It never fails: software
 // writes many forms of it, and a clause that is not there, or in a form that is
@@ -55,6 +59,9 @@ const maxReceived = 8 << 10
 func ParseReceived(value string) Received {
 	p := receivedParser{s: value[:min(len(value), maxReceived)]}
 	p.run()
+	if !p.r.FromAddr.IsValid() && strings.HasPrefix(p.r.From, "[") {
+		p.r.FromAddr = findAddr(p.r.From)
+	}
 	return p.r
 }
 
@@ -103,18 +110,40 @@ func (p *receivedParser) comment(text string) {
 	if p.note == nil {
 		return
 	}
-	if *p.note != "" {
-		*p.note += " "
-	}
-	*p.note += text
+	join(p.note, text)
 	if p.note == &p.r.FromComment && !p.r.FromAddr.IsValid() {
-		p.r.FromAddr = findAddr(text)
+		p.r.FromAddr = findAddr(witnessed(text))
 	}
+}
+
+// join adds to what is joined by blanks, as long as there is room.
+func join(dst *string, text string) {
+	switch {
+	case *dst == "":
+		*dst = text
+	case len(*dst)+1+len(text) <= maxClause:
+		*dst += " " + text
+	}
+}
+
+// witnessed cuts off the part of a comment that only repeats the client's words:
+// "helo=x" and "ident=x" come last (Exim), "HELO x" is alone (qmail).
+func witnessed(text string) string {
+	if strings.HasPrefix(text, "HELO ") || strings.HasPrefix(text, "EHLO ") {
+		return ""
+	}
+	for _, key := range []string{" helo=", " ident="} {
+		before, _, _ := strings.Cut(" "+text, key)
+		text = strings.TrimPrefix(before, " ")
+	}
+	return text
 }
 
 // word takes a word: a keyword that begins a clause, or what a clause says.
 func (p *receivedParser) word(text string) {
 	r := &p.r
+	// Before the client's address there is its name, whatever that is.
+	named := p.clause == &r.From && r.From == "" && !p.closed && p.beforeComment()
 	for _, k := range []struct {
 		name  string
 		value *string
@@ -123,7 +152,7 @@ func (p *receivedParser) word(text string) {
 		{"from", &r.From, &r.FromComment}, {"by", &r.By, &r.ByComment}, {"via", &r.Via, nil},
 		{"with", &r.With, nil}, {"id", &r.ID, nil}, {"for", &r.For, nil},
 	} {
-		if strings.EqualFold(text, k.name) && *k.value == "" && k.value != p.clause {
+		if !named && strings.EqualFold(text, k.name) && *k.value == "" && k.value != p.clause {
 			p.clause, p.note, p.closed = k.value, k.note, false
 			return
 		}
@@ -139,13 +168,12 @@ func (p *receivedParser) word(text string) {
 	default:
 		p.closed = true
 	}
-	if p.clause == &r.From && strings.HasPrefix(text, "[") {
-		r.FromAddr = findAddr(text)
-	}
-	if *p.clause != "" {
-		text = *p.clause + " " + text
-	}
-	*p.clause = text
+	join(p.clause, text)
+}
+
+// beforeComment reports whether a comment comes next.
+func (p *receivedParser) beforeComment() bool {
+	return strings.HasPrefix(strings.TrimLeft(p.s[p.i:], " \t\r\n"), "(")
 }
 
 // token returns the next word ('w'), the text of a comment ('('), ';' or 0 at
@@ -226,9 +254,10 @@ func printable(text string) string {
 	}, text)
 }
 
-// findAddr finds an IP address in a text: one in brackets, else a word that is
-// one.
-func findAddr(text string) netip.Addr {
+// findAddr finds an IP address in a text: the last in brackets, else the last
+// word that is one. What the client's side chose, its name in DNS or the answer
+// of an ident server, stands in front of it.
+func findAddr(text string) (found netip.Addr) {
 	for rest := text; ; {
 		i := strings.IndexByte(rest, '[')
 		if i < 0 {
@@ -240,15 +269,18 @@ func findAddr(text string) netip.Addr {
 			break
 		}
 		if a := parseAddr(rest[:j]); a.IsValid() {
-			return a
+			found = a
 		}
+	}
+	if found.IsValid() {
+		return found
 	}
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(" \t()[],;=@", r) }) {
 		if a := parseAddr(word); a.IsValid() {
-			return a
+			found = a
 		}
 	}
-	return netip.Addr{}
+	return found
 }
 
 // parseAddr reads an address, or the inside of an address literal (RFC 5321

@@ -39,19 +39,30 @@ func TestParseReceived(t *testing.T) {
 			message.Received{From: "A.corp", FromComment: "10.0.0.1", FromAddr: ip("10.0.0.1"), By: "B.corp", ByComment: "10.0.0.2", With: "Microsoft SMTP Server", ID: "15.2.1118.7", Date: at}},
 		"qmail": {"from unknown (HELO pc.example) (192.0.2.9)\r\n  by mx.example with SMTP; 23 Nov 2026 04:05:06 -0000",
 			message.Received{From: "unknown", FromComment: "HELO pc.example 192.0.2.9", FromAddr: ip("192.0.2.9"), By: "mx.example", With: "SMTP", Date: at}},
-		"qmail local":   {"(qmail 123 invoked by uid 500); 23 Nov 2026 04:05:06 -0000", message.Received{Date: at}},
-		"local":         {"by host.example (Postfix, from userid 1000)\r\n\tid 4Xy; " + date, message.Received{By: "host.example", ByComment: "Postfix, from userid 1000", ID: "4Xy", Date: at}},
-		"fetchmail":     {"from mail.example [192.0.2.3]\r\n\tby localhost with IMAP (fetchmail-6.4.37)\r\n\tfor <bob@localhost> (single-drop); " + date, message.Received{From: "mail.example", By: "localhost", With: "IMAP", For: "bob@localhost", Date: at}},
-		"two dates":     {"by a; x; " + date, message.Received{By: "a", Date: at}},
-		"keyword names": {"from from by by with with; " + date, message.Received{From: "from", By: "by", With: "with", Date: at}},
-		"quoted":        {`from a for <"x; y"@b>; ` + date, message.Received{From: "a", For: `"x; y"@b`, Date: at}},
-		"no date":       {"from a by b", message.Received{From: "a", By: "b"}},
-		"bad date":      {"from a by b; yesterday", message.Received{From: "a", By: "b"}},
-		"open comment":  {"from a (b [192.0.2.1] by c; " + date, message.Received{From: "a", FromComment: "b [192.0.2.1] by c; " + date, FromAddr: ip("192.0.2.1")}},
-		"bad address":   {"from a (b [192.0.2.999] [x) by c", message.Received{From: "a", FromComment: "b [192.0.2.999] [x", By: "c"}},
-		"empty":         {"", message.Received{}},
-		"controls":      {"from \"a\r\" (c\x1b[1m) for <d\r", message.Received{From: `"a"`, FromComment: "c[1m", For: "d"}},
-		"not UTF-8":     {"from \xe9 (\xe9)", message.Received{From: "\ufffd", FromComment: "\ufffd"}},
+		"literal and address": {"from [203.0.113.9] (unknown [192.0.2.1]) by c", message.Received{From: "[203.0.113.9]", FromComment: "unknown [192.0.2.1]", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"HELO address":        {"from unknown (HELO 203.0.113.9) (192.0.2.1) by c", message.Received{From: "unknown", FromComment: "HELO 203.0.113.9 192.0.2.1", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"HELO literal":        {"from unknown (EHLO a [203.0.113.9]) (x@192.0.2.1) by c", message.Received{From: "unknown", FromComment: "EHLO a [203.0.113.9] x@192.0.2.1", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"Exim HELO literal":   {"from [192.0.2.1] (port=25 helo=[203.0.113.9]) by c", message.Received{From: "[192.0.2.1]", FromComment: "port=25 helo=[203.0.113.9]", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"Exim ident":          {"from a ([192.0.2.1] ident=[203.0.113.9] helo=[203.0.113.8]) by c", message.Received{From: "a", FromComment: "[192.0.2.1] ident=[203.0.113.9] helo=[203.0.113.8]", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"Exim helo first":     {"from [192.0.2.1] (helo=[203.0.113.9]) by c", message.Received{From: "[192.0.2.1]", FromComment: "helo=[203.0.113.9]", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"sendmail ident":      {"from a (IDENT:[203.0.113.9]@b [192.0.2.1] (may be forged)) by c", message.Received{From: "a", FromComment: "IDENT:[203.0.113.9]@b [192.0.2.1] (may be forged)", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"ident word":          {"from a (203.0.113.9@192.0.2.1) by c", message.Received{From: "a", FromComment: "203.0.113.9@192.0.2.1", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"named by":            {"from by (b [192.0.2.1])\r\n\tby c with ESMTP", message.Received{From: "by", FromComment: "b [192.0.2.1]", FromAddr: ip("192.0.2.1"), By: "c", With: "ESMTP"}},
+		"no name":             {"from by c with ESMTP", message.Received{By: "c", With: "ESMTP"}},
+		"helo in a name":      {"from a (helo.b [192.0.2.1]) by c", message.Received{From: "a", FromComment: "helo.b [192.0.2.1]", FromAddr: ip("192.0.2.1"), By: "c"}},
+		"qmail local":         {"(qmail 123 invoked by uid 500); 23 Nov 2026 04:05:06 -0000", message.Received{Date: at}},
+		"local":               {"by host.example (Postfix, from userid 1000)\r\n\tid 4Xy; " + date, message.Received{By: "host.example", ByComment: "Postfix, from userid 1000", ID: "4Xy", Date: at}},
+		"fetchmail":           {"from mail.example [192.0.2.3]\r\n\tby localhost with IMAP (fetchmail-6.4.37)\r\n\tfor <bob@localhost> (single-drop); " + date, message.Received{From: "mail.example", By: "localhost", With: "IMAP", For: "bob@localhost", Date: at}},
+		"two dates":           {"by a; x; " + date, message.Received{By: "a", Date: at}},
+		"keyword names":       {"from from by by with with; " + date, message.Received{From: "from", By: "by", With: "with", Date: at}},
+		"quoted":              {`from a for <"x; y"@b>; ` + date, message.Received{From: "a", For: `"x; y"@b`, Date: at}},
+		"no date":             {"from a by b", message.Received{From: "a", By: "b"}},
+		"bad date":            {"from a by b; yesterday", message.Received{From: "a", By: "b"}},
+		"open comment":        {"from a (b [192.0.2.1] by c; " + date, message.Received{From: "a", FromComment: "b [192.0.2.1] by c; " + date, FromAddr: ip("192.0.2.1")}},
+		"bad address":         {"from a (b [192.0.2.999] [x) by c", message.Received{From: "a", FromComment: "b [192.0.2.999] [x", By: "c"}},
+		"empty":               {"", message.Received{}},
+		"controls":            {"from \"a\r\" (c\x1b[1m) for <d\r", message.Received{From: `"a"`, FromComment: "c[1m", For: "d"}},
+		"not UTF-8":           {"from \xe9 (\xe9)", message.Received{From: "\ufffd", FromComment: "\ufffd"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := message.ParseReceived(c.value)
@@ -60,6 +71,15 @@ func TestParseReceived(t *testing.T) {
 			assert.Equal(t, c.want, got)
 		})
 	}
+}
+
+// What is joined from many pieces is bounded, so that time is linear.
+func TestReceivedPieces(t *testing.T) {
+	r := message.ParseReceived("from a " + strings.Repeat("(bb)", 1000) + " by c with " + strings.Repeat("d ", 2000))
+	assert.Len(t, r.FromComment, 1022)
+	assert.Len(t, r.With, 1023)
+	allocated := testing.AllocsPerRun(5, func() { message.ParseReceived("with " + strings.Repeat("d ", 4000)) })
+	assert.Less(t, allocated, 1000.0)
 }
 
 func TestReceivedWith(t *testing.T) {
