@@ -19,6 +19,10 @@ import (
 type zone map[string][]string
 
 func (z zone) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	name, rooted := strings.CutSuffix(name, ".")
+	if !rooted {
+		return nil, errors.New("the search list of the host would come in")
+	}
 	texts, ok := z[name]
 	switch {
 	case !ok:
@@ -44,23 +48,26 @@ func TestRecord(t *testing.T) {
 		"v=BIMI1; l=https://a.example/x.svg;":                    {Location: "https://a.example/x.svg", Preference: "brand"},
 		"v = BIMI1 ;a= https://a.example/c ;l =HTTPS://a/x;x=1;": {Location: "HTTPS://a/x", Authority: "https://a.example/c", Preference: "brand"},
 		"v=BIMI1; l=https://a/x; avp=personal":                   {Location: "https://a/x", Preference: "personal"},
-		"v=BIMI1; l=https://a/x; avp=other; l=https://b/":        {Location: "https://a/x", Preference: "brand"},
-		"v=BIMI1; l=; a=":                     {Preference: "brand"},
-		"v=BIMI1; l=;":                        {Preference: "brand"},
-		"":                                    nil,
-		"v=BIMI2; l=https://a/x":              nil,
-		"v=bimi1; l=https://a/x":              nil,
-		"l=https://a/x; v=BIMI1":              nil,
-		"v=BIMI1":                             nil,
-		"v=BIMI1; a=https://a/x":              nil,
-		"v=BIMI1; l=; a=https://a/x":          nil,
-		"v=BIMI1; l=http://a/x":               nil,
-		"v=BIMI1; l=https:///x":               nil,
-		"v=BIMI1; l=https://user@a/x":         nil,
-		"v=BIMI1; l=https://a/x, https://b/x": nil,
-		"v=BIMI1; l=https://a/x; nonsense":    nil,
-		"v=BIMI1; l=https://a/\r\nx":          nil,
-		"v=BIMI1; l=https://a/" + strings.Repeat("x", 5000): nil,
+		"v=BIMI1; l=https://a/x; avp=other":                      {Location: "https://a/x", Preference: "brand"},
+		"v=BIMI1; l=https://a/x; l=https://b/":                   nil,
+		"v=BIMI1; l=https://a/x; x=1; x=1":                       nil,
+		"v=BIMI1; l=https://:443/x":                              nil,
+		"v=BIMI1; l=; a=":                                        {Preference: "brand"},
+		"v=BIMI1; l=;":                                           {Preference: "brand"},
+		"":                                                       nil,
+		"v=BIMI2; l=https://a/x":                                 nil,
+		"v=bimi1; l=https://a/x":                                 nil,
+		"l=https://a/x; v=BIMI1":                                 nil,
+		"v=BIMI1":                                                nil,
+		"v=BIMI1; a=https://a/x":                                 nil,
+		"v=BIMI1; l=; a=https://a/x":                             nil,
+		"v=BIMI1; l=http://a/x":                                  nil,
+		"v=BIMI1; l=https:///x":                                  nil,
+		"v=BIMI1; l=https://user@a/x":                            nil,
+		"v=BIMI1; l=https://a/x, https://b/x":                    nil,
+		"v=BIMI1; l=https://a/x; nonsense":                       nil,
+		"v=BIMI1; l=https://a/\r\nx":                             nil,
+		"v=BIMI1; l=https://a/" + strings.Repeat("x", 5000):      nil,
 	} {
 		r, err := bimi.ParseRecord(txt)
 		assert.Equal(t, want, r, "%q", txt)
@@ -104,6 +111,7 @@ func TestFind(t *testing.T) {
 		"no domain":      {zone{}, bimi.Input{Enforced: true}, bimi.Skipped, "", nil},
 		"none":           {zone{}, bimi.Input{Domain: "n.a", OrgDomain: "a", Enforced: true}, bimi.None, "", bimi.ErrNone},
 		"two":            {zone{"default._bimi.a": {good, good}}, bimi.Input{Domain: "a", OrgDomain: "A", Enforced: true}, bimi.None, "", bimi.ErrNone},
+		"two below":      {zone{"default._bimi.n.a": {good, good}, "default._bimi.a": {good}}, bimi.Input{Domain: "n.a", OrgDomain: "a", Enforced: true}, bimi.None, "", bimi.ErrNone},
 		"malformed":      {zone{"default._bimi.n.a": {"v=BIMI1"}, "default._bimi.a": {good}}, bimi.Input{Domain: "n.a", OrgDomain: "a", Enforced: true}, bimi.Fail, "n.a", bimi.ErrSyntax},
 		"declined":       {zone{"default._bimi.n.a": {"v=BIMI1; l="}, "default._bimi.a": {good}}, bimi.Input{Domain: "n.a", OrgDomain: "a", Enforced: true}, bimi.Declined, "n.a", nil},
 		"server failure": {zone{"default._bimi.a": {"!"}}, bimi.Input{Domain: "a", Enforced: true}, bimi.TempError, "", bimi.ErrDNS},

@@ -32,7 +32,7 @@ const DefaultTimeout = 10 * time.Second
 // Resolver looks TXT records up; *net.Resolver and *dns.Resolver have it. A
 // name that does not exist, or has no such record, is an error with which
 // errors.As finds a *net.DNSError whose IsNotFound is true; any other error is
-// temporary.
+// temporary. Names are passed with a final dot.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
@@ -71,8 +71,8 @@ type Result struct {
 	Err error
 }
 
-// Find looks for the record of a message's author: at the domain itself, then
-// at the organizational one. It does not panic and needs no other error value:
+// Find looks for the record of a message's author: at the domain itself, then,
+// if there is none, at the organizational one. It does not panic and needs no other error value:
 // what went wrong is in the result.
 func (f *Finder) Find(ctx context.Context, in Input) Result {
 	r := Result{Status: Skipped, Record: new(Record)}
@@ -97,6 +97,9 @@ func (f *Finder) Find(ctx context.Context, in Input) Result {
 		text, err := f.lookup(ctx, selector+"._bimi."+strings.TrimSuffix(d, "."))
 		if errors.Is(err, ErrNone) {
 			r.Status, r.Err = None, err
+			if errors.Is(err, errSeveral) { // the draft's §7.2: only where there is none one goes on
+				return r
+			}
 			continue
 		}
 		if err != nil {
@@ -118,12 +121,15 @@ func (f *Finder) Find(ctx context.Context, in Input) Result {
 	return r
 }
 
+// errSeveral is an ErrNone that ends the search.
+var errSeveral = fmt.Errorf("%w: more than one", ErrNone)
+
 // lookup returns the one record at a name.
 func (f *Finder) lookup(ctx context.Context, name string) (string, error) {
 	if f.Resolver == nil {
 		return "", fmt.Errorf("%w: no resolver", ErrDNS)
 	}
-	texts, err := f.Resolver.LookupTXT(ctx, name)
+	texts, err := f.Resolver.LookupTXT(ctx, name+".") // rooted: no search list of the host comes in
 	var de *net.DNSError
 	if errors.As(err, &de) && de.IsNotFound {
 		return "", fmt.Errorf("%w at %s", ErrNone, name)
@@ -137,8 +143,11 @@ func (f *Finder) lookup(ctx context.Context, name string) (string, error) {
 			found, n = t, n+1
 		}
 	}
-	if n != 1 {
-		return "", fmt.Errorf("%w at %s: there are %d", ErrNone, name, n)
+	switch n {
+	case 0:
+		return "", fmt.Errorf("%w at %s", ErrNone, name)
+	case 1:
+		return found, nil
 	}
-	return found, nil
+	return "", fmt.Errorf("%w: %d at %s", errSeveral, n, name)
 }

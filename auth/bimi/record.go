@@ -45,8 +45,8 @@ func IsRecord(txt string) bool {
 }
 
 // ParseRecord parses an assertion record: "v=BIMI1" first, then tags in any
-// order. Unknown tags are ignored, the first of a repeated one counts. The
-// error is ErrSyntax.
+// order. Unknown tags are ignored; a tag that comes twice makes the record
+// malformed (RFC 6376 §3.2). The error is ErrSyntax.
 func ParseRecord(txt string) (*Record, error) {
 	if len(txt) > MaxRecordBytes {
 		return nil, fmt.Errorf("%w: longer than %d octets", ErrSyntax, MaxRecordBytes)
@@ -72,7 +72,7 @@ func ParseRecord(txt string) (*Record, error) {
 		}
 		u, err := url.Parse(uri)
 		// One URI: a comma in it is percent-encoded.
-		if err != nil || strings.ContainsAny(uri, ", \t") || !strings.EqualFold(u.Scheme, "https") || u.Host == "" || u.User != nil {
+		if err != nil || strings.ContainsAny(uri, ", \t") || !strings.EqualFold(u.Scheme, "https") || u.Hostname() == "" || u.User != nil {
 			return nil, fmt.Errorf("%w: %.80q is no https URI", ErrSyntax, uri)
 		}
 	}
@@ -121,9 +121,10 @@ func tags(text string) (map[string]string, error) {
 		if !ok || name == "" || strings.IndexFunc(part, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
 			return nil, fmt.Errorf("%w: tag %.40q", ErrSyntax, part)
 		}
-		if _, ok := all[name]; !ok {
-			all[name] = value
+		if _, ok := all[name]; ok { // RFC 6376 §3.2
+			return nil, fmt.Errorf("%w: tag %.40q twice", ErrSyntax, name)
 		}
+		all[name] = value
 	}
 	return all, nil
 }
