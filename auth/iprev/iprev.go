@@ -1,6 +1,7 @@
 package iprev
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,6 +146,10 @@ func (res *Result) forward(ctx context.Context, r Resolver) {
 	}
 	var failed error
 	for _, name := range res.Claimed {
+		if ctx.Err() != nil { // the rest was not asked for
+			failed = cmp.Or(failed, context.Cause(ctx))
+			break
+		}
 		ips, err := r.LookupNetIP(ctx, network, name+".")
 		for _, ip := range ips {
 			if ip.Unmap().WithZone("") == res.IP {
@@ -154,9 +159,6 @@ func (res *Result) forward(ctx context.Context, r Resolver) {
 		}
 		if err != nil && !notFound(err) && failed == nil {
 			failed = cause(ctx, err)
-		}
-		if ctx.Err() != nil {
-			break
 		}
 	}
 	res.Status = Fail

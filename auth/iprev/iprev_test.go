@@ -187,6 +187,26 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// endsWith ends the context with the first answer.
+type endsWith struct {
+	iprev.Resolver
+	end func()
+}
+
+func (r endsWith) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	defer r.end()
+	return r.Resolver.LookupNetIP(ctx, network, host)
+}
+
+// Names that were not asked for any more may have been the right one.
+func TestEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := endsWith{testdns.NewResolver(zone), cancel}
+	res := (&iprev.Checker{Resolver: r}).Check(ctx, netip.MustParseAddr("192.0.2.2"))
+	assert.Equal(t, iprev.TempError, res.Status)
+	assert.ErrorIs(t, res.Err, context.Canceled)
+}
+
 func TestZero(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // net.DefaultResolver must not reach the network from here

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -153,6 +154,22 @@ func TestBombs(t *testing.T) {
 				checkHeader(t, res.ReceivedSPF("mx.test"))
 			})
 		})
+	}
+}
+
+// What the client sends is multiplied by macros only within bounds.
+func TestMacroMemory(t *testing.T) {
+	zone := bombs()
+	zone["hugehelo.test"] = txt("v=spf1 exists:" + strings.Repeat("%{h}", 5000) + ".test -all exp=hugewhy.test")
+	checker := &spf.Checker{Resolver: testdns.NewResolver(zone)}
+	ip, long := netip.MustParseAddr("192.0.2.7"), strings.Repeat("x", 1<<16)
+	for _, domain := range []string{"hugemacro.test", "hugeexp.test", "hugehelo.test"} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		res := checker.Check(t.Context(), ip, long, long+"@"+domain)
+		runtime.ReadMemStats(&after)
+		assert.Equal(t, spf.Fail, res.Status)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20), domain)
 	}
 }
 

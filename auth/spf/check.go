@@ -46,7 +46,10 @@ type Checker struct {
 	Timeout time.Duration
 }
 
-const defaultTimeout = 20 * time.Second
+const (
+	defaultTimeout = 20 * time.Second
+	maxValue       = 1 << 10 // octets of the client's words that macros use
+)
 
 func limit(n, zero int) int {
 	if n == 0 {
@@ -58,7 +61,8 @@ func limit(n, zero int) int {
 // Check checks the MAIL FROM identity: may ip send for the domain of mailFrom?
 // mailFrom is the address without angle brackets; for the null sender "" it is
 // the HELO identity, as postmaster@helo (RFC 7208 §2.4). helo is the name that
-// the client gave, unchanged. The result is never an error of its own: what
+// the client gave, unchanged. Of it and of the local part macros use the first
+// 1,024 octets. The result is never an error of its own: what
 // went wrong is TempError or PermError with Err. When ctx ends it is TempError.
 func (c *Checker) Check(ctx context.Context, ip netip.Addr, helo, mailFrom string) Result {
 	if mailFrom == "" || mailFrom == "<>" {
@@ -92,6 +96,9 @@ func (c *Checker) check(ctx context.Context, ip netip.Addr, helo, local, domain 
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 		defer cancel()
 	}
+	// What no server takes as a name is cut: a record may repeat it thousands of
+	// times (§11.1).
+	helo, local = helo[:min(len(helo), maxValue)], local[:min(len(local), maxValue)]
 	e := &evaluation{
 		ctx:         ctx,
 		resolver:    c.Resolver,

@@ -360,6 +360,24 @@ func (p partial) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	return mxs, errors.Join(err, &net.DNSError{Err: "DNS response contained records which contain invalid names"})
 }
 
+// A ptr for which there was no time left is no mechanism that does not match.
+func TestTimeoutInPTR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for slow, ip := range map[string]string{"192.0.2.5": "192.0.2.5", "p.test": "192.0.2.6"} {
+			db := testdns.NewResolver(testdns.Zone{
+				"x.test":    txt("v=spf1 ptr:p.test -all"),
+				"192.0.2.5": {PTR: []string{"p.test"}},
+				"192.0.2.6": {PTR: []string{"p.test"}},
+				"p.test":    {A: []string{"192.0.2.5", "192.0.2.6"}},
+			})
+			db.Delay(slow, time.Hour)
+			res := (&spf.Checker{Resolver: db}).Check(t.Context(), netip.MustParseAddr(ip), "h.test", "u@x.test")
+			assert.Equal(t, spf.TempError, res.Status, slow)
+			assert.ErrorIs(t, res.Err, spf.ErrTimeout)
+		}
+	})
+}
+
 func TestPartialAnswer(t *testing.T) {
 	c := &spf.Checker{Resolver: partial{testdns.NewResolver(zone)}}
 	res := c.Check(t.Context(), netip.MustParseAddr("192.0.2.10"), "h.test", "u@mx.test")

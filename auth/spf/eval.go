@@ -346,6 +346,10 @@ func (e *evaluation) ptr(target string) (bool, *outcome) {
 			return true, nil
 		}
 	}
+	if e.ctx.Err() != nil { // names may be missing for want of time (§4.6.4)
+		o := problem(TempError, context.Cause(e.ctx))
+		return false, &o
+	}
 	if e.ptrVoid {
 		return false, e.void()
 	}

@@ -103,6 +103,7 @@ func clean(s, special string) string {
 
 // quoted is a dot-atom where that does, else a quoted-string (§9.1).
 func quoted(s string) string {
+	s = clip(s) // first: what is cut need not be a dot-atom any more
 	for label := range strings.SplitSeq(s, ".") {
 		ok := label != ""
 		for j := 0; j < len(label) && ok; j++ {
@@ -113,7 +114,7 @@ func quoted(s string) string {
 			return `"` + clean(s, `"\`) + `"`
 		}
 	}
-	return clip(s)
+	return s
 }
 
 // folder joins pieces with a space, or with a fold where a line gets too long.

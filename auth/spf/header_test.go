@@ -60,7 +60,7 @@ func TestReceivedSPFHostile(t *testing.T) {
 	for _, s := range []string{
 		"a\r\nInjected: yes", "a)b(c\\", `a"b\`, "\x00\x7f\u0085\u2028", "ü@bücher.example", "\xff\xfe",
 		strings.Repeat("x", 5000), strings.Repeat(`"\()`, 500), strings.Repeat("ü", 200), "  a   b  ", "", "..", ".",
-		strings.Repeat("a ", 300), "\n\n\n",
+		strings.Repeat("a ", 300), strings.Repeat("a", 319) + ".b", "\n\n\n",
 	} {
 		for status := spf.None; status <= spf.PermError; status++ {
 			for _, id := range []spf.Identity{spf.MailFrom, spf.HELO} {

@@ -220,7 +220,8 @@ func (r *Rewriter) day() int {
 	if r.Clock != nil {
 		now = r.Clock
 	}
-	return int(now().Unix() / (24 * 60 * 60) % stampDays)
+	day := int(now().Unix() / (24 * 60 * 60) % stampDays)
+	return (day + stampDays) % stampDays // before 1970 it is negative
 }
 
 func (r *Rewriter) stamp() string {

@@ -139,6 +139,18 @@ func TestAge(t *testing.T) {
 	}
 }
 
+// A clock that is not set is no reason to fail.
+func TestAgeBefore1970(t *testing.T) {
+	for _, now := range []time.Time{{}, time.Unix(-1, 0), time.Unix(0, 0)} {
+		r := rewriter("fwd.example", &now)
+		out, err := r.Forward("alice@a.example")
+		require.NoError(t, err)
+		back, err := r.Reverse(out)
+		require.NoError(t, err)
+		assert.Equal(t, "alice@a.example", back)
+	}
+}
+
 func TestSecretsChange(t *testing.T) {
 	now := start
 	r := rewriter("fwd.example", &now)
