@@ -100,13 +100,13 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.full() {
 		return 0, ErrTooLong
 	}
-	n, err := b.Conn.Read(p)
+	n, err := b.Conn.Read(p[:min(int64(len(p)), b.most.Load()+1-b.read.Load())])
 	b.read.Add(int64(n))
 	return n, err
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	// A record of a handshake (RFC 8446 §5.1); LDAP's messages are sequences.
+	// A record of a handshake (RFC 9846 §5.1); LDAP's messages are sequences.
 	if len(p) > 0 && p[0] == 22 {
 		b.most.Store(maxAnswer)
 	}

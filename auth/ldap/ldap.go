@@ -52,7 +52,7 @@ const (
 // may say before TLS, which is the answer to StartTLS; in octets.
 const (
 	maxName   = 256
-	maxAnswer = 1 << 20
+	maxAnswer = 256 << 10
 	maxPlain  = 4 << 10
 )
 
@@ -62,7 +62,7 @@ var (
 	// ErrConfig: URL is missing or none, or both DN and Base are missing, or there
 	// is no place for the user's name in them. Nobody is let in then.
 	ErrConfig = errors.New("ldap: incomplete or unsafe configuration")
-	// ErrTooLong: the directory has sent more than 1 MiB for one login, or more
+	// ErrTooLong: the directory has sent more than 256 KiB for one login, or more
 	// than 4 KiB in answer to StartTLS.
 	ErrTooLong = errors.New("ldap: answer is too long")
 	// ErrBusy: all of MaxConns were in use as long as the login could wait.
