@@ -204,8 +204,12 @@ func TestResolvConf(t *testing.T) {
 	assert.Equal(t, []string{"192.0.2.53:53", "[2001:db8::53]:53"}, c.servers(now))
 	write("nameserver 192.0.2.54\n", now)
 	assert.Equal(t, []string{"192.0.2.54:53"}, c.servers(now.Add(6*time.Second)))
-	write("# nothing\n", now.Add(time.Minute))
+	require.NoError(t, os.Rename(path, path+".away"))
 	assert.Equal(t, []string{"127.0.0.1:53"}, c.servers(now.Add(12*time.Second)))
+	require.NoError(t, os.Rename(path+".away", path))
+	assert.Equal(t, []string{"192.0.2.54:53"}, c.servers(now.Add(18*time.Second)), "back as it was")
+	write("# nothing\n", now.Add(time.Minute))
+	assert.Equal(t, []string{"127.0.0.1:53"}, c.servers(now.Add(24*time.Second)))
 
 	for in, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1:53", "2001:db8::1": "[2001:db8::1]:53", "[2001:db8::1]": "[2001:db8::1]:53",

@@ -43,6 +43,7 @@ func (c *resolvConf) servers(now time.Time) []string {
 	}
 	c.list = []string{"127.0.0.1:53"} // resolv.conf(5): without a file, the local host
 	if err != nil {
+		c.mtime = time.Time{} // the same file may come back
 		return c.list
 	}
 	c.mtime = fi.ModTime()
