@@ -221,9 +221,9 @@ func (e *evaluation) lookupTXT(name string) ([]string, error) {
 
 func (e *evaluation) lookupMX(name string) ([]*net.MX, error) {
 	mxs, err := e.resolver.LookupMX(e.ctx, name+".")
-	hosts := make([]string, 0, min(len(mxs), maxAnswers+1))
-	for _, mx := range mxs[:cap(hosts)] {
-		hosts = append(hosts, mx.Host)
+	hosts := make([]string, len(mxs))
+	for i, mx := range mxs {
+		hosts[i] = mx.Host
 	}
 	e.asked("MX", name, hosts, nil, err)
 	return mxs, err

@@ -70,6 +70,17 @@ the domain says: "192.0.2.7 is not ours"
 	})
 }
 
+func TestExplainManyHosts(t *testing.T) {
+	var mxs []string
+	for range 30 {
+		mxs = append(mxs, "1 h.test")
+	}
+	c := &spf.Checker{Resolver: testdns.NewResolver(testdns.Zone{"x.test": {TXT: []string{"v=spf1 mx -all"}, MX: mxs}})}
+	res := c.Check(t.Context(), netip.MustParseAddr("192.0.2.7"), "h.test", "u@x.test")
+	assert.ErrorIs(t, res.Err, spf.ErrMXLimit)
+	assert.Contains(t, res.Explain(), "h.test. and 14 more\n")
+}
+
 // What strangers say stays on its line.
 func TestExplainHostile(t *testing.T) {
 	z := testdns.Zone{
