@@ -42,7 +42,8 @@ type App struct {
 	Created time.Time
 	// LastUse is when a login with it last succeeded, and LastAddr the client's
 	// address; zero for never and invalid for unknown. Logins of the last
-	// WriteUses may be missing after a crash or in other processes.
+	// WriteUses may be missing after a crash or in other processes, and those
+	// for which the user's line in the file has no room.
 	LastUse  time.Time
 	LastAddr netip.Addr
 }

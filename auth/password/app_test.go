@@ -318,3 +318,40 @@ func FuzzCompact(f *testing.F) {
 		require.Equal(t, text, again)
 	})
 }
+
+// A file with a line that is too long lets nobody in: the last use must not
+// make one of a line that an operator has written up to the limit.
+func TestLastUseInLongLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	u := File(path)
+	cheap(u)
+	require.NoError(t, u.Add("bob", "secret"))
+	require.NoError(t, u.Add("carol", "secret"))
+	_, secret, err := u.AddApp("bob", App{Name: "phone"})
+	require.NoError(t, err)
+	_, other, err := u.AddApp("carol", App{Name: "phone"})
+	require.NoError(t, err)
+
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	lines := strings.Split(string(data), "\n")
+	i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "bob ") })
+	lines[i] = strings.Replace(lines[i], " apps=", " groups= apps=", 1)
+	lines[i] = strings.Replace(lines[i], "groups=", "groups="+strings.Repeat("g", maxLine-len(lines[i])), 1)
+	require.Len(t, lines[i], maxLine)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600))
+
+	u = File(path)
+	cheap(u)
+	require.NoError(t, u.Load())
+	for name, password := range map[string]string{"bob": secret, "carol": other} {
+		_, err = u.Password(t.Context(), from(auth.IMAP, "192.0.2.1"), "", name, password)
+		require.NoError(t, err)
+	}
+	require.NoError(t, u.Flush(t.Context()))
+	again := File(path)
+	require.NoError(t, again.Load(), "the file can still be read")
+	apps, err := again.Apps("carol")
+	require.NoError(t, err)
+	assert.False(t, apps[0].LastUse.IsZero(), "and the others' last uses are there")
+}

@@ -256,7 +256,10 @@ func (u *Users) writeUses() error {
 					next.apps[i] = &one
 				}
 			}
-			d.put(&next)
+			// A line that is too long would make the file useless.
+			if len(encodeEntry(&next)) <= maxLine {
+				d.put(&next)
+			}
 		}
 		return nil
 	})
