@@ -234,13 +234,16 @@ func (u *Users) Remove(name string) error {
 		return err
 	}
 	return u.edit(func(d *document) error {
+		err := fmt.Errorf("%w: %q", ErrUnknown, name)
+		// In a file written by hand it may be there under both, and the other one
+		// would come alive.
 		for _, n := range u.spellings(name) {
 			if e := d.users[n]; e != nil {
 				d.drop(e)
-				return nil
+				err = nil
 			}
 		}
-		return fmt.Errorf("%w: %q", ErrUnknown, name)
+		return err
 	})
 }
 

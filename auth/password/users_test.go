@@ -163,6 +163,16 @@ func TestDefaultDomainEdit(t *testing.T) {
 	assert.Equal(t, "bob", id.Account, "the account moved")
 	assert.Equal(t, "bob@example.org", id.Login)
 	require.NoError(t, u.Remove("bob@example.org"))
+
+	// Who is there under both names is gone under both.
+	u = cheap(Memory())
+	require.NoError(t, errors.Join(u.Add("bob", "one"), u.Add("bob@example.org", "two")))
+	u.DefaultDomain = "example.org"
+	require.NoError(t, u.Remove("bob"))
+	list, err := u.List()
+	require.NoError(t, err)
+	assert.Empty(t, list)
+	require.ErrorIs(t, u.Remove("bob"), ErrUnknown)
 }
 
 func TestSCRAMKeys(t *testing.T) {

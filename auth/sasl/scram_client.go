@@ -155,7 +155,8 @@ func (c *scramClient) serverFirst(m string) ([]byte, error) {
 		return nil, err
 	}
 	iterations, err := strconv.Atoi(count)
-	if err != nil || iterations < MinIterations || iterations > MaxIterations || len(salt) > maxSalt {
+	if err != nil || strconv.Itoa(iterations) != count || // RFC 5802 §7: no sign, no leading zero
+		iterations < MinIterations || iterations > MaxIterations || len(salt) > maxSalt {
 		return nil, fmt.Errorf("%w: iterations or salt out of bounds", ErrServer)
 	}
 	salted, err := c.h.salted(c.prepared, salt, iterations)

@@ -274,6 +274,8 @@ func TestSCRAMClientFirst(t *testing.T) {
 		{"2^31 iterations", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=2147483648", ErrServer},
 		{"2^64 iterations", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=18446744073709555712", ErrServer},
 		{"negative iterations", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=-4096", ErrServer},
+		{"a sign", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=+4096", ErrServer},
+		{"a leading zero", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=04096", ErrServer},
 		{"no number", nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096x", ErrServer},
 		{"giant salt", nonce + ",s=" + strings.Repeat("AAAA", 1000) + ",i=4096", ErrServer},
 		{"other nonce", "r=abc" + v.serverNonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", ErrServer},
